@@ -1,0 +1,1 @@
+//! REST bodies and the problem document, shared by server and command line

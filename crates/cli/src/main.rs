@@ -1,0 +1,2 @@
+//! clm, the command line of users: speaks only the REST API
+fn main() {}

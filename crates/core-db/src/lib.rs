@@ -1,0 +1,1 @@
+//! Every table and SQL statement of clm_core_db

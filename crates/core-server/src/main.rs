@@ -1,0 +1,2 @@
+//! The Core Service
+fn main() {}

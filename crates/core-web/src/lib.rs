@@ -1,0 +1,1 @@
+//! The edge of the Core Service: REST API, CRL, OCSP

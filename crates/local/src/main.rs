@@ -1,0 +1,2 @@
+//! `clm-local`: a whole installation on one machine.
+fn main() {}

@@ -1,0 +1,1 @@
+//! What both databases need alike: TLS pool, transactions, migrations, partitions

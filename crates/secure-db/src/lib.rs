@@ -1,0 +1,1 @@
+//! Every table and SQL statement of clm_secure_db

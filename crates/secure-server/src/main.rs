@@ -1,0 +1,2 @@
+//! The Secure Service
+fn main() {}

@@ -1,0 +1,1 @@
+//! The rules of the Secure Service: key custody, issuing, revocation, CRL, OCSP, audit chain

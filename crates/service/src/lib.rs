@@ -1,0 +1,1 @@
+//! What each process does alike: configuration, secrets, logs, metrics, health, shutdown

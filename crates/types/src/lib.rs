@@ -1,0 +1,1 @@
+//! The words of CLM: typed ids, serials, states, error codes, clock; no I/O

@@ -1,0 +1,1 @@
+//! DER in, DER out: requests, certificates, profiles, lint, CRL, OCSP; holds no key, no I/O

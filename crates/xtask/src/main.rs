@@ -1,0 +1,2 @@
+//! cargo xtask check: dependency table, tidy rules, generated files
+fn main() {}
