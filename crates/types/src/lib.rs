@@ -1,1 +1,34 @@
-//! The words of CLM: typed ids, serials, states, error codes, clock; no I/O
+//! The words of CLM: typed ids, serials, states and their transitions, error codes, permissions, clock.
+//!
+//! Nothing here does I/O; every other crate may depend on it, and it depends on none of ours.
+
+pub mod certificate;
+pub mod clock;
+pub mod entropy;
+pub mod error;
+pub mod ids;
+pub mod key;
+pub mod mandate;
+pub mod permission;
+pub mod request;
+pub mod revocation;
+pub mod serial;
+pub mod text_enum;
+pub mod workflow;
+
+pub use certificate::{CertificateCategory, CertificateStatus};
+pub use clock::{Clock, Time};
+pub use entropy::Entropy;
+pub use error::{ErrorCode, Refusal};
+pub use ids::{
+    ApiKeyId, AuthorityId, CertificateId, JobId, MandateId, NotificationId, OperationId, OrganizationId,
+    PolicyId, PrivateKeyId, RequestId, RoleId, SessionId, UserId, WorkflowId, WorkflowInstanceId,
+    WorkflowStepId,
+};
+pub use key::{KeyAlgorithm, KeySource};
+pub use mandate::Mandate;
+pub use permission::Permission;
+pub use request::RequestStatus;
+pub use revocation::RevocationReason;
+pub use serial::SerialNumber;
+pub use workflow::{StepStatus, WorkflowKind, WorkflowStatus};

@@ -1,0 +1,53 @@
+//! Permissions, named `noun:verb`.
+
+use crate::text_enum;
+
+text_enum! {
+    /// What an actor may do. Roles hold these texts in `roles.permissions`; `*` stands for all.
+    pub enum Permission {
+        /// Ask for certificates.
+        RequestCreate => "request:create",
+        /// See requests.
+        RequestRead => "request:read",
+        /// Decide on requests.
+        RequestApprove => "request:approve",
+        /// See certificates.
+        CertificateRead => "certificate:read",
+        /// Revoke, hold, release.
+        CertificateRevoke => "certificate:revoke",
+        /// Renew.
+        CertificateRenew => "certificate:renew",
+        /// Change metadata.
+        CertificateUpdate => "certificate:update",
+        /// See authorities.
+        AuthorityRead => "authority:read",
+        /// See policies.
+        PolicyRead => "policy:read",
+        /// Change policies.
+        PolicyWrite => "policy:write",
+        /// See workflows.
+        WorkflowRead => "workflow:read",
+        /// Change workflows.
+        WorkflowWrite => "workflow:write",
+        /// See organizations.
+        OrganizationRead => "organization:read",
+        /// Change organizations.
+        OrganizationWrite => "organization:write",
+        /// See users.
+        UserRead => "user:read",
+        /// Change users.
+        UserWrite => "user:write",
+        /// Assign roles.
+        RoleAssign => "role:assign",
+        /// See API keys.
+        ApiKeyRead => "api_key:read",
+        /// Make and revoke API keys.
+        ApiKeyWrite => "api_key:write",
+        /// Read both audit logs.
+        AuditRead => "audit:read",
+        /// Read one's notifications.
+        NotificationRead => "notification:read",
+        /// Run the integrity job and read its findings.
+        IntegrityRun => "integrity:run",
+    }
+}
