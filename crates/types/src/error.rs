@@ -71,8 +71,14 @@ text_enum! {
         CsrTooLarge => "csr_too_large",
         /// An extension that a requester may not ask for.
         CsrExtensionForbidden => "csr_extension_forbidden",
-        /// The same extension or attribute twice.
+        /// The same extension twice.
         CsrDuplicateExtension => "csr_duplicate_extension",
+        /// The same attribute twice, or with more than one value.
+        CsrDuplicateAttribute => "csr_duplicate_attribute",
+        /// An attribute that is not understood.
+        CsrAttributeForbidden => "csr_attribute_forbidden",
+        /// Signed with an algorithm that is not supported, or that does not fit the key.
+        CsrSignatureAlgorithmUnsupported => "csr_signature_algorithm_unsupported",
         /// CA:TRUE in a request for an end entity.
         CsrCaTrue => "csr_ca_true",
 
@@ -83,26 +89,38 @@ text_enum! {
         KeyAlgorithmNotAllowed => "key_algorithm_not_allowed",
         /// Too short.
         KeyTooWeak => "key_too_weak",
-        /// Even or tiny exponent, modulus with a small factor, point off the curve, …
+        /// Not a key of the algorithm it names.
         KeyMalformed => "key_malformed",
+        /// An RSA exponent that is even, below 65537 or too large.
+        RsaExponentInvalid => "rsa_exponent_invalid",
+        /// An RSA modulus that is even or has a small factor.
+        RsaModulusWeak => "rsa_modulus_weak",
+        /// An elliptic-curve point that is off the curve, at infinity or compressed.
+        EcPointInvalid => "ec_point_invalid",
 
         // Names.
         /// A name that is no name.
         NameInvalid => "name_invalid",
         /// NUL or another control character.
         NameControlCharacter => "name_control_character",
+        /// Octets that are not of the string type they are marked as, or a type that is not taken.
+        NameEncodingInvalid => "name_encoding_invalid",
         /// Non-ASCII DNS name: send the A-label.
         NameNotAscii => "name_not_ascii",
         /// A name outside the policy.
         NameNotAllowed => "name_not_allowed",
         /// A kind of name (IP address, e-mail, URI) that the profile does not allow.
         NameKindNotAllowed => "name_kind_not_allowed",
-        /// A wildcard that is not allowed, or misplaced.
+        /// A wildcard that policy or profile do not allow.
         WildcardNotAllowed => "wildcard_not_allowed",
+        /// A `*` that is not the whole left-most label, or stands over too few labels.
+        WildcardMisplaced => "wildcard_misplaced",
         /// More names than allowed.
         TooManyNames => "too_many_names",
         /// No name at all.
         NameMissing => "name_missing",
+        /// The common name is not among the subject alternative names.
+        CommonNameNotInNames => "common_name_not_in_names",
 
         // Validity and policy.
         /// Longer than policy, profile or authority allow.
@@ -111,6 +129,10 @@ text_enum! {
         ValidityInvalid => "validity_invalid",
         /// Would outlive the authority.
         ValidityBeyondAuthority => "validity_beyond_authority",
+        /// The authority's path length leaves no room for another authority below it.
+        PathLengthExceeded => "path_length_exceeded",
+        /// A profile document that contradicts itself.
+        ProfileInvalid => "profile_invalid",
         /// The profile is not allowed here.
         ProfileNotAllowed => "profile_not_allowed",
         /// The authority does not serve this.
@@ -127,6 +149,16 @@ text_enum! {
         LicenseLimitReached => "license_limit_reached",
         /// The bytes to be signed failed the lint.
         LintFailed => "lint_failed",
+        /// A signature that the signer's public key does not verify.
+        SignatureInvalid => "signature_invalid",
+
+        // Objects that are read back.
+        /// Not an X.509 certificate.
+        CertificateMalformed => "certificate_malformed",
+        /// Not an X.509 revocation list.
+        CrlMalformed => "crl_malformed",
+        /// Not an OCSP request or response.
+        OcspMalformed => "ocsp_malformed",
 
         // Authorities and mandates.
         /// The authority cannot sign now: suspended.
