@@ -1,1 +1,19 @@
-//! What both databases need alike: TLS pool, transactions, migrations, partitions
+//! What both databases need alike: a TLS pool, retried transactions, the migration runner and
+//! date partitions.
+//!
+//! The statements of this crate are not compile-checked: they run against either database, and
+//! all of them are static text.
+
+mod config;
+mod error;
+mod migrate;
+mod partition;
+mod pool;
+mod transaction;
+
+pub use config::PgConfig;
+pub use error::{DbError, expect_rows};
+pub use migrate::{check_schema, migrate};
+pub use partition::{ensure_partitions, id_floor};
+pub use pool::{connect, connect_migrator, ping};
+pub use transaction::{Tx, begin, commit, transaction};

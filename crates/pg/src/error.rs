@@ -1,0 +1,152 @@
+//! What can go wrong with a database, told apart by what the caller can do about it.
+
+use sqlx::postgres::PgQueryResult;
+
+/// A failed database call.
+#[derive(Debug, thiserror::Error)]
+pub enum DbError {
+    /// The database cannot be reached or is shutting down; the same call may succeed later.
+    #[error("the database is not available")]
+    Unavailable(#[source] sqlx::Error),
+    /// A unique or exclusion constraint refused the row.
+    #[error("the row conflicts with constraint {constraint}")]
+    Conflict {
+        /// Name of the constraint.
+        constraint: String,
+        /// What the database said.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// Another transaction won (40001 or 40P01); the whole transaction may be tried again.
+    #[error("the transaction lost against another one")]
+    Serialization(#[source] sqlx::Error),
+    /// A statement touched another number of rows than it must.
+    #[error("{expected} row(s) expected, {got} found")]
+    RowCount {
+        /// Rows the caller relied on.
+        expected: u64,
+        /// Rows there were.
+        got: u64,
+    },
+    /// The schema is not the one this program was built for.
+    #[error("the database schema does not fit this program: {0}")]
+    Schema(String),
+    /// Anything else: a defect, not a condition.
+    #[error("the database refused the statement")]
+    Other(#[source] sqlx::Error),
+}
+
+impl DbError {
+    /// Whether trying again, without any change, can succeed.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::Serialization(_))
+    }
+
+    /// Name of the violated constraint, for [`DbError::Conflict`] only.
+    pub fn constraint(&self) -> Option<&str> {
+        match self {
+            Self::Conflict { constraint, .. } => Some(constraint),
+            _ => None,
+        }
+    }
+}
+
+impl From<sqlx::Error> for DbError {
+    fn from(error: sqlx::Error) -> Self {
+        match &error {
+            sqlx::Error::RowNotFound => Self::RowCount { expected: 1, got: 0 },
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed => Self::Unavailable(error),
+            sqlx::Error::Database(database) => {
+                let constraint = database.constraint().map(str::to_owned);
+                match (database.code().as_deref().map(class_of), constraint) {
+                    (Some(Class::Unavailable), _) => Self::Unavailable(error),
+                    (Some(Class::Serialization), _) => Self::Serialization(error),
+                    (Some(Class::Conflict), Some(constraint)) => Self::Conflict {
+                        constraint,
+                        source: error,
+                    },
+                    _ => Self::Other(error),
+                }
+            }
+            _ => Self::Other(error),
+        }
+    }
+}
+
+/// Whether an error from below, however wrapped, says that the transaction may be tried again.
+pub(crate) fn is_serialization_failure(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source()).any(|error| {
+        matches!(error.downcast_ref(), Some(DbError::Serialization(_)))
+            || error
+                .downcast_ref::<sqlx::Error>()
+                .and_then(sqlx::Error::as_database_error)
+                .and_then(sqlx::error::DatabaseError::code)
+                .is_some_and(|code| class_of(&code) == Class::Serialization)
+    })
+}
+
+/// Fails with [`DbError::RowCount`] unless the statement touched exactly `expected` rows.
+pub fn expect_rows(result: &PgQueryResult, expected: u64) -> Result<(), DbError> {
+    match result.rows_affected() {
+        got if got == expected => Ok(()),
+        got => Err(DbError::RowCount { expected, got }),
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Class {
+    Unavailable,
+    Serialization,
+    Conflict,
+    Other,
+}
+
+/// Classes of SQLSTATE, PostgreSQL manual, appendix A.
+fn class_of(code: &str) -> Class {
+    match code {
+        "40001" | "40P01" => Class::Serialization,
+        "23505" | "23P01" => Class::Conflict,
+        // Shutdown by an administrator, crash of another backend, not yet started, too many clients.
+        "57P01" | "57P02" | "57P03" | "53300" => Class::Unavailable,
+        code if code.starts_with("08") => Class::Unavailable,
+        _ => Class::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_row_is_a_wrong_row_count() {
+        let error = DbError::from(sqlx::Error::RowNotFound);
+        assert!(matches!(error, DbError::RowCount { expected: 1, got: 0 }));
+        assert!(!error.is_retryable());
+    }
+
+    #[test]
+    fn a_broken_connection_may_be_retried() {
+        let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        for error in [
+            sqlx::Error::Io(refused),
+            sqlx::Error::PoolTimedOut,
+            sqlx::Error::PoolClosed,
+        ] {
+            assert!(DbError::from(error).is_retryable());
+        }
+    }
+
+    #[test]
+    fn sqlstates_fall_into_classes() {
+        assert_eq!(class_of("40P01"), Class::Serialization);
+        assert_eq!(class_of("08006"), Class::Unavailable);
+        assert_eq!(class_of("57P03"), Class::Unavailable);
+        assert_eq!(class_of("23505"), Class::Conflict);
+        assert_eq!(class_of("23503"), Class::Other);
+        assert_eq!(class_of("57014"), Class::Other);
+    }
+}
