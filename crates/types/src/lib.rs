@@ -7,6 +7,7 @@ pub mod clock;
 pub mod entropy;
 pub mod error;
 pub mod ids;
+pub mod issuance;
 pub mod key;
 pub mod mandate;
 pub mod permission;
@@ -25,8 +26,12 @@ pub use ids::{
     PolicyId, PrivateKeyId, RequestId, RoleId, SessionId, UserId, WorkflowId, WorkflowInstanceId,
     WorkflowStepId,
 };
+pub use issuance::{
+    AuthorityRecord, CertificateRecord, CertificateReference, CertificateSpec, IssuedCertificate,
+    RevocationRecord, RevocationSpec, SecureAuditEntry, SecureEvent,
+};
 pub use key::{KeyAlgorithm, KeySource};
-pub use mandate::Mandate;
+pub use mandate::{Approval, Mandate, canonical_json};
 pub use permission::Permission;
 pub use request::RequestStatus;
 pub use revocation::RevocationReason;

@@ -59,7 +59,7 @@ impl WorkflowStatus {
         )
     }
 
-    fn from_pending(self, to: Self) -> Result<Self, Refusal> {
+    fn leave_pending(self, to: Self) -> Result<Self, Refusal> {
         if self == Self::Pending {
             Ok(to)
         } else {
@@ -75,7 +75,7 @@ impl WorkflowStatus {
     /// # Errors
     /// `workflow_not_pending`.
     pub fn approve(self) -> Result<Self, Refusal> {
-        self.from_pending(Self::Executing)
+        self.leave_pending(Self::Executing)
     }
 
     /// An approver said no.
@@ -83,7 +83,7 @@ impl WorkflowStatus {
     /// # Errors
     /// `workflow_not_pending`.
     pub fn reject(self) -> Result<Self, Refusal> {
-        self.from_pending(Self::Rejected)
+        self.leave_pending(Self::Rejected)
     }
 
     /// The requester took it back.
@@ -91,7 +91,7 @@ impl WorkflowStatus {
     /// # Errors
     /// `workflow_not_pending`.
     pub fn cancel(self) -> Result<Self, Refusal> {
-        self.from_pending(Self::Cancelled)
+        self.leave_pending(Self::Cancelled)
     }
 
     /// Its deadline passed.
@@ -99,7 +99,7 @@ impl WorkflowStatus {
     /// # Errors
     /// `workflow_not_pending`.
     pub fn expire(self) -> Result<Self, Refusal> {
-        self.from_pending(Self::Expired)
+        self.leave_pending(Self::Expired)
     }
 }
 
