@@ -77,3 +77,27 @@ COMMENT ON COLUMN user_roles.revocation_reason IS 'Why it was taken away.';
 COMMENT ON COLUMN user_roles.created_at IS 'When the row was made, UTC.';
 COMMENT ON COLUMN user_roles.updated_at IS 'When the row last changed, UTC.';
 COMMENT ON COLUMN user_roles.version IS 'Counts the row''s changes; the ETag.';
+
+CREATE FUNCTION refuse_foreign_role() RETURNS trigger
+LANGUAGE plpgsql
+AS $$
+DECLARE
+    -- The column that names the role is the trigger's argument.
+    named uuid := (to_jsonb(NEW) ->> TG_ARGV[0])::uuid;
+BEGIN
+    IF named IS NOT NULL AND NOT EXISTS (
+        SELECT FROM roles
+        WHERE id = named AND (organization_id IS NULL OR organization_id = NEW.organization_id)
+    ) THEN
+        RAISE EXCEPTION 'role % is not one of this organization', named
+            USING ERRCODE = 'foreign_key_violation', CONSTRAINT = format('%s_%s_same_organization', TG_TABLE_NAME, TG_ARGV[0]);
+    END IF;
+    RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION refuse_foreign_role() IS
+    'A role is built in or of the same organization: what a composite foreign key cannot say, since built-in roles have none.';
+CREATE TRIGGER refuse_foreign_role BEFORE INSERT OR UPDATE OF parent_role_id, organization_id ON roles
+    FOR EACH ROW EXECUTE FUNCTION refuse_foreign_role('parent_role_id');
+CREATE TRIGGER refuse_foreign_role BEFORE INSERT OR UPDATE OF role_id, organization_id ON user_roles
+    FOR EACH ROW EXECUTE FUNCTION refuse_foreign_role('role_id');

@@ -39,7 +39,6 @@ CREATE INDEX workflow_instances_certificate_id_idx ON workflow_instances (certif
 CREATE INDEX workflow_instances_open_idx ON workflow_instances (due_at) WHERE status = 'pending';
 CREATE INDEX workflow_instances_executing_idx ON workflow_instances (id) WHERE status = 'executing';
 CREATE INDEX workflow_instances_completed_at_idx ON workflow_instances (completed_at DESC);
-CREATE INDEX workflow_instances_context_idx ON workflow_instances USING gin (context jsonb_path_ops);
 CREATE INDEX workflow_instances_created_at_idx ON workflow_instances (created_at DESC);
 CREATE INDEX workflow_instances_updated_at_idx ON workflow_instances (updated_at DESC);
 COMMENT ON TABLE workflow_instances IS 'One operation from asked to done: the durable intent, its approval and its outcome.';
@@ -107,6 +106,9 @@ COMMENT ON COLUMN workflow_steps.decided_at IS 'When it was.';
 COMMENT ON COLUMN workflow_steps.created_at IS 'When the row was made, UTC.';
 COMMENT ON COLUMN workflow_steps.updated_at IS 'When the row last changed, UTC.';
 COMMENT ON COLUMN workflow_steps.version IS 'Counts the row''s changes; the ETag.';
+
+CREATE TRIGGER refuse_foreign_role BEFORE INSERT OR UPDATE OF assigned_to_role_id, organization_id ON workflow_steps
+    FOR EACH ROW EXECUTE FUNCTION refuse_foreign_role('assigned_to_role_id');
 
 CREATE TABLE workflow_decisions (
     id uuid PRIMARY KEY DEFAULT uuid_generate_v7(),

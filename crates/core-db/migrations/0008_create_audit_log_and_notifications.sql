@@ -26,7 +26,6 @@ CREATE INDEX audit_log_actor_user_id_id_idx ON audit_log (actor_user_id, id DESC
 CREATE INDEX audit_log_operation_id_idx ON audit_log (operation_id);
 CREATE INDEX audit_log_object_id_id_idx ON audit_log (object_id, id DESC);
 CREATE INDEX audit_log_action_id_idx ON audit_log (action, id DESC);
-CREATE INDEX audit_log_after_state_idx ON audit_log USING gin (after_state jsonb_path_ops);
 CREATE INDEX audit_log_occurred_at_idx ON audit_log USING brin (occurred_at);
 CREATE INDEX audit_log_created_at_idx ON audit_log USING brin (created_at);
 COMMENT ON TABLE audit_log IS 'Actions of users and of the system, with what changed. Append-only; names no table by constraint, so that it stands alone.';

@@ -4,9 +4,11 @@
 GRANT EXECUTE ON FUNCTION uuid_generate_v7(), uuid_v7_floor(timestamptz) TO clm_core_app, clm_core_system, clm_core_ro;
 -- Within one organization.
 GRANT SELECT, INSERT, UPDATE ON
-    user_organizations, roles, user_roles, workflows, policies, workflow_instances, workflow_steps, certificate_metadata,
-    notifications, idempotency_keys
+    user_organizations, roles, workflows, policies, workflow_instances, workflow_steps, certificate_metadata, notifications,
+    idempotency_keys
 TO clm_core_app;
+GRANT SELECT, INSERT, UPDATE (valid_until, revoked_at, revoked_by, revocation_reason, updated_at, version)
+    ON user_roles TO clm_core_app;
 GRANT SELECT, UPDATE ON organizations TO clm_core_app;
 GRANT SELECT, INSERT ON workflow_decisions, audit_log, jobs TO clm_core_app;
 GRANT SELECT ON integrity_findings, pending_approvals TO clm_core_app;
