@@ -1,0 +1,108 @@
+//! Processes by number, trusted only after a look at what they run.
+
+use std::fs;
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+pub use rustix::process::Signal;
+use rustix::process::{kill_process, test_kill_process};
+
+const POLL: Duration = Duration::from_millis(20);
+
+/// A process id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pid(rustix::process::Pid);
+
+impl Pid {
+    /// `None` for a number that is no process id.
+    pub fn new(number: i32) -> Option<Self> {
+        // `from_raw` insists on a number that is not negative.
+        rustix::process::Pid::from_raw(number.max(0)).map(Self)
+    }
+
+    /// The number.
+    pub fn number(self) -> i32 {
+        self.0.as_raw_nonzero().get()
+    }
+
+    /// Whether the process lives and is `program`, started with `argument`. A number out of a file
+    /// may belong to another process by now.
+    pub fn runs_program(self, program: &str, argument: &str) -> bool {
+        let Ok(command_line) = fs::read(format!("/proc/{}/cmdline", self.number())) else {
+            return false;
+        };
+        let mut words = command_line.split(|byte| *byte == 0).map(String::from_utf8_lossy);
+        let runs = words
+            .next()
+            .is_some_and(|first| Path::new(&*first).ends_with(program));
+        runs && words.any(|word| word == argument)
+    }
+
+    /// Whether the process lives; a zombie does not.
+    pub fn is_alive(self) -> bool {
+        let status = fs::read_to_string(format!("/proc/{}/stat", self.number())).unwrap_or_default();
+        // The name in parentheses may contain anything, so count from its end.
+        let state = status
+            .rsplit(')')
+            .next()
+            .and_then(|rest| rest.trim_start().chars().next());
+        test_kill_process(self.0).is_ok() && !matches!(state, None | Some('Z'))
+    }
+
+    /// Sends `signal`.
+    pub fn signal(self, signal: Signal) -> Result<()> {
+        kill_process(self.0, signal).with_context(|| format!("cannot signal process {}", self.number()))
+    }
+
+    /// Waits until the process is gone.
+    pub fn wait(self, limit: Duration) -> Result<()> {
+        let end = Instant::now() + limit;
+        while self.is_alive() {
+            if Instant::now() > end {
+                bail!(
+                    "process {} has not ended after {} s",
+                    self.number(),
+                    limit.as_secs()
+                );
+            }
+            sleep(POLL);
+        }
+        Ok(())
+    }
+}
+
+/// The last lines of a log file, for error messages.
+pub fn tail(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().rev().take(15).collect();
+    lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    #[test]
+    fn a_number_of_another_program_is_not_trusted() {
+        let mut child = Command::new("sleep").arg("30").spawn().unwrap();
+        let pid = Pid::new(i32::try_from(child.id()).unwrap()).unwrap();
+        while !pid.runs_program("sleep", "30") {
+            sleep(POLL);
+        }
+        assert!(!pid.runs_program("sleep", "31"));
+        assert!(!pid.runs_program("postgres", "30"));
+        pid.signal(Signal::KILL).unwrap();
+        pid.wait(Duration::from_secs(5)).unwrap();
+        assert!(!pid.is_alive());
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn nonsense_is_no_process_id() {
+        assert!(Pid::new(0).is_none());
+        assert!(Pid::new(-1).is_none());
+    }
+}
