@@ -1,7 +1,23 @@
-//! Every table and SQL statement of clm_secure_db
+//! Every table and SQL statement of `clm_secure_db`.
+//!
+//! Functions take the connection of a transaction that the caller began. The writes of the hot path take many rows at
+//! once: the committer of crate `clm-secure` writes what has queued up as one transaction.
 
-/// The migrations of this program; a server refuses a database that has others.
-pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!();
+pub mod audit;
+pub mod authorities;
+pub mod certificates;
+pub mod chain_heads;
+pub mod crls;
+pub mod encryption_keys;
+pub mod events;
+pub mod intents;
+pub mod operations;
+pub mod private_keys;
+pub mod requests;
+pub mod revocations;
 
-/// The tables kept in monthly partitions.
-pub const PARTITIONED_TABLES: &[&str] = &["secure_audit_log", "events"];
+/// The migrations of `clm_secure_db`, embedded.
+pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
+
+/// Tables partitioned by month.
+pub const PARTITIONED: &[&str] = &["secure_audit_log", "events"];

@@ -1,0 +1,150 @@
+//! `certificate_authorities`.
+
+use chrono::{DateTime, Utc};
+use clm_pg::{DbError, expect_rows};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+/// An authority about to be made.
+#[derive(Debug, Clone)]
+pub struct NewAuthority {
+    /// Public identity.
+    pub id: Uuid,
+    /// Unique name.
+    pub name: String,
+    /// Its issuer; none for a root.
+    pub parent_authority_id: Option<Uuid>,
+    /// Of its key.
+    pub key_algorithm: String,
+    /// RFC 4514.
+    pub subject: String,
+    /// What it may sign.
+    pub envelope: serde_json::Value,
+    /// In issued certificates: CRL distribution point.
+    pub crl_url: String,
+    /// In issued certificates: OCSP.
+    pub ocsp_url: String,
+    /// In issued certificates: this authority's certificate.
+    pub issuer_url: String,
+    /// When.
+    pub created_at: DateTime<Utc>,
+}
+
+/// An authority with its certificate.
+#[derive(Debug, Clone)]
+pub struct AuthorityRow {
+    /// Public identity.
+    pub id: Uuid,
+    /// Unique name.
+    pub name: String,
+    /// Its issuer; none for a root.
+    pub parent_authority_id: Option<Uuid>,
+    /// `active`, `suspended`, `retired`.
+    pub status: String,
+    /// Of its key.
+    pub key_algorithm: String,
+    /// RFC 4514.
+    pub subject: String,
+    /// What it may sign.
+    pub envelope: serde_json::Value,
+    /// CRL distribution point.
+    pub crl_url: String,
+    /// OCSP.
+    pub ocsp_url: String,
+    /// This authority's certificate.
+    pub issuer_url: String,
+    /// Number of the newest CRL.
+    pub crl_number: i64,
+    /// When the newest CRL is to be replaced.
+    pub next_crl_at: Option<DateTime<Utc>>,
+    /// Identity of its certificate.
+    pub certificate_id: Uuid,
+    /// Its certificate.
+    pub der_encoded_cert: Vec<u8>,
+    /// Start of its certificate's validity.
+    pub not_before: DateTime<Utc>,
+    /// End of its certificate's validity.
+    pub not_after: DateTime<Utc>,
+}
+
+/// Adds an authority that has no certificate yet.
+///
+/// # Errors
+/// `Conflict` when the name is taken, or when the database fails.
+pub async fn insert(conn: &mut PgConnection, row: &NewAuthority) -> Result<(), DbError> {
+    let result = sqlx::query!(
+        "INSERT INTO certificate_authorities (id, name, parent_authority_id, status, key_algorithm, subject, envelope, crl_url,
+             ocsp_url, issuer_url, created_at, updated_at)
+         VALUES ($1, $2, $3, 'pending', $4, $5, $6, $7, $8, $9, $10, $10)",
+        row.id,
+        row.name,
+        row.parent_authority_id,
+        row.key_algorithm,
+        row.subject,
+        row.envelope,
+        row.crl_url,
+        row.ocsp_url,
+        row.issuer_url,
+        row.created_at
+    )
+    .execute(conn)
+    .await?;
+    expect_rows(&result, 1)
+}
+
+/// Gives an authority its certificate and makes it active.
+///
+/// # Errors
+/// `RowCount` when it has one, or when the database fails.
+pub async fn activate(
+    conn: &mut PgConnection,
+    id: Uuid,
+    certificate_id: Uuid,
+    subject_key_id: &[u8],
+    now: DateTime<Utc>,
+) -> Result<(), DbError> {
+    let result = sqlx::query!(
+        "UPDATE certificate_authorities SET status = 'active', certificate_id = $2, subject_key_id = $3, updated_at = $4,
+             version = version + 1
+         WHERE id = $1 AND status = 'pending'",
+        id,
+        certificate_id,
+        subject_key_id,
+        now
+    )
+    .execute(conn)
+    .await?;
+    expect_rows(&result, 1)
+}
+
+/// Every authority that has a certificate, roots first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn list(conn: &mut PgConnection) -> Result<Vec<AuthorityRow>, DbError> {
+    let rows = sqlx::query_as!(
+        AuthorityRow,
+        r#"SELECT a.id, a.name, a.parent_authority_id, a.status, a.key_algorithm, a.subject, a.envelope, a.crl_url, a.ocsp_url,
+             a.issuer_url, a.crl_number, a.next_crl_at, a.certificate_id AS "certificate_id!", c.der_encoded_cert,
+             c.not_before, c.not_after
+         FROM certificate_authorities a JOIN certificates c ON c.certificate_id = a.certificate_id
+         WHERE a.status <> 'pending' ORDER BY a.id LIMIT 1000"#
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows)
+}
+
+/// Id and status of the authority with this name.
+///
+/// # Errors
+/// When the database fails.
+pub async fn find_by_name(conn: &mut PgConnection, name: &str) -> Result<Option<(Uuid, String)>, DbError> {
+    let row = sqlx::query!(
+        "SELECT id, status FROM certificate_authorities WHERE name = $1",
+        name
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| (row.id, row.status)))
+}
