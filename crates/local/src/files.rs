@@ -11,8 +11,8 @@ use crate::os_user::OsUser;
 
 /// Makes a folder of `owner` with `mode`, and sets both on one that exists.
 pub(crate) fn make_folder(path: &Path, mode: u32, owner: &OsUser) -> Result<()> {
-    let made = fs::DirBuilder::new().recursive(true).mode(mode).create(path);
-    made.with_context(|| format!("cannot make the folder {}", path.display()))?;
+    let result = fs::DirBuilder::new().recursive(true).mode(mode).create(path);
+    result.with_context(|| format!("cannot make the folder {}", path.display()))?;
     fs::set_permissions(path, Permissions::from_mode(mode))
         .with_context(|| format!("cannot set the mode of {}", path.display()))?;
     owner.own(path)

@@ -8,6 +8,7 @@ mod postgres_programs;
 mod role;
 
 pub mod cluster;
+pub mod databases;
 pub mod platform_ca;
 pub mod process;
 pub mod throwaway;

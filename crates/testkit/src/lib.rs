@@ -1,1 +1,13 @@
-//! Throwaway installations for tests
+//! Throwaway databases and installations for tests.
+//!
+//! Everything here panics when it fails: a test without its surroundings has failed.
+
+#![expect(
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    reason = "every function fails its test by a panic"
+)]
+
+mod databases;
+
+pub use databases::{TestDatabase, TestDatabases};
