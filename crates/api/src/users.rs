@@ -1,0 +1,41 @@
+//! Users.
+
+use chrono::{DateTime, Utc};
+use clm_types::UserId;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// A user.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct User {
+    /// Identity.
+    #[schema(value_type = Uuid)]
+    pub id: UserId,
+    /// Name to sign in with.
+    pub username: String,
+    /// Address for notifications.
+    pub email: String,
+    /// Name to show.
+    pub display_name: String,
+    /// `invited`, `active`, `locked`, `disabled`.
+    pub status: String,
+    /// When last signed in.
+    pub last_login_at: Option<DateTime<Utc>>,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+    /// Counts its changes; the `ETag`.
+    pub version: i64,
+}
+
+/// A new user of the caller's organization, without roles.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewUser {
+    /// Name to sign in with, unique in the installation.
+    pub username: String,
+    /// Address for notifications.
+    pub email: String,
+    /// Name to show; the username unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub display_name: Option<String>,
+}
