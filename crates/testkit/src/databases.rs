@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 use clm_local::OsUser;
@@ -41,6 +42,8 @@ struct Server {
     ca: PlatformCa,
     databases: Databases,
     copies: AtomicU32,
+    /// Tests run in threads of one process, and a role's certificate is one file.
+    credentials_lock: Mutex<()>,
 }
 
 static SERVER: OnceCell<Server> = OnceCell::const_new();
@@ -139,6 +142,7 @@ impl Server {
             ca,
             databases,
             copies: AtomicU32::new(0),
+            credentials_lock: Mutex::new(()),
         };
         for database in Database::ALL {
             server
@@ -169,6 +173,7 @@ impl Server {
     }
 
     fn credentials(&self, database: Database, role: &str) -> Result<Credentials> {
+        let _guard = self.credentials_lock.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = self.folder.path().join("roles");
         self.databases
             .cluster(database)

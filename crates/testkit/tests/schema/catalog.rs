@@ -1,7 +1,7 @@
 //! What both schemas must keep, read from PostgreSQL's catalog. Each query returns what breaks the rule.
 
 /// Tables whose primary key is anything but `id uuid`. The migration runner's own table is not ours.
-pub const WITHOUT_UUID_PRIMARY_KEY: &str = "
+const WITHOUT_UUID_PRIMARY_KEY: &str = "
     SELECT c.relname::text
     FROM pg_class c
     WHERE c.relnamespace = 'clm'::regnamespace AND c.relkind IN ('r', 'p') AND c.relname <> '_sqlx_migrations'
@@ -12,7 +12,7 @@ pub const WITHOUT_UUID_PRIMARY_KEY: &str = "
             AND a.attname = 'id' AND a.atttypid = 'uuid'::regtype)";
 
 /// Foreign keys whose columns are not the first ones of an index over all their rows.
-pub const FOREIGN_KEYS_WITHOUT_INDEX: &str = "
+const FOREIGN_KEYS_WITHOUT_INDEX: &str = "
     SELECT k.conrelid::regclass || '.' || k.conname
     FROM pg_constraint k
     WHERE k.contype = 'f' AND k.connamespace = 'clm'::regnamespace
@@ -25,7 +25,7 @@ pub const FOREIGN_KEYS_WITHOUT_INDEX: &str = "
             AND (i.indkey::int2[])[0:cardinality(k.conkey) - 1] @> k.conkey)";
 
 /// Tables, views and their columns that no comment explains.
-pub const WITHOUT_COMMENT: &str = "
+const WITHOUT_COMMENT: &str = "
     SELECT c.relname::text
     FROM pg_class c
     WHERE c.relnamespace = 'clm'::regnamespace AND c.relkind IN ('r', 'p', 'v') AND c.relname <> '_sqlx_migrations'
@@ -37,7 +37,7 @@ pub const WITHOUT_COMMENT: &str = "
       AND col_description(c.oid, a.attnum) IS NULL";
 
 /// Tables without the time of creation, or with a default that reads the database's clock.
-pub const WITHOUT_CREATION_TIME: &str = "
+const WITHOUT_CREATION_TIME: &str = "
     SELECT c.relname::text
     FROM pg_class c
     WHERE c.relnamespace = 'clm'::regnamespace AND c.relkind IN ('r', 'p') AND c.relname <> '_sqlx_migrations'
@@ -46,21 +46,21 @@ pub const WITHOUT_CREATION_TIME: &str = "
           WHERE a.attrelid = c.oid AND a.attname = 'created_at' AND a.attnotnull AND NOT a.atthasdef)";
 
 /// Columns of a time without its zone, or of a fixed-length or limited text.
-pub const ODD_TYPES: &str = "
+const ODD_TYPES: &str = "
     SELECT table_name || '.' || column_name || ' ' || data_type
     FROM information_schema.columns
     WHERE table_schema = 'clm' AND table_name <> '_sqlx_migrations'
       AND data_type IN ('timestamp without time zone', 'character varying', 'character', 'json', 'money')";
 
 /// Views that would look through row-level security.
-pub const VIEWS_OF_THE_OWNER: &str = "
+const VIEWS_OF_THE_OWNER: &str = "
     SELECT relname::text
     FROM pg_class
     WHERE relnamespace = 'clm'::regnamespace AND relkind IN ('v', 'm')
       AND NOT coalesce('security_invoker=true' = ANY (reloptions), false)";
 
 /// Rights on a partition itself, which would go around what its parent grants.
-pub const GRANTS_ON_PARTITIONS: &str = "
+const GRANTS_ON_PARTITIONS: &str = "
     SELECT c.relname || ': ' || r.rolname
     FROM pg_class c CROSS JOIN pg_roles r
     WHERE c.relispartition AND c.relkind = 'r' AND r.rolname ~ '^clm_' AND r.rolname !~ '_(owner|migrator)$'
@@ -68,7 +68,7 @@ pub const GRANTS_ON_PARTITIONS: &str = "
            OR has_any_column_privilege(r.oid, c.oid, 'SELECT, INSERT, UPDATE, REFERENCES'))";
 
 /// Audit tables and partitions that some runtime role may change.
-pub const CHANGEABLE_AUDIT: &str = "
+const CHANGEABLE_AUDIT: &str = "
     SELECT c.relname || ': ' || r.rolname
     FROM pg_class c CROSS JOIN pg_roles r
     WHERE c.relnamespace = 'clm'::regnamespace AND c.relkind IN ('r', 'p') AND c.relname ~ 'audit'
@@ -77,7 +77,7 @@ pub const CHANGEABLE_AUDIT: &str = "
            OR has_any_column_privilege(r.oid, c.oid, 'UPDATE'))";
 
 /// Audit tables and partitions without a trigger that always refuses changes and TRUNCATE.
-pub const UNGUARDED_AUDIT: &str = "
+const UNGUARDED_AUDIT: &str = "
     SELECT c.relname || ' lacks ' || wanted
     FROM pg_class c CROSS JOIN unnest(ARRAY['refuse_row_change', 'refuse_truncate']) AS wanted
     WHERE c.relnamespace = 'clm'::regnamespace AND c.relkind IN ('r', 'p') AND c.relname ~ 'audit'
@@ -85,7 +85,7 @@ pub const UNGUARDED_AUDIT: &str = "
           SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = wanted AND t.tgenabled = 'A')";
 
 /// Roles that log in with more than a service may have, or that own something.
-pub const POWERFUL_ROLES: &str = "
+const POWERFUL_ROLES: &str = "
     SELECT rolname::text
     FROM pg_roles
     WHERE rolname ~ '^clm_'
@@ -95,7 +95,31 @@ pub const POWERFUL_ROLES: &str = "
                SELECT FROM pg_class WHERE relowner = pg_roles.oid AND relnamespace = 'clm'::regnamespace)))";
 
 /// Functions that anybody may call.
-pub const PUBLIC_FUNCTIONS: &str = "
+const PUBLIC_FUNCTIONS: &str = "
     SELECT p.proname::text
     FROM pg_proc p, aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) AS entry
     WHERE p.pronamespace = 'clm'::regnamespace AND entry.grantee = 0";
+
+/// Tables that some runtime role may delete from or truncate.
+pub(crate) const DELETABLE: &str = "
+    SELECT c.relname || ': ' || r.rolname
+    FROM pg_class c CROSS JOIN pg_roles r
+    WHERE c.relnamespace = 'clm'::regnamespace AND c.relkind IN ('r', 'p') AND c.relname <> '_sqlx_migrations'
+      AND r.rolname ~ '^clm_' AND r.rolname !~ '_(owner|migrator)$'
+      AND has_table_privilege(r.oid, c.oid, 'DELETE, TRUNCATE')
+    ORDER BY 1";
+
+/// Every rule that holds in both databases.
+pub(crate) const RULES: &[&str] = &[
+    WITHOUT_UUID_PRIMARY_KEY,
+    FOREIGN_KEYS_WITHOUT_INDEX,
+    WITHOUT_COMMENT,
+    WITHOUT_CREATION_TIME,
+    ODD_TYPES,
+    VIEWS_OF_THE_OWNER,
+    GRANTS_ON_PARTITIONS,
+    CHANGEABLE_AUDIT,
+    UNGUARDED_AUDIT,
+    POWERFUL_ROLES,
+    PUBLIC_FUNCTIONS,
+];

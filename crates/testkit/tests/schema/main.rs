@@ -1,20 +1,22 @@
-//! What the tests of both schemas share.
+//! Both schemas, judged from outside: from the catalog, and with raw SQL as each role.
 
-pub mod catalog;
+mod catalog;
+mod core;
+mod secure;
 
 use sqlx::{AssertSqlSafe, PgPool};
 
 /// SQLSTATE `insufficient_privilege`.
-pub const FORBIDDEN: &str = "42501";
+const FORBIDDEN: &str = "42501";
 /// SQLSTATE `foreign_key_violation`.
-pub const NO_SUCH_ROW: &str = "23503";
+const NO_SUCH_ROW: &str = "23503";
 /// SQLSTATE `unique_violation`.
-pub const NOT_UNIQUE: &str = "23505";
+const NOT_UNIQUE: &str = "23505";
 /// SQLSTATE `check_violation`.
-pub const NOT_ALLOWED: &str = "23514";
+const NOT_ALLOWED: &str = "23514";
 
 /// Fails with the offenders that `query` returns, one text each.
-pub async fn assert_none(pool: &PgPool, query: &'static str) {
+async fn assert_none(pool: &PgPool, query: &'static str) {
     let offenders: Vec<String> = sqlx::query_scalar(query).fetch_all(pool).await.unwrap();
     assert!(
         offenders.is_empty(),
@@ -25,7 +27,7 @@ pub async fn assert_none(pool: &PgPool, query: &'static str) {
 }
 
 /// The SQLSTATE that PostgreSQL refuses `sql` with; the test fails if it does not.
-pub async fn refusal(pool: &PgPool, sql: &str) -> String {
+async fn refusal(pool: &PgPool, sql: &str) -> String {
     let result = sqlx::raw_sql(AssertSqlSafe(sql)).execute(pool).await;
     let error = result.expect_err(sql);
     let answer = error
@@ -35,14 +37,14 @@ pub async fn refusal(pool: &PgPool, sql: &str) -> String {
 }
 
 /// Runs statements that must succeed.
-pub async fn run(pool: &PgPool, sql: &str) {
+async fn run(pool: &PgPool, sql: &str) {
     if let Err(error) = sqlx::raw_sql(AssertSqlSafe(sql)).execute(pool).await {
         panic!("{error}\n{sql}");
     }
 }
 
 /// The first column of all rows, as texts.
-pub async fn texts(pool: &PgPool, sql: &str) -> Vec<String> {
+async fn texts(pool: &PgPool, sql: &str) -> Vec<String> {
     sqlx::query_scalar(AssertSqlSafe(sql))
         .fetch_all(pool)
         .await
@@ -50,7 +52,7 @@ pub async fn texts(pool: &PgPool, sql: &str) -> Vec<String> {
 }
 
 /// The only value of a query that counts.
-pub async fn count(pool: &PgPool, sql: &str) -> i64 {
+async fn count(pool: &PgPool, sql: &str) -> i64 {
     sqlx::query_scalar(AssertSqlSafe(sql))
         .fetch_one(pool)
         .await
@@ -58,7 +60,7 @@ pub async fn count(pool: &PgPool, sql: &str) -> i64 {
 }
 
 /// A statement of the specification with a real id for its placeholder.
-pub fn with_id(statement: &str, id: &str) -> String {
+fn with_id(statement: &str, id: &str) -> String {
     statement
         .replace("user-uuid", id)
         .replace("cert-uuid", id)
