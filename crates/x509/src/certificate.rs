@@ -71,7 +71,7 @@ impl Certificate {
             tbs: signed.tbs.whole.to_vec(),
             signature_algorithm: signed.signature_algorithm.to_vec(),
             signature: signed.signature.to_vec(),
-            serial: SerialNumber::from_bytes(fields.serial).map_err(|_| malformed(Malformed))?,
+            serial: crate::crl::serial_number(fields.serial).map_err(malformed)?,
             issuer: SubjectName::from_der(fields.issuer)?,
             issuer_der: fields.issuer.to_vec(),
             subject: SubjectName::from_der(fields.subject)?,

@@ -2,14 +2,18 @@
 
 pub mod algorithm;
 pub mod certificate;
+pub mod crl;
 pub mod csr;
 mod decode;
 mod encode;
 pub mod extension;
 pub mod issuer;
 pub mod key_usage;
+pub mod lint;
 pub mod name;
+pub mod ocsp;
 pub mod pem;
+pub mod prepared;
 pub mod profile;
 pub mod public_key;
 mod rsa_modulus;
@@ -17,10 +21,13 @@ pub mod san;
 pub mod tbs;
 
 pub use certificate::Certificate;
+pub use crl::Crl;
 pub use csr::Csr;
 pub use issuer::IssuerInfo;
 pub use key_usage::{ExtendedKeyUsage, KeyUsage};
+pub use lint::Finding;
 pub use name::{NameAttribute, SubjectName};
+pub use prepared::{PreparedCertificate, prepare};
 pub use profile::Profile;
 pub use public_key::{PublicKey, sha256};
 pub use san::{San, SanKind};

@@ -13,6 +13,10 @@ use serde::{Deserialize, Serialize};
 /// What a certificate under this profile contains and what may be asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "a document of independent yes-or-no rules"
+)]
 pub struct Profile {
     /// The name by which requests and mandates refer to it.
     pub name: String,

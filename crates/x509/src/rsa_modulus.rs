@@ -113,7 +113,7 @@ fn has_small_factor(modulus: &[u8]) -> bool {
         .collect();
     PRIME_PRODUCTS.iter().any(|(product, primes)| {
         let remainder = remainder(&limbs, *product);
-        primes.iter().any(|prime| remainder % prime == 0)
+        primes.iter().any(|prime| remainder.is_multiple_of(*prime))
     })
 }
 
