@@ -3,17 +3,14 @@
 /// One value from the parts of its content.
 pub(crate) fn value(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let content = parts.concat();
-    let length = content.len();
-    let mut out = match length {
-        0..0x80 => vec![tag, length as u8],
-        0x80..0x100 => vec![tag, 0x81, length as u8],
-        _ => vec![tag, 0x82, (length >> 8) as u8, length as u8],
+    let [.., high, middle, low] = content.len().to_be_bytes();
+    let length = match content.len() {
+        0..0x80 => vec![low],
+        0x80..0x100 => vec![0x81, low],
+        0x100..0x1_0000 => vec![0x82, middle, low],
+        _ => vec![0x83, high, middle, low],
     };
-    if length > 0xffff {
-        out = vec![tag, 0x83, (length >> 16) as u8, (length >> 8) as u8, length as u8];
-    }
-    out.extend(content);
-    out
+    [vec![tag], length, content].concat()
 }
 
 /// SEQUENCE.

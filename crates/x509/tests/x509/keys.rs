@@ -11,6 +11,10 @@ use clm_x509::{
     PublicKey,
     algorithm::{SigningScheme, signature_algorithm_der, signing_scheme},
 };
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex},
+};
 
 pub(crate) struct TestKey {
     pub(crate) algorithm: KeyAlgorithm,
@@ -19,14 +23,29 @@ pub(crate) struct TestKey {
 
 enum Pair {
     Ecdsa(EcdsaKeyPair),
-    Rsa(Box<RsaKeyPair>),
+    Rsa(Arc<RsaKeyPair>),
     Ed25519(Ed25519KeyPair),
     MlDsa(PqdsaKeyPair),
 }
 
+/// RSA keys take long to make: three of each size go round, so that a chain has different ones.
+static RSA_KEYS: Mutex<BTreeMap<KeyAlgorithm, VecDeque<Arc<RsaKeyPair>>>> = Mutex::new(BTreeMap::new());
+
+fn pooled(algorithm: KeyAlgorithm, size: KeySize) -> Arc<RsaKeyPair> {
+    let mut keys = RSA_KEYS.lock().unwrap();
+    let queue = keys.entry(algorithm).or_default();
+    let key = if queue.len() < 3 {
+        Arc::new(RsaKeyPair::generate(size).unwrap())
+    } else {
+        queue.pop_front().unwrap()
+    };
+    queue.push_back(Arc::clone(&key));
+    key
+}
+
 impl TestKey {
     pub(crate) fn generate(algorithm: KeyAlgorithm) -> Self {
-        let rsa = |size| Pair::Rsa(Box::new(RsaKeyPair::generate(size).unwrap()));
+        let rsa = |size| Pair::Rsa(pooled(algorithm, size));
         let pair = match (algorithm, signing_scheme(algorithm)) {
             (_, SigningScheme::Ecdsa(scheme)) => Pair::Ecdsa(EcdsaKeyPair::generate(scheme).unwrap()),
             (KeyAlgorithm::Rsa2048, _) => rsa(KeySize::Rsa2048),

@@ -234,6 +234,7 @@ fn ask(
     let at = at();
     let mut arguments = vec![
         "ocsp",
+        "-no_nonce", // keeps the one of the request
         "-respin",
         "response.der",
         "-reqin",
@@ -250,10 +251,7 @@ fn ask(
         "root.pem",
         "-attime",
         &at,
-        "-status_age",
-        "-1",
     ];
-    arguments.truncate(arguments.len() - 2);
     arguments.extend(extra);
     desk.succeed(&arguments)
 }
