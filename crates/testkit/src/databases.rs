@@ -67,7 +67,7 @@ impl TestDatabase {
         let template = database.name();
         let name = format!("{template}_{number}");
         let sql = format!(
-            "CREATE DATABASE {name} TEMPLATE {template};\nALTER DATABASE {name} SET search_path = clm, ext;"
+            "CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy;\nALTER DATABASE {name} SET search_path = clm, ext;"
         );
         server
             .databases
@@ -173,7 +173,10 @@ impl Server {
     }
 
     fn credentials(&self, database: Database, role: &str) -> Result<Credentials> {
-        let _guard = self.credentials_lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let _guard = self
+            .credentials_lock
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let folder = self.folder.path().join("roles");
         self.databases
             .cluster(database)
