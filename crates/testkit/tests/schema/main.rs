@@ -1,7 +1,14 @@
 //! Both schemas, judged from outside: from the catalog, and with raw SQL as each role.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "clippy takes only test functions for tests, not what they share"
+)]
+
 mod catalog;
 mod core;
+mod migrations;
 mod secure;
 
 use sqlx::{AssertSqlSafe, PgPool};
