@@ -1,0 +1,72 @@
+# `make run` brings up a whole installation and takes a first certificate through its life.
+# `make test` runs the whole suite. Both set up what they need.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DEFAULT_GOAL := help
+.PHONY: help run stop test check bench deps deps-check deps-test programs
+
+TARGET := target
+PROGRAMS := clm-core-server clm-secure-server clm-cli clm-local
+TOOLS := $(TARGET)/tools
+CARGO_DENY := $(TOOLS)/bin/cargo-deny
+CARGO_DENY_VERSION := 0.20.2
+PKILINT := $(TARGET)/pkilint
+PKILINT_VERSION := 0.13.3
+# Cargo's progress bar on a terminal, nothing but warnings elsewhere.
+QUIET := $(shell [[ -t 2 ]] || echo --quiet)
+FAILPOINTS := --features clm-core-server/failpoints,clm-secure-server/failpoints
+
+help: ## Shows this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
+
+deps: ## Installs the Debian packages that are missing (needs root or sudo)
+	@deploy/install-packages.sh
+
+programs: deps
+	@if [[ ! -x $(TARGET)/release/clm-core ]]; then
+		echo "Building the release programs: 5 to 10 minutes the first time on two cores."
+	fi
+	cargo build $(QUIET) --release $(PROGRAMS:%=--package %)
+
+run: programs ## Builds, starts everything on this machine, and shows a first certificate
+	@$(TARGET)/release/clm-local up
+	@if [[ -x deploy/demo/first-certificate.sh ]]; then deploy/demo/first-certificate.sh; fi
+
+stop: ## Stops what `make run` started; the data stays
+	@$(TARGET)/release/clm-local down
+
+deps-test: deps
+	@if [[ ! -x $(PKILINT)/bin/lint_pkix_cert ]]; then
+		echo "Installing pkilint $(PKILINT_VERSION) into $(PKILINT)"
+		python3 -m venv $(PKILINT)
+		$(PKILINT)/bin/pip install --quiet --disable-pip-version-check pkilint==$(PKILINT_VERSION)
+	fi
+
+# One build for programs and tests alike: another set of features or targets would build it all twice.
+test: deps-test ## Runs the whole suite
+	@echo "Building the programs and the tests: 5 minutes the first time on two cores."
+	step() { echo "-- $$*"; "$$@"; }
+	step cargo build $(QUIET) --workspace --bins --tests $(FAILPOINTS)
+	step cargo xtask sqlx --check
+	export PATH="$(CURDIR)/$(PKILINT)/bin:$$PATH"
+	step cargo test --quiet --workspace --bins --lib --tests $(FAILPOINTS)
+
+deps-check:
+	@if [[ ! -x $(CARGO_DENY) ]]; then
+		echo "Building cargo-deny $(CARGO_DENY_VERSION) into $(TOOLS): about 3 minutes, once."
+		cargo install $(QUIET) --locked --debug --root $(TOOLS) cargo-deny@$(CARGO_DENY_VERSION)
+	fi
+
+check: deps-check ## Formatting, lints, the project's rules, licences, documentation
+	@step() { echo "-- $$*"; "$$@"; }
+	step cargo fmt --all --check
+	step cargo clippy $(QUIET) --workspace --all-targets $(FAILPOINTS) -- -D warnings
+	step cargo xtask check
+	step $(CARGO_DENY) --log-level error check bans licenses sources
+	export RUSTDOCFLAGS="-D warnings"
+	step cargo doc $(QUIET) --workspace --no-deps --lib
+
+bench: programs ## Issues certificates under load and measures the machine's ceilings beside it
+	cargo run $(QUIET) --release --package clm-bench
