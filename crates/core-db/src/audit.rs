@@ -70,3 +70,90 @@ pub async fn insert(conn: &mut PgConnection, row: &NewAuditRow) -> Result<(), Db
     .await?;
     Ok(())
 }
+
+/// One entry as it is read.
+#[derive(Debug, Clone)]
+pub struct AuditRow {
+    /// Identity.
+    pub id: Uuid,
+    /// When.
+    pub occurred_at: Time,
+    /// The person, if one acted.
+    pub actor_user_id: Option<Uuid>,
+    /// `user`, `api_key`, `system`, `operator` or `anonymous`.
+    pub actor_type: String,
+    /// The key that was used.
+    pub api_key_id: Option<Uuid>,
+    /// Whose data.
+    pub organization_id: Option<Uuid>,
+    /// Where the request came from.
+    pub ip_address: Option<String>,
+    /// The request.
+    pub request_id: Option<Uuid>,
+    /// The operation across both databases.
+    pub operation_id: Option<Uuid>,
+    /// `noun.verb`.
+    pub action: String,
+    /// What kind of object.
+    pub object_type: String,
+    /// Which object.
+    pub object_id: Option<Uuid>,
+    /// The object before.
+    pub before_state: Option<Value>,
+    /// The object after.
+    pub after_state: Option<Value>,
+    /// `allowed`, `refused` or `failed`.
+    pub outcome: String,
+    /// Why, in words.
+    pub detail: Option<String>,
+}
+
+/// Which entries to list.
+#[derive(Debug, Clone, Default)]
+pub struct AuditFilter {
+    /// Only about this object.
+    pub object_id: Option<Uuid>,
+    /// Only of this operation.
+    pub operation_id: Option<Uuid>,
+    /// Only by this user.
+    pub actor_user_id: Option<Uuid>,
+    /// Only this action.
+    pub action: Option<String>,
+    /// Only ids from here on (see [`clm_pg::id_floor`]).
+    pub from_id: Option<Uuid>,
+    /// Only ids below this one.
+    pub before_id: Option<Uuid>,
+}
+
+/// Entries of one organization, newest first.
+pub async fn list(
+    conn: &mut PgConnection,
+    organization_id: Uuid,
+    filter: &AuditFilter,
+    limit: i64,
+) -> Result<Vec<AuditRow>, DbError> {
+    Ok(sqlx::query_as!(
+        AuditRow,
+        "SELECT id, occurred_at, actor_user_id, actor_type, api_key_id, organization_id, host(ip_address) AS ip_address,
+                request_id, operation_id, action, object_type, object_id, before_state, after_state, outcome, detail
+         FROM audit_log
+         WHERE organization_id = $1
+           AND ($2::uuid IS NULL OR object_id = $2)
+           AND ($3::uuid IS NULL OR operation_id = $3)
+           AND ($4::uuid IS NULL OR actor_user_id = $4)
+           AND ($5::text IS NULL OR action = $5)
+           AND ($6::uuid IS NULL OR id >= $6)
+           AND ($7::uuid IS NULL OR id < $7)
+         ORDER BY id DESC LIMIT $8",
+        organization_id,
+        filter.object_id,
+        filter.operation_id,
+        filter.actor_user_id,
+        filter.action,
+        filter.from_id,
+        filter.before_id,
+        limit
+    )
+    .fetch_all(conn)
+    .await?)
+}

@@ -3,8 +3,17 @@
 //! One module per noun; each function takes the connection (mostly an open transaction) and runs
 //! one compile-checked statement. Who may call what is decided above, in `clm-core`.
 
+pub mod api_keys;
 pub mod audit;
+pub mod bootstrap;
+pub mod idempotency;
+pub mod notices;
+pub mod organizations;
+pub mod policies;
+pub mod roles;
 pub mod tenancy;
+pub mod users;
+pub mod workflows;
 
 /// The migrations of this program; a server refuses a database that has others.
 pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!();

@@ -1,0 +1,158 @@
+//! `organizations`: the tenants.
+
+use clm_pg::{DbError, expect_rows};
+use clm_types::Time;
+use serde_json::Value;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+/// One organization.
+#[derive(Debug, Clone)]
+pub struct OrganizationRow {
+    /// Identity.
+    pub id: Uuid,
+    /// Unique short name.
+    pub org_code: String,
+    /// Name to show.
+    pub org_name: String,
+    /// `active`, `suspended`, `closed`.
+    pub status: String,
+    /// What was subscribed to.
+    pub subscription_plan: String,
+    /// `trial`, `active`, `past_due`, `cancelled`, `expired`.
+    pub subscription_status: String,
+    /// Until when.
+    pub subscription_expires_at: Option<Time>,
+    /// Most active certificates; none: no limit.
+    pub license_max_certificates: Option<i32>,
+    /// Most members; none: no limit.
+    pub license_max_users: Option<i32>,
+    /// Free settings.
+    pub settings: Value,
+    /// When it was made.
+    pub created_at: Time,
+    /// Counts the row's changes.
+    pub version: i64,
+}
+
+/// A new organization, active and without limits.
+#[derive(Debug, Clone)]
+pub struct NewOrganizationRow<'a> {
+    /// Identity.
+    pub id: Uuid,
+    /// Unique short name.
+    pub org_code: &'a str,
+    /// Name to show.
+    pub org_name: &'a str,
+    /// When.
+    pub created_at: Time,
+}
+
+/// Adds an organization.
+///
+/// # Errors
+/// `Conflict` on the code.
+pub async fn insert(conn: &mut PgConnection, row: &NewOrganizationRow<'_>) -> Result<(), DbError> {
+    sqlx::query!(
+        "INSERT INTO organizations (id, org_code, org_name, created_at, updated_at) VALUES ($1, $2, $3, $4, $4)",
+        row.id,
+        row.org_code,
+        row.org_name,
+        row.created_at
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Finds one.
+pub async fn find(conn: &mut PgConnection, id: Uuid) -> Result<Option<OrganizationRow>, DbError> {
+    Ok(sqlx::query_as!(
+        OrganizationRow,
+        "SELECT id, org_code, org_name, status, subscription_plan, subscription_status, subscription_expires_at,
+                license_max_certificates, license_max_users, settings, created_at, version
+         FROM organizations WHERE id = $1 AND deleted_at IS NULL",
+        id
+    )
+    .fetch_optional(conn)
+    .await?)
+}
+
+/// Organizations that the connection may see, newest first, below `before`.
+pub async fn list(
+    conn: &mut PgConnection,
+    before: Option<Uuid>,
+    limit: i64,
+) -> Result<Vec<OrganizationRow>, DbError> {
+    Ok(sqlx::query_as!(
+        OrganizationRow,
+        "SELECT id, org_code, org_name, status, subscription_plan, subscription_status, subscription_expires_at,
+                license_max_certificates, license_max_users, settings, created_at, version
+         FROM organizations
+         WHERE deleted_at IS NULL AND ($1::uuid IS NULL OR id < $1)
+         ORDER BY id DESC LIMIT $2",
+        before,
+        limit
+    )
+    .fetch_all(conn)
+    .await?)
+}
+
+/// Changes name and settings.
+///
+/// # Errors
+/// `RowCount` when it has changed since `version`.
+pub async fn update(
+    conn: &mut PgConnection,
+    id: Uuid,
+    version: i64,
+    org_name: &str,
+    settings: &Value,
+    now: Time,
+) -> Result<(), DbError> {
+    let result = sqlx::query!(
+        "UPDATE organizations SET org_name = $3, settings = $4, updated_at = $5, version = version + 1
+         WHERE id = $1 AND version = $2 AND deleted_at IS NULL",
+        id,
+        version,
+        org_name,
+        settings,
+        now
+    )
+    .execute(conn)
+    .await?;
+    expect_rows(&result, 1)
+}
+
+/// Changes the status.
+///
+/// # Errors
+/// `RowCount` when it has changed since `version`.
+pub async fn set_status(
+    conn: &mut PgConnection,
+    id: Uuid,
+    version: i64,
+    status: &str,
+    now: Time,
+) -> Result<(), DbError> {
+    let result = sqlx::query!(
+        "UPDATE organizations SET status = $3, updated_at = $4, version = version + 1
+         WHERE id = $1 AND version = $2 AND deleted_at IS NULL",
+        id,
+        version,
+        status,
+        now
+    )
+    .execute(conn)
+    .await?;
+    expect_rows(&result, 1)
+}
+
+/// Whether there is any organization at all.
+pub async fn exist(conn: &mut PgConnection) -> Result<bool, DbError> {
+    Ok(
+        sqlx::query_scalar!(r#"SELECT EXISTS (SELECT FROM organizations) AS "exist!""#)
+            .fetch_one(conn)
+            .await?,
+    )
+}

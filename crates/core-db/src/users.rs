@@ -1,0 +1,277 @@
+//! `users` and `user_organizations`: people and programs, and where they belong.
+
+use clm_pg::{DbError, expect_rows};
+use clm_types::Time;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+/// One user, without any credential.
+#[derive(Debug, Clone)]
+pub struct UserRow {
+    /// Identity.
+    pub id: Uuid,
+    /// Unique name to sign in with.
+    pub username: String,
+    /// Address.
+    pub email: String,
+    /// Name to show.
+    pub display_name: String,
+    /// `invited`, `active`, `locked`, `disabled`.
+    pub status: String,
+    /// When a password was last set; none: there is none.
+    pub password_changed_at: Option<Time>,
+    /// Whether a second factor is asked for.
+    pub mfa_enabled: bool,
+    /// When last signed in.
+    pub last_login_at: Option<Time>,
+    /// When it was made.
+    pub created_at: Time,
+    /// Counts the row's changes.
+    pub version: i64,
+}
+
+/// A new, active user.
+pub struct NewUserRow<'a> {
+    /// Identity.
+    pub id: Uuid,
+    /// Unique name to sign in with.
+    pub username: &'a str,
+    /// Address.
+    pub email: &'a str,
+    /// Name to show.
+    pub display_name: &'a str,
+    /// Argon2id in PHC form.
+    pub password_hash: Option<&'a str>,
+    /// Its salt.
+    pub password_salt: Option<&'a str>,
+    /// When.
+    pub created_at: Time,
+}
+
+/// Adds a user.
+///
+/// # Errors
+/// `Conflict` on username or e-mail address.
+pub async fn insert(conn: &mut PgConnection, row: &NewUserRow<'_>) -> Result<(), DbError> {
+    sqlx::query!(
+        "INSERT INTO users (id, username, email, display_name, password_hash, password_salt, password_changed_at, status,
+             created_at, updated_at)
+         VALUES ($1, $2, $3, $4, $5, $6, CASE WHEN $5::text IS NULL THEN NULL ELSE $7::timestamptz END, 'active', $7, $7)",
+        row.id,
+        row.username,
+        row.email,
+        row.display_name,
+        row.password_hash,
+        row.password_salt,
+        row.created_at
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Makes a user a member of an organization; the first one is the primary one. Nothing happens
+/// when the user is one already.
+pub async fn insert_membership(
+    conn: &mut PgConnection,
+    id: Uuid,
+    user_id: Uuid,
+    organization_id: Uuid,
+    invited_by: Option<Uuid>,
+    now: Time,
+) -> Result<(), DbError> {
+    sqlx::query!(
+        "INSERT INTO user_organizations (id, user_id, organization_id, is_primary, status, joined_at, invited_by, created_at,
+             updated_at)
+         VALUES ($1, $2, $3, NOT EXISTS (SELECT FROM user_organizations WHERE user_id = $2 AND is_primary), 'active', $5, $4,
+             $5, $5)
+         ON CONFLICT (user_id, organization_id) DO NOTHING",
+        id,
+        user_id,
+        organization_id,
+        invited_by,
+        now
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Finds a user of an organization: a member who has not left, or who holds a role everywhere.
+pub async fn find_in_organization(
+    conn: &mut PgConnection,
+    id: Uuid,
+    organization_id: Uuid,
+    now: Time,
+) -> Result<Option<UserRow>, DbError> {
+    Ok(sqlx::query_as!(
+        UserRow,
+        "SELECT u.id, u.username, u.email, u.display_name, u.status, u.password_changed_at, u.mfa_enabled, u.last_login_at,
+                u.created_at, u.version
+         FROM users u
+         WHERE u.id = $1 AND u.deleted_at IS NULL AND (
+             EXISTS (SELECT FROM user_organizations m
+                     WHERE m.user_id = u.id AND m.organization_id = $2 AND m.status <> 'left')
+             OR EXISTS (SELECT FROM user_roles a
+                        WHERE a.user_id = u.id AND a.organization_id IS NULL AND a.revoked_at IS NULL
+                          AND a.valid_from <= $3 AND (a.valid_until IS NULL OR $3 < a.valid_until)))",
+        id,
+        organization_id,
+        now
+    )
+    .fetch_optional(conn)
+    .await?)
+}
+
+/// Members of an organization who have not left, newest first, below `before`.
+pub async fn list_in_organization(
+    conn: &mut PgConnection,
+    organization_id: Uuid,
+    before: Option<Uuid>,
+    limit: i64,
+) -> Result<Vec<UserRow>, DbError> {
+    Ok(sqlx::query_as!(
+        UserRow,
+        "SELECT u.id, u.username, u.email, u.display_name, u.status, u.password_changed_at, u.mfa_enabled, u.last_login_at,
+                u.created_at, u.version
+         FROM user_organizations m JOIN users u ON u.id = m.user_id
+         WHERE m.organization_id = $1 AND m.status <> 'left' AND u.deleted_at IS NULL AND ($2::uuid IS NULL OR u.id < $2)
+         ORDER BY u.id DESC LIMIT $3",
+        organization_id,
+        before,
+        limit
+    )
+    .fetch_all(conn)
+    .await?)
+}
+
+/// How many members an organization has.
+pub async fn count_in_organization(conn: &mut PgConnection, organization_id: Uuid) -> Result<i64, DbError> {
+    Ok(sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM user_organizations m JOIN users u ON u.id = m.user_id
+           WHERE m.organization_id = $1 AND m.status IN ('active', 'invited') AND u.deleted_at IS NULL"#,
+        organization_id
+    )
+    .fetch_one(conn)
+    .await?)
+}
+
+/// Whether the user belongs to another organization or holds a role everywhere.
+pub async fn reaches_beyond(
+    conn: &mut PgConnection,
+    id: Uuid,
+    organization_id: Uuid,
+) -> Result<bool, DbError> {
+    Ok(sqlx::query_scalar!(
+        r#"SELECT (EXISTS (SELECT FROM user_organizations
+                           WHERE user_id = $1 AND organization_id <> $2 AND status <> 'left')
+                   OR EXISTS (SELECT FROM user_roles
+                              WHERE user_id = $1 AND revoked_at IS NULL
+                                AND (organization_id IS NULL OR organization_id <> $2))) AS "reaches!""#,
+        id,
+        organization_id
+    )
+    .fetch_one(conn)
+    .await?)
+}
+
+/// The organization that a user works in unless another is named: the primary one, or the only one.
+pub async fn find_home(conn: &mut PgConnection, id: Uuid) -> Result<Option<Uuid>, DbError> {
+    Ok(sqlx::query_scalar!(
+        "SELECT organization_id FROM user_organizations WHERE user_id = $1 AND status = 'active'
+         ORDER BY is_primary DESC, id LIMIT 1",
+        id
+    )
+    .fetch_optional(conn)
+    .await?)
+}
+
+/// The state of a user's membership (`invited`, `active`, `suspended`, `left`), if there is one.
+pub async fn find_membership_status(
+    conn: &mut PgConnection,
+    id: Uuid,
+    organization_id: Uuid,
+) -> Result<Option<String>, DbError> {
+    Ok(sqlx::query_scalar!(
+        "SELECT status FROM user_organizations WHERE user_id = $1 AND organization_id = $2",
+        id,
+        organization_id
+    )
+    .fetch_optional(conn)
+    .await?)
+}
+
+/// Changes name and address.
+///
+/// # Errors
+/// `RowCount` when it has changed since `version`; `Conflict` on the address.
+pub async fn update(
+    conn: &mut PgConnection,
+    id: Uuid,
+    version: i64,
+    email: &str,
+    display_name: &str,
+    now: Time,
+) -> Result<(), DbError> {
+    let result = sqlx::query!(
+        "UPDATE users SET email = $3, display_name = $4, updated_at = $5, version = version + 1
+         WHERE id = $1 AND version = $2 AND deleted_at IS NULL",
+        id,
+        version,
+        email,
+        display_name,
+        now
+    )
+    .execute(conn)
+    .await?;
+    expect_rows(&result, 1)
+}
+
+/// Changes the status.
+///
+/// # Errors
+/// `RowCount` when it has changed since `version`.
+pub async fn set_status(
+    conn: &mut PgConnection,
+    id: Uuid,
+    version: i64,
+    status: &str,
+    now: Time,
+) -> Result<(), DbError> {
+    let result = sqlx::query!(
+        "UPDATE users SET status = $3, updated_at = $4, version = version + 1
+         WHERE id = $1 AND version = $2 AND deleted_at IS NULL",
+        id,
+        version,
+        status,
+        now
+    )
+    .execute(conn)
+    .await?;
+    expect_rows(&result, 1)
+}
+
+/// Stores a password's hash.
+///
+/// # Errors
+/// `RowCount` when there is no such user.
+pub async fn set_password(
+    conn: &mut PgConnection,
+    id: Uuid,
+    password_hash: &str,
+    password_salt: &str,
+    now: Time,
+) -> Result<(), DbError> {
+    let result = sqlx::query!(
+        "UPDATE users SET password_hash = $2, password_salt = $3, password_changed_at = $4, failed_login_attempts = 0,
+             locked_until = NULL, updated_at = $4, version = version + 1
+         WHERE id = $1 AND deleted_at IS NULL",
+        id,
+        password_hash,
+        password_salt,
+        now
+    )
+    .execute(conn)
+    .await?;
+    expect_rows(&result, 1)
+}
