@@ -10,6 +10,7 @@ mod catalog;
 mod core;
 mod migrations;
 mod secure;
+mod tenancy;
 
 use sqlx::{AssertSqlSafe, PgPool};
 
