@@ -4,12 +4,21 @@
 //! one compile-checked statement. Who may call what is decided above, in `clm-core`.
 
 pub mod api_keys;
+pub mod approvals;
 pub mod audit;
 pub mod bootstrap;
+pub mod certificates;
+pub mod follower;
 pub mod idempotency;
+pub mod integrity;
+pub mod jobs;
 pub mod notices;
+pub mod notifications;
 pub mod organizations;
 pub mod policies;
+pub mod records;
+pub mod references;
+pub mod requests;
 pub mod roles;
 pub mod tenancy;
 pub mod users;

@@ -1,0 +1,257 @@
+//! `certificate_metadata`: the inventory.
+
+use clm_pg::DbError;
+use clm_types::Time;
+use serde_json::Value;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+/// A certificate of the inventory.
+#[derive(Debug, Clone)]
+pub struct CertificateRow {
+    /// Row id, by which pages are ordered.
+    pub id: Uuid,
+    /// Public identity.
+    pub certificate_id: Uuid,
+    /// Whose.
+    pub organization_id: Uuid,
+    /// Who answers for it.
+    pub owner_user_id: Option<Uuid>,
+    /// The owner's username; none when the reference leads nowhere.
+    pub owner_username: Option<String>,
+    /// The request it came of.
+    pub request_id: Option<Uuid>,
+    /// The operation that made it.
+    pub operation_id: Option<Uuid>,
+    /// The policy that governed it.
+    pub policy_id: Option<Uuid>,
+    /// That policy's version.
+    pub policy_version: Option<i32>,
+    /// Who signed it.
+    pub authority_id: Option<Uuid>,
+    /// Profile name.
+    pub profile: String,
+    /// The organization's own category.
+    pub category: String,
+    /// Where it is used.
+    pub environment: Option<String>,
+    /// Lower-case hexadecimal.
+    pub serial_number: String,
+    /// SHA-256 of the DER.
+    pub fingerprint_sha256: Vec<u8>,
+    /// RFC 4514.
+    pub subject: String,
+    /// RFC 4514.
+    pub issuer: String,
+    /// First common name.
+    pub common_name: Option<String>,
+    /// Typed texts.
+    pub sans: Vec<String>,
+    /// Of its key.
+    pub key_algorithm: String,
+    /// `csr`, `generated`, `reused`.
+    pub key_source: Option<String>,
+    /// Start of validity.
+    pub not_before: Time,
+    /// End of validity.
+    pub not_after: Time,
+    /// Where it stands.
+    pub status: String,
+    /// When it was revoked or put on hold.
+    pub revoked_at: Option<Time>,
+    /// Why.
+    pub revocation_reason: Option<String>,
+    /// The certificate that it replaces.
+    pub renewal_of_certificate_id: Option<Uuid>,
+    /// The certificate that replaces it.
+    pub renewed_by_certificate_id: Option<Uuid>,
+    /// Names and values.
+    pub tags: Value,
+    /// The organization's own fields.
+    pub custom_fields: Value,
+    /// What its owners wrote.
+    pub notes: Option<String>,
+    /// When it came into the inventory.
+    pub created_at: Time,
+    /// When its metadata last changed.
+    pub updated_at: Time,
+    /// Counts the changes.
+    pub version: i64,
+}
+
+/// Which certificates to list; what is none does not matter.
+#[derive(Debug, Clone, Default)]
+pub struct CertificateFilter {
+    /// Only in this state.
+    pub status: Option<&'static str>,
+    /// Only of this owner.
+    pub owner_user_id: Option<Uuid>,
+    /// Only of this authority.
+    pub authority_id: Option<Uuid>,
+    /// Only those that end before this moment.
+    pub expires_before: Option<Time>,
+    /// Only those that end at this moment or after.
+    pub expires_after: Option<Time>,
+    /// Only those with this name (typed text).
+    pub san: Option<String>,
+    /// Only those with all these tags (a JSON object).
+    pub tags: Option<Value>,
+    /// Only those that have a tag with this name.
+    pub tag_name: Option<String>,
+    /// Only those whose common name or serial number begins so.
+    pub prefix: Option<String>,
+    /// Only with this fingerprint.
+    pub fingerprint_sha256: Option<Vec<u8>>,
+    /// Only with this serial number.
+    pub serial_number: Option<String>,
+    /// Only older than this row.
+    pub before: Option<Uuid>,
+    /// At most so many.
+    pub limit: i64,
+}
+
+/// The last character in the order of code points: what sorts after everything that begins like a prefix.
+const LAST_CHARACTER: char = '\u{10FFFF}';
+
+/// A page of certificates, newest first.
+pub async fn list(
+    conn: &mut PgConnection,
+    filter: &CertificateFilter,
+) -> Result<Vec<CertificateRow>, DbError> {
+    // Comparisons are leakproof and so may use an index under row-level security; LIKE may not.
+    let prefix_end = filter
+        .prefix
+        .as_ref()
+        .map(|prefix| format!("{prefix}{LAST_CHARACTER}"));
+    let rows = sqlx::query_as!(
+        CertificateRow,
+        r#"SELECT m.id, m.certificate_id, m.organization_id, m.owner_user_id, u.username AS "owner_username?", m.request_id,
+             m.operation_id, m.policy_id, m.policy_version, m.authority_id, m.profile, m.category, m.environment,
+             m.serial_number, m.fingerprint_sha256, m.subject, m.issuer, m.common_name, m.sans, m.key_algorithm, m.key_source,
+             m.not_before, m.not_after, m.status, m.revoked_at, m.revocation_reason, m.renewal_of_certificate_id,
+             m.renewed_by_certificate_id, m.tags, m.custom_fields, m.notes, m.created_at, m.updated_at, m.version
+         FROM certificate_metadata m LEFT JOIN users u ON u.id = m.owner_user_id
+         WHERE m.deleted_at IS NULL
+           AND ($1::text IS NULL OR m.status = $1)
+           AND ($2::uuid IS NULL OR m.owner_user_id = $2)
+           AND ($3::uuid IS NULL OR m.authority_id = $3)
+           AND ($4::timestamptz IS NULL OR m.not_after < $4)
+           AND ($5::timestamptz IS NULL OR m.not_after >= $5)
+           AND ($6::text IS NULL OR m.sans @> ARRAY[$6])
+           AND ($7::jsonb IS NULL OR m.tags @> $7)
+           AND ($8::text IS NULL OR m.tags ? $8)
+           AND ($9::text IS NULL OR (m.common_name >= $9 AND m.common_name < $10)
+                                 OR (m.serial_number >= $9 AND m.serial_number < $10))
+           AND ($11::bytea IS NULL OR m.fingerprint_sha256 = $11)
+           AND ($12::text IS NULL OR m.serial_number = $12)
+           AND ($13::uuid IS NULL OR m.id < $13)
+         ORDER BY m.organization_id DESC, m.id DESC LIMIT $14"#,
+        filter.status,
+        filter.owner_user_id,
+        filter.authority_id,
+        filter.expires_before,
+        filter.expires_after,
+        filter.san,
+        filter.tags,
+        filter.tag_name,
+        filter.prefix,
+        prefix_end,
+        filter.fingerprint_sha256,
+        filter.serial_number,
+        filter.before,
+        filter.limit
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows)
+}
+
+/// The certificate with this public identity.
+pub async fn find(conn: &mut PgConnection, certificate_id: Uuid) -> Result<Option<CertificateRow>, DbError> {
+    let row = sqlx::query_as!(
+        CertificateRow,
+        r#"SELECT m.id, m.certificate_id, m.organization_id, m.owner_user_id, u.username AS "owner_username?", m.request_id,
+             m.operation_id, m.policy_id, m.policy_version, m.authority_id, m.profile, m.category, m.environment,
+             m.serial_number, m.fingerprint_sha256, m.subject, m.issuer, m.common_name, m.sans, m.key_algorithm, m.key_source,
+             m.not_before, m.not_after, m.status, m.revoked_at, m.revocation_reason, m.renewal_of_certificate_id,
+             m.renewed_by_certificate_id, m.tags, m.custom_fields, m.notes, m.created_at, m.updated_at, m.version
+         FROM certificate_metadata m LEFT JOIN users u ON u.id = m.owner_user_id
+         WHERE m.certificate_id = $1 AND m.deleted_at IS NULL"#,
+        certificate_id
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row)
+}
+
+/// New metadata; what is none stays.
+#[derive(Debug, Clone, Default)]
+pub struct MetadataChangeRow {
+    /// The new owner.
+    pub owner_user_id: Option<Uuid>,
+    /// All tags.
+    pub tags: Option<Value>,
+    /// Where it is used.
+    pub environment: Option<String>,
+    /// The organization's own category.
+    pub category: Option<String>,
+    /// All custom fields.
+    pub custom_fields: Option<Value>,
+    /// Notes.
+    pub notes: Option<String>,
+}
+
+/// Changes metadata if it is still at `version`; true if it was.
+pub async fn update_metadata(
+    conn: &mut PgConnection,
+    certificate_id: Uuid,
+    version: i64,
+    change: &MetadataChangeRow,
+    now: Time,
+) -> Result<bool, DbError> {
+    let result = sqlx::query!(
+        "UPDATE certificate_metadata SET owner_user_id = COALESCE($3, owner_user_id), tags = COALESCE($4, tags),
+             environment = COALESCE($5, environment), category = COALESCE($6, category),
+             custom_fields = COALESCE($7, custom_fields), notes = COALESCE($8, notes), updated_at = $9, version = version + 1
+         WHERE certificate_id = $1 AND version = $2 AND deleted_at IS NULL",
+        certificate_id,
+        version,
+        change.owner_user_id,
+        change.tags,
+        change.environment,
+        change.category,
+        change.custom_fields,
+        change.notes,
+        now
+    )
+    .execute(conn)
+    .await?;
+    Ok(result.rows_affected() == 1)
+}
+
+/// Marks up to `limit` certificates whose time is over as expired; how many there were.
+pub async fn expire(conn: &mut PgConnection, now: Time, limit: i64) -> Result<u64, DbError> {
+    let result = sqlx::query!(
+        "UPDATE certificate_metadata SET status = 'expired', updated_at = $1, version = version + 1
+         WHERE id IN (SELECT id FROM certificate_metadata
+             WHERE status = 'active' AND deleted_at IS NULL AND not_after < $1
+             ORDER BY not_after LIMIT $2 FOR UPDATE SKIP LOCKED)",
+        now,
+        limit
+    )
+    .execute(conn)
+    .await?;
+    Ok(result.rows_affected())
+}
+
+/// How many active certificates the organization has, counted up to `most`.
+pub async fn count_active(conn: &mut PgConnection, most: i64) -> Result<i64, DbError> {
+    let count = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM
+             (SELECT FROM certificate_metadata WHERE status = 'active' AND deleted_at IS NULL LIMIT $1) AS counted"#,
+        most
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(count)
+}

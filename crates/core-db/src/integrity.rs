@@ -1,0 +1,233 @@
+//! `integrity_findings`, and what the integrity job reads to compare the two databases.
+
+use clm_pg::DbError;
+use clm_types::Time;
+use serde_json::Value;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+/// One certificate of the inventory with what became of its references.
+#[derive(Debug, Clone)]
+pub struct InventoryReferenceRow {
+    /// Public identity; rows come in its order.
+    pub certificate_id: Uuid,
+    /// Whose.
+    pub organization_id: Uuid,
+    /// Who answers for it.
+    pub owner_user_id: Option<Uuid>,
+    /// The policy that governed it.
+    pub policy_id: Option<Uuid>,
+    /// The operation that made it.
+    pub operation_id: Option<Uuid>,
+    /// State in Core.
+    pub status: String,
+    /// Whether the owner exists and is not deleted; true without an owner.
+    pub owner_exists: bool,
+    /// Whether the policy exists and is not deleted; true without a policy.
+    pub policy_exists: bool,
+    /// Whether the organization exists and is not deleted.
+    pub organization_exists: bool,
+}
+
+/// A batch of the inventory after `after`, in the order of `certificate_id`.
+pub async fn list_references(
+    conn: &mut PgConnection,
+    after: Option<Uuid>,
+    limit: i64,
+) -> Result<Vec<InventoryReferenceRow>, DbError> {
+    let rows = sqlx::query_as!(
+        InventoryReferenceRow,
+        r#"SELECT m.certificate_id, m.organization_id, m.owner_user_id, m.policy_id, m.operation_id, m.status,
+             (m.owner_user_id IS NULL OR (u.id IS NOT NULL AND u.deleted_at IS NULL)) AS "owner_exists!",
+             (m.policy_id IS NULL OR (p.id IS NOT NULL AND p.deleted_at IS NULL)) AS "policy_exists!",
+             (o.id IS NOT NULL AND o.deleted_at IS NULL) AS "organization_exists!"
+         FROM (SELECT certificate_id, organization_id, owner_user_id, policy_id, operation_id, status
+               FROM certificate_metadata
+               WHERE deleted_at IS NULL AND certificate_id > COALESCE($1, '00000000-0000-0000-0000-000000000000'::uuid)
+               ORDER BY certificate_id LIMIT $2) m
+         LEFT JOIN users u ON u.id = m.owner_user_id
+         LEFT JOIN policies p ON p.id = m.policy_id
+         LEFT JOIN organizations o ON o.id = m.organization_id
+         ORDER BY m.certificate_id"#,
+        after,
+        limit
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows)
+}
+
+/// An operation that should have ended long ago.
+#[derive(Debug, Clone)]
+pub struct StuckOperationRow {
+    /// The instance.
+    pub id: Uuid,
+    /// Whose.
+    pub organization_id: Uuid,
+    /// The operation.
+    pub operation_id: Uuid,
+    /// `issuance`, `renewal`, `revocation`.
+    pub instance_type: String,
+    /// Since when it is being carried out.
+    pub updated_at: Time,
+}
+
+/// Operations that are being carried out since before `since`, oldest first.
+pub async fn list_stuck(
+    conn: &mut PgConnection,
+    since: Time,
+    limit: i64,
+) -> Result<Vec<StuckOperationRow>, DbError> {
+    let rows = sqlx::query_as!(
+        StuckOperationRow,
+        "SELECT id, organization_id, operation_id, instance_type, updated_at FROM workflow_instances
+         WHERE status = 'executing' AND updated_at < $1 ORDER BY id LIMIT $2",
+        since,
+        limit
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows)
+}
+
+/// A difference, or a reference that leads nowhere.
+#[derive(Debug, Clone)]
+pub struct NewFindingRow {
+    /// Identity, if it is new.
+    pub id: Uuid,
+    /// The run that saw it.
+    pub run_id: Uuid,
+    /// What is wrong.
+    pub kind: &'static str,
+    /// `core`, `secure`, `both`.
+    pub side: &'static str,
+    /// Kind of the object.
+    pub object_type: &'static str,
+    /// The object.
+    pub object_id: Uuid,
+    /// Whose, if that organization exists.
+    pub organization_id: Option<Uuid>,
+    /// Both sides' values.
+    pub detail: Value,
+    /// `open`, `repaired`, `alarm`.
+    pub status: &'static str,
+    /// When.
+    pub found_at: Time,
+}
+
+/// Writes findings down; one that is known and not resolved is only seen again.
+pub async fn upsert_findings(conn: &mut PgConnection, rows: &[NewFindingRow]) -> Result<(), DbError> {
+    sqlx::query!(
+        "INSERT INTO integrity_findings (id, run_id, kind, side, object_type, object_id, organization_id, detail, status,
+             found_at, last_seen_at, resolved_at, created_at, updated_at)
+         SELECT new.id, new.run_id, new.kind, new.side, new.object_type, new.object_id, o.id, new.detail, new.status,
+             new.found_at, new.found_at, CASE WHEN new.status = 'repaired' THEN new.found_at END, new.found_at, new.found_at
+         FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::uuid[], $8::jsonb[], $9::text[],
+             $10::timestamptz[])
+             AS new (id, run_id, kind, side, object_type, object_id, organization_id, detail, status, found_at)
+         LEFT JOIN organizations o ON o.id = new.organization_id
+         ON CONFLICT (kind, object_id) WHERE resolved_at IS NULL DO UPDATE
+             SET run_id = EXCLUDED.run_id, detail = EXCLUDED.detail, status = EXCLUDED.status,
+                 last_seen_at = EXCLUDED.last_seen_at, resolved_at = EXCLUDED.resolved_at, updated_at = EXCLUDED.updated_at",
+        &rows.iter().map(|f| f.id).collect::<Vec<_>>(),
+        &rows.iter().map(|f| f.run_id).collect::<Vec<_>>(),
+        &rows.iter().map(|f| f.kind.to_owned()).collect::<Vec<_>>(),
+        &rows.iter().map(|f| f.side.to_owned()).collect::<Vec<_>>(),
+        &rows.iter().map(|f| f.object_type.to_owned()).collect::<Vec<_>>(),
+        &rows.iter().map(|f| f.object_id).collect::<Vec<_>>(),
+        &rows.iter().map(|f| f.organization_id).collect::<Vec<_>>() as &[Option<Uuid>],
+        &rows.iter().map(|f| f.detail.clone()).collect::<Vec<_>>(),
+        &rows.iter().map(|f| f.status.to_owned()).collect::<Vec<_>>(),
+        &rows.iter().map(|f| f.found_at).collect::<Vec<_>>()
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Resolves what a whole run did not see again; how many findings that were.
+pub async fn resolve_unseen(conn: &mut PgConnection, run_id: Uuid, now: Time) -> Result<u64, DbError> {
+    let result = sqlx::query!(
+        "UPDATE integrity_findings SET status = 'resolved', resolved_at = $2, updated_at = $2
+         WHERE resolved_at IS NULL AND run_id <> $1",
+        run_id,
+        now
+    )
+    .execute(conn)
+    .await?;
+    Ok(result.rows_affected())
+}
+
+/// A finding as it stands.
+#[derive(Debug, Clone)]
+pub struct FindingRow {
+    /// Identity.
+    pub id: Uuid,
+    /// The run that last saw it.
+    pub run_id: Uuid,
+    /// What is wrong.
+    pub kind: String,
+    /// `core`, `secure`, `both`.
+    pub side: String,
+    /// Kind of the object.
+    pub object_type: String,
+    /// The object.
+    pub object_id: Uuid,
+    /// Whose.
+    pub organization_id: Option<Uuid>,
+    /// `open`, `repaired`, `alarm`, `resolved`.
+    pub status: String,
+    /// Both sides' values.
+    pub detail: Value,
+    /// When it was first seen.
+    pub found_at: Time,
+    /// When it was last seen.
+    pub last_seen_at: Time,
+    /// When it was gone.
+    pub resolved_at: Option<Time>,
+}
+
+/// A page of findings, newest first.
+pub async fn list_findings(
+    conn: &mut PgConnection,
+    status: Option<&str>,
+    before: Option<Uuid>,
+    limit: i64,
+) -> Result<Vec<FindingRow>, DbError> {
+    let rows = sqlx::query_as!(
+        FindingRow,
+        "SELECT id, run_id, kind, side, object_type, object_id, organization_id, status, detail, found_at, last_seen_at,
+             resolved_at
+         FROM integrity_findings
+         WHERE ($1::text IS NULL OR status = $1) AND ($2::uuid IS NULL OR id < $2)
+         ORDER BY id DESC LIMIT $3",
+        status,
+        before,
+        limit
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows)
+}
+
+/// Sets the state that Secure says, with its reason unknown to the comparison; true if the row was there.
+pub async fn repair_status(
+    conn: &mut PgConnection,
+    certificate_id: Uuid,
+    status: &str,
+    now: Time,
+) -> Result<bool, DbError> {
+    let result = sqlx::query!(
+        "UPDATE certificate_metadata SET status = $2,
+             revoked_at = CASE WHEN $2 IN ('on_hold', 'revoked') THEN COALESCE(revoked_at, $3) END,
+             revocation_reason = CASE WHEN $2 IN ('on_hold', 'revoked') THEN revocation_reason END,
+             updated_at = $3, version = version + 1
+         WHERE certificate_id = $1",
+        certificate_id,
+        status,
+        now
+    )
+    .execute(conn)
+    .await?;
+    Ok(result.rows_affected() == 1)
+}

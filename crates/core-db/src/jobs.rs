@@ -1,0 +1,158 @@
+//! `jobs`: the queue of work in Secure, filled in the commit of what needs it. Done jobs are deleted.
+
+use clm_pg::DbError;
+use clm_types::Time;
+use serde_json::Value;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::requests::NewJobRow;
+
+/// A job that the caller holds.
+#[derive(Debug, Clone)]
+pub struct ClaimedJobRow {
+    /// Identity.
+    pub id: Uuid,
+    /// What to do.
+    pub kind: String,
+    /// The operation it carries.
+    pub operation_id: Uuid,
+    /// For which organization.
+    pub organization_id: Option<Uuid>,
+    /// What it needs to know.
+    pub payload: Value,
+    /// How often it was tried, this time included.
+    pub attempts: i32,
+}
+
+/// Enqueues a job, once per kind and operation.
+pub async fn insert(
+    conn: &mut PgConnection,
+    job: &NewJobRow,
+    operation_id: Uuid,
+    organization_id: Uuid,
+    now: Time,
+) -> Result<(), DbError> {
+    sqlx::query!(
+        "INSERT INTO jobs (id, kind, operation_id, organization_id, payload, status, run_at, attempts, locked_by,
+             locked_until, created_at, updated_at)
+         VALUES ($1, $2, $3, $4, $5, CASE WHEN $6::text IS NULL THEN 'queued' ELSE 'running' END, $8,
+             CASE WHEN $6::text IS NULL THEN 0 ELSE 1 END, $6, $7, $8, $8)
+         ON CONFLICT (kind, operation_id) DO NOTHING",
+        job.id,
+        job.kind,
+        operation_id,
+        organization_id,
+        job.payload,
+        job.locked_by,
+        job.locked_until,
+        now
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Takes up to `limit` due jobs, and those whose holder let its lease run out, for `locked_by` until `locked_until`.
+pub async fn claim(
+    conn: &mut PgConnection,
+    locked_by: &str,
+    now: Time,
+    locked_until: Time,
+    limit: i64,
+) -> Result<Vec<ClaimedJobRow>, DbError> {
+    let rows = sqlx::query_as!(
+        ClaimedJobRow,
+        "WITH due AS MATERIALIZED (
+             SELECT id FROM jobs
+             WHERE (status = 'queued' AND run_at <= $2) OR (status = 'running' AND locked_until <= $2)
+             ORDER BY run_at, id LIMIT $4 FOR UPDATE SKIP LOCKED)
+         UPDATE jobs j SET status = 'running', locked_by = $1, locked_until = $3, attempts = attempts + 1, updated_at = $2
+         FROM due WHERE j.id = due.id
+         RETURNING j.id, j.kind, j.operation_id, j.organization_id, j.payload, j.attempts",
+        locked_by,
+        now,
+        locked_until,
+        limit
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows)
+}
+
+/// Gives a job back to be tried again at `run_at`, if the caller still holds it.
+pub async fn retry(
+    conn: &mut PgConnection,
+    id: Uuid,
+    locked_by: &str,
+    run_at: Time,
+    error: &str,
+    now: Time,
+) -> Result<(), DbError> {
+    sqlx::query!(
+        "UPDATE jobs SET status = 'queued', run_at = $3, last_error = $4, locked_by = NULL, locked_until = NULL, updated_at = $5
+         WHERE id = $1 AND locked_by = $2 AND status = 'running'",
+        id,
+        locked_by,
+        run_at,
+        error,
+        now
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Gives a job up: a person must look.
+pub async fn bury(
+    conn: &mut PgConnection,
+    id: Uuid,
+    locked_by: &str,
+    error: &str,
+    now: Time,
+) -> Result<(), DbError> {
+    sqlx::query!(
+        "UPDATE jobs SET status = 'dead', last_error = $3, locked_by = NULL, locked_until = NULL, finished_at = $4,
+             updated_at = $4
+         WHERE id = $1 AND locked_by = $2 AND status = 'running'",
+        id,
+        locked_by,
+        error,
+        now
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// The job is done.
+pub async fn delete(conn: &mut PgConnection, id: Uuid) -> Result<(), DbError> {
+    sqlx::query!("DELETE FROM jobs WHERE id = $1", id)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// How the queue stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct JobCounts {
+    /// Waiting for their time.
+    pub queued: i64,
+    /// Being carried out.
+    pub running: i64,
+    /// Given up.
+    pub dead: i64,
+}
+
+/// How the queue stands, for the metrics.
+pub async fn count(conn: &mut PgConnection) -> Result<JobCounts, DbError> {
+    let counts = sqlx::query_as!(
+        JobCounts,
+        r#"SELECT count(*) FILTER (WHERE status = 'queued') AS "queued!", count(*) FILTER (WHERE status = 'running') AS "running!",
+             count(*) FILTER (WHERE status = 'dead') AS "dead!"
+         FROM jobs WHERE status IN ('queued', 'running', 'dead')"#
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(counts)
+}

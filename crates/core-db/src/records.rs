@@ -1,0 +1,325 @@
+//! What Secure did, reflected in Core: one statement per effect, applied once whoever brings it.
+//!
+//! The saga that ordered an effect and the follower that reads Secure's events may both come with
+//! it, at the same time. Each statement begins with the operation's row: the second one waits for
+//! the first, then finds the operation completed and does nothing, so nobody is told twice.
+
+use clm_pg::DbError;
+use clm_types::Time;
+use serde_json::Value;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+/// An issued certificate as the inventory keeps it.
+#[derive(Debug, Clone)]
+pub struct IssuedRow {
+    /// Row id for the inventory.
+    pub id: Uuid,
+    /// Public identity.
+    pub certificate_id: Uuid,
+    /// The operation that made it.
+    pub operation_id: Uuid,
+    /// Whose.
+    pub organization_id: Uuid,
+    /// The request it came of.
+    pub request_id: Option<Uuid>,
+    /// Who signed it.
+    pub authority_id: Uuid,
+    /// Profile name.
+    pub profile: String,
+    /// Lower-case hexadecimal.
+    pub serial_number: String,
+    /// SHA-256 of the DER.
+    pub fingerprint_sha256: Vec<u8>,
+    /// RFC 4514.
+    pub subject: String,
+    /// RFC 4514.
+    pub issuer: String,
+    /// First common name.
+    pub common_name: Option<String>,
+    /// Typed texts.
+    pub sans: Vec<String>,
+    /// Of its key.
+    pub key_algorithm: &'static str,
+    /// Start of validity.
+    pub not_before: Time,
+    /// End of validity.
+    pub not_after: Time,
+    /// State in Secure.
+    pub status: &'static str,
+    /// The certificate that it replaces.
+    pub renewal_of_certificate_id: Option<Uuid>,
+    /// What came of the operation, for `workflow_instances.outcome`.
+    pub outcome: Value,
+}
+
+/// A revocation, hold or release.
+#[derive(Debug, Clone)]
+pub struct RevokedRow {
+    /// Which certificate.
+    pub certificate_id: Uuid,
+    /// The operation that did it.
+    pub operation_id: Uuid,
+    /// State now.
+    pub status: &'static str,
+    /// RFC 5280 reason.
+    pub reason: &'static str,
+    /// When Secure recorded it.
+    pub revoked_at: Time,
+    /// What came of the operation.
+    pub outcome: Value,
+    /// What the validation services of other processes must forget.
+    pub forget: String,
+}
+
+/// What goes along with every effect.
+#[derive(Debug, Clone)]
+pub struct EffectRow {
+    /// The message's id.
+    pub notification_id: Uuid,
+    /// What it is about.
+    pub notification_kind: &'static str,
+    /// Its line.
+    pub title: String,
+    /// The rest of it.
+    pub body: String,
+    /// The audit entry's id.
+    pub audit_id: Uuid,
+    /// When.
+    pub now: Time,
+}
+
+/// Puts an issued certificate into the inventory, completes its operation, tells the owner, and links the certificate it
+/// replaces. True if this call did it.
+///
+/// `again` puts back a row that is missing though the operation is completed; nobody is told then.
+pub async fn apply_issued(
+    conn: &mut PgConnection,
+    row: &IssuedRow,
+    effect: &EffectRow,
+    again: bool,
+) -> Result<bool, DbError> {
+    let applied = sqlx::query_scalar!(
+        r#"WITH instance AS (
+             UPDATE workflow_instances SET status = 'completed', certificate_id = $2, current_step = 0, due_at = NULL,
+                 outcome = $19, failure_code = NULL, failure_detail = NULL, completed_at = $24, updated_at = $24,
+                 version = version + 1
+             WHERE operation_id = $3 AND organization_id = $4 AND instance_type <> 'revocation'
+               AND (status <> 'completed'
+                    OR ($25 AND NOT EXISTS (SELECT FROM certificate_metadata WHERE certificate_id = $2)))
+             RETURNING id, organization_id, policy_id, policy_version, requester_user_id, owner_user_id, context),
+         metadata AS (
+             INSERT INTO certificate_metadata (id, certificate_id, operation_id, organization_id, request_id, authority_id,
+                 profile, serial_number, fingerprint_sha256, subject, issuer, common_name, sans, key_algorithm, not_before,
+                 not_after, status, renewal_of_certificate_id, owner_user_id, policy_id, policy_version, category,
+                 environment, tags, custom_fields, key_source, created_at, updated_at)
+             SELECT $1, $2, $3, i.organization_id, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
+                 i.owner_user_id, i.policy_id, i.policy_version, COALESCE(i.context ->> 'category', 'leaf'),
+                 i.context ->> 'environment', COALESCE(i.context -> 'tags', '{}'), COALESCE(i.context -> 'custom_fields', '{}'),
+                 i.context -> 'certificate' ->> 'key_source', $24, $24
+             FROM instance i
+             ON CONFLICT (certificate_id) DO NOTHING),
+         replaced AS (
+             UPDATE certificate_metadata SET renewed_by_certificate_id = $2, updated_at = $24, version = version + 1
+             WHERE certificate_id = $18 AND organization_id IN (SELECT organization_id FROM instance)),
+         told AS (
+             INSERT INTO notifications (id, user_id, organization_id, kind, channel, priority, title, body,
+                 related_certificate_id, related_operation_id, status, delivered_at, created_at, updated_at)
+             SELECT $20, COALESCE(i.owner_user_id, i.requester_user_id), i.organization_id, $21, 'in_app', 'normal', $22, $26,
+                 $2, $3, 'delivered', $24, $24, $24
+             FROM instance i WHERE NOT $25),
+         audited AS (
+             INSERT INTO audit_log (id, occurred_at, actor_type, organization_id, operation_id, action, object_type, object_id,
+                 after_state, outcome, detail, created_at)
+             SELECT $23, $24, 'system', i.organization_id, $3, 'certificate.issue', 'certificate', $2, $19, 'allowed',
+                 CASE WHEN $25 THEN 'put back into the inventory' END, $24
+             FROM instance i),
+         done AS (
+             DELETE FROM jobs WHERE operation_id = $3 AND kind IN ('submit', 'issue') AND EXISTS (SELECT FROM instance))
+         SELECT EXISTS (SELECT FROM instance) AS "applied!""#,
+        row.id,
+        row.certificate_id,
+        row.operation_id,
+        row.organization_id,
+        row.request_id,
+        row.authority_id,
+        row.profile,
+        row.serial_number,
+        row.fingerprint_sha256,
+        row.subject,
+        row.issuer,
+        row.common_name,
+        &row.sans,
+        row.key_algorithm,
+        row.not_before,
+        row.not_after,
+        row.status,
+        row.renewal_of_certificate_id,
+        row.outcome,
+        effect.notification_id,
+        effect.notification_kind,
+        effect.title,
+        effect.audit_id,
+        effect.now,
+        again,
+        effect.body
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(applied)
+}
+
+/// Reflects a revocation, hold or release. True if this call did it.
+///
+/// One that no operation of Core ordered (an operator of Secure did it) is reflected too; only the
+/// follower, which reads in order, may bring such ones. Revoked for good stays revoked, in
+/// whichever order two operations are reflected.
+pub async fn apply_revoked(
+    conn: &mut PgConnection,
+    row: &RevokedRow,
+    effect: &EffectRow,
+) -> Result<bool, DbError> {
+    let applied = sqlx::query!(
+        r#"WITH instance AS (
+             UPDATE workflow_instances SET status = 'completed', current_step = 0, due_at = NULL, outcome = $6,
+                 failure_code = NULL, failure_detail = NULL, completed_at = $11, updated_at = $11, version = version + 1
+             WHERE operation_id = $2 AND instance_type = 'revocation' AND certificate_id = $1 AND status <> 'completed'
+             RETURNING id, organization_id, requester_user_id, owner_user_id),
+         gate AS MATERIALIZED (
+             SELECT EXISTS (SELECT FROM instance) AS ordered,
+                    NOT EXISTS (SELECT FROM workflow_instances WHERE operation_id = $2) AS unordered),
+         metadata AS (
+             UPDATE certificate_metadata m SET status = $3,
+                 revoked_at = CASE WHEN $3 IN ('on_hold', 'revoked') THEN $5::timestamptz END,
+                 revocation_reason = CASE WHEN $3 IN ('on_hold', 'revoked') THEN $4::text END,
+                 updated_at = $11, version = m.version + 1
+             FROM gate
+             WHERE m.certificate_id = $1 AND (gate.ordered OR gate.unordered) AND m.status <> 'revoked'
+               AND (m.status, m.revocation_reason) IS DISTINCT FROM ($3, CASE WHEN $3 IN ('on_hold', 'revoked') THEN $4::text END)
+             RETURNING m.organization_id, m.owner_user_id),
+         subject AS (
+             SELECT organization_id, COALESCE(owner_user_id, requester_user_id) AS user_id FROM instance
+             UNION ALL
+             SELECT organization_id, owner_user_id FROM metadata WHERE NOT EXISTS (SELECT FROM instance)),
+         told AS (
+             INSERT INTO notifications (id, user_id, organization_id, kind, channel, priority, title, body,
+                 related_certificate_id, related_operation_id, status, delivered_at, created_at, updated_at)
+             SELECT $7, s.user_id, s.organization_id, $8, 'in_app', 'high', $9, $13, $1, $2, 'delivered', $11, $11, $11
+             FROM subject s WHERE s.user_id IS NOT NULL),
+         audited AS (
+             INSERT INTO audit_log (id, occurred_at, actor_type, organization_id, operation_id, action, object_type, object_id,
+                 after_state, outcome, created_at)
+             SELECT $10, $11, 'system', s.organization_id, $2, $8, 'certificate', $1, $6, 'allowed', $11
+             FROM subject s),
+         done AS (
+             DELETE FROM jobs WHERE operation_id = $2 AND kind = 'revoke' AND EXISTS (SELECT FROM instance))
+         SELECT EXISTS (SELECT FROM subject) AS "applied!", pg_notify('clm_validation', $12)::text AS notified"#,
+        row.certificate_id,
+        row.operation_id,
+        row.status,
+        row.reason,
+        row.revoked_at,
+        row.outcome,
+        effect.notification_id,
+        effect.notification_kind,
+        effect.title,
+        effect.audit_id,
+        effect.now,
+        row.forget,
+        effect.body
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(applied.applied)
+}
+
+/// An operation that Secure or Core refused for good.
+#[derive(Debug, Clone)]
+pub struct FailedRow {
+    /// The operation.
+    pub operation_id: Uuid,
+    /// The stable code.
+    pub code: String,
+    /// The same in words.
+    pub detail: String,
+    /// The job that tried it, deleted now.
+    pub job_id: Uuid,
+    /// The job that closes the request in Secure, for issuance and renewal.
+    pub closing_job_id: Uuid,
+    /// What that job needs to know.
+    pub closing_payload: Value,
+}
+
+/// Ends an operation without effect and tells the requester. True if this call did it.
+pub async fn apply_failed(
+    conn: &mut PgConnection,
+    row: &FailedRow,
+    effect: &EffectRow,
+) -> Result<bool, DbError> {
+    let applied = sqlx::query_scalar!(
+        r#"WITH instance AS (
+             UPDATE workflow_instances SET status = 'failed', current_step = 0, due_at = NULL, failure_code = $2,
+                 failure_detail = $3, completed_at = $10, updated_at = $10, version = version + 1
+             WHERE operation_id = $1 AND status IN ('pending', 'executing')
+             RETURNING id, organization_id, instance_type, requester_user_id, certificate_id),
+         skipped AS (
+             UPDATE workflow_steps SET status = 'skipped', updated_at = $10, version = version + 1
+             WHERE workflow_instance_id IN (SELECT id FROM instance) AND status IN ('waiting', 'pending')),
+         told AS (
+             INSERT INTO notifications (id, user_id, organization_id, kind, channel, priority, title, body,
+                 related_certificate_id, related_operation_id, status, delivered_at, created_at, updated_at)
+             SELECT $7, i.requester_user_id, i.organization_id, $8, 'in_app', 'high', $9, $3, i.certificate_id, $1, 'delivered',
+                 $10, $10, $10
+             FROM instance i),
+         audited AS (
+             INSERT INTO audit_log (id, occurred_at, actor_type, organization_id, operation_id, action, object_type, object_id,
+                 outcome, detail, created_at)
+             SELECT $11, $10, 'system', i.organization_id, $1, $8, 'request', i.id, 'failed', $2 || ': ' || $3, $10
+             FROM instance i),
+         done AS (DELETE FROM jobs WHERE id = $4),
+         closing AS (
+             INSERT INTO jobs (id, kind, operation_id, organization_id, payload, status, run_at, created_at, updated_at)
+             SELECT $5, 'reject', $1, i.organization_id, $6, 'queued', $10, $10, $10
+             FROM instance i WHERE i.instance_type <> 'revocation'
+             ON CONFLICT (kind, operation_id) DO NOTHING)
+         SELECT EXISTS (SELECT FROM instance) AS "applied!""#,
+        row.operation_id,
+        row.code,
+        row.detail,
+        row.job_id,
+        row.closing_job_id,
+        row.closing_payload,
+        effect.notification_id,
+        effect.notification_kind,
+        effect.title,
+        effect.now,
+        effect.audit_id
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(applied)
+}
+
+/// Which of these operations are not reflected in Core: known here and not completed, or not known here.
+pub async fn list_unapplied(conn: &mut PgConnection, operation_ids: &[Uuid]) -> Result<Vec<Uuid>, DbError> {
+    let rows = sqlx::query_scalar!(
+        r#"SELECT asked.operation_id AS "operation_id!" FROM unnest($1::uuid[]) AS asked (operation_id)
+         LEFT JOIN workflow_instances i ON i.operation_id = asked.operation_id
+         WHERE i.status IS DISTINCT FROM 'completed'"#,
+        operation_ids
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows)
+}
+
+/// Whether Core ordered this operation.
+pub async fn is_known(conn: &mut PgConnection, operation_id: Uuid) -> Result<bool, DbError> {
+    let known = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM workflow_instances WHERE operation_id = $1) AS "known!""#,
+        operation_id
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(known)
+}

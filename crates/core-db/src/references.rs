@@ -1,0 +1,45 @@
+//! What a request points to in Core: its organization and its owner.
+
+use clm_pg::DbError;
+use clm_types::Time;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+/// An organization and a person in it, as far as requests depend on them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReferenceRow {
+    /// `organizations.status`.
+    pub organization_status: String,
+    /// Most active certificates; none: no limit.
+    pub license_max_certificates: Option<i32>,
+    /// `users.status` of the person, if they belong to the organization.
+    pub user_status: Option<String>,
+}
+
+/// Looks up the organization that the transaction is in, and a user in it: a member, or somebody with a role in it.
+pub async fn find(
+    conn: &mut PgConnection,
+    organization_id: Uuid,
+    user_id: Uuid,
+    now: Time,
+) -> Result<Option<ReferenceRow>, DbError> {
+    let row = sqlx::query_as!(
+        ReferenceRow,
+        r#"SELECT o.status AS organization_status, o.license_max_certificates,
+             (SELECT u.status FROM users u
+              WHERE u.id = $2 AND u.deleted_at IS NULL
+                AND (EXISTS (SELECT FROM user_organizations uo
+                        WHERE uo.user_id = u.id AND uo.organization_id = o.id AND uo.status = 'active')
+                     OR EXISTS (SELECT FROM user_roles ur
+                        WHERE ur.user_id = u.id AND (ur.organization_id = o.id OR ur.organization_id IS NULL)
+                          AND ur.revoked_at IS NULL AND ur.valid_from <= $3
+                          AND (ur.valid_until IS NULL OR $3 < ur.valid_until)))) AS user_status
+         FROM organizations o WHERE o.id = $1 AND o.deleted_at IS NULL"#,
+        organization_id,
+        user_id,
+        now
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row)
+}
