@@ -78,7 +78,7 @@ impl Certificate {
             subject_der: fields.subject.to_vec(),
             not_before: fields.not_before,
             not_after: fields.not_after,
-            public_key: PublicKey::from_spki_der(fields.spki)?,
+            public_key: PublicKey::from_certified_spki(fields.spki)?,
             extensions: Extensions::read(fields.extensions)?,
         })
     }

@@ -44,6 +44,7 @@ pub struct Csr {
     subject: SubjectName,
     names: Vec<San>,
     extensions: Vec<Extension>,
+    asks_for_authority: bool,
     public_key: PublicKey,
 }
 
@@ -54,6 +55,22 @@ impl Csr {
     /// The `csr_*` codes, those of [`PublicKey::from_spki_der`], [`SubjectName::from_der`] and [`San`],
     /// `too_many_names`.
     pub fn parse(octets: &[u8]) -> Result<Self, Refusal> {
+        let csr = Self::parse_for_authority(octets)?;
+        if csr.asks_for_authority {
+            return Err(Refusal::new(
+                ErrorCode::CsrCaTrue,
+                "the request asks to be a certificate authority (basicConstraints CA:TRUE)",
+            )
+            .hint("leave basicConstraints out: the profile decides what the certificate may do"));
+        }
+        Ok(csr)
+    }
+
+    /// As [`Self::parse`], for a profile of authorities: CA:TRUE may be asked for, and changes nothing.
+    ///
+    /// # Errors
+    /// As [`Self::parse`], without `csr_ca_true`.
+    pub fn parse_for_authority(octets: &[u8]) -> Result<Self, Refusal> {
         if octets.len() > LARGEST {
             return Err(Refusal::new(
                 ErrorCode::CsrTooLarge,
@@ -72,7 +89,7 @@ impl Csr {
         let signed = Signed::read(&request).map_err(malformed)?;
         let info = Info::read(&signed.tbs).map_err(malformed)?;
         let extensions = read_attributes(info.attributes)?;
-        check_extensions(&extensions)?;
+        let asks_for_authority = check_extensions(&extensions)?;
         let names = match extension::find(&extensions, &SUBJECT_ALT_NAME) {
             Some(extension) => san::read_names(&extension.value, MOST_NAMES)?,
             None => Vec::new(),
@@ -85,6 +102,7 @@ impl Csr {
             subject: SubjectName::from_der(info.subject)?,
             names,
             extensions,
+            asks_for_authority,
             public_key: PublicKey::from_spki_der(info.spki)?,
         })
     }
@@ -254,7 +272,8 @@ fn read_attribute<'a>(reader: &mut Reader<'a>) -> Result<(ObjectIdentifier, Valu
     Ok((id, value))
 }
 
-fn check_extensions(extensions: &[Extension]) -> Result<(), Refusal> {
+/// Refuses what may not be asked for, and says whether the request is for an authority.
+fn check_extensions(extensions: &[Extension]) -> Result<bool, Refusal> {
     if let Some(id) = extension::duplicate(extensions) {
         return Err(Refusal::new(
             ErrorCode::CsrDuplicateExtension,
@@ -272,15 +291,8 @@ fn check_extensions(extensions: &[Extension]) -> Result<(), Refusal> {
         .hint("subjectAltName, keyUsage, extendedKeyUsage, basicConstraints and subjectKeyIdentifier may be asked for"));
     }
     let Some(constraints) = extension::find(extensions, &BASIC_CONSTRAINTS) else {
-        return Ok(());
+        return Ok(false);
     };
     let (is_ca, path_length) = extension::read_basic_constraints(&constraints.value).map_err(malformed)?;
-    if is_ca || path_length.is_some() {
-        return Err(Refusal::new(
-            ErrorCode::CsrCaTrue,
-            "the request asks to be a certificate authority (basicConstraints CA:TRUE)",
-        )
-        .hint("leave basicConstraints out: the profile decides what the certificate may do"));
-    }
-    Ok(())
+    Ok(is_ca || path_length.is_some())
 }

@@ -29,15 +29,22 @@ impl PublicKey {
     /// `key_malformed`, `key_algorithm_unsupported`, `key_too_weak`, `rsa_exponent_invalid`,
     /// `rsa_modulus_weak`, `ec_point_invalid`.
     pub fn from_spki_der(spki_der: &[u8]) -> Result<Self, Refusal> {
-        let (identifier, key_octets) = split(spki_der).map_err(|Malformed| malformed())?;
-        let algorithm = recognise(identifier, key_octets)?;
-        let key = Self {
-            algorithm,
-            spki_der: spki_der.to_vec(),
-            key_octets: key_octets.to_vec(),
-        };
+        let key = Self::from_certified_spki(spki_der)?;
         key.check()?;
         Ok(key)
+    }
+
+    /// A key that was checked before it was certified: its form is read, its numbers are not tried again.
+    ///
+    /// # Errors
+    /// `key_malformed`, `key_algorithm_unsupported`, `key_too_weak`, `rsa_exponent_invalid`.
+    pub(crate) fn from_certified_spki(spki_der: &[u8]) -> Result<Self, Refusal> {
+        let (identifier, key_octets) = split(spki_der).map_err(|Malformed| malformed())?;
+        Ok(Self {
+            algorithm: recognise(identifier, key_octets)?,
+            spki_der: spki_der.to_vec(),
+            key_octets: key_octets.to_vec(),
+        })
     }
 
     /// From the octets inside the BIT STRING: an uncompressed point, an RSAPublicKey, or a raw key, as
@@ -89,6 +96,7 @@ impl PublicKey {
             KeyAlgorithm::EcdsaP256 => self.check_point(&aws::ECDSA_P256_SHA256_ASN1, 32),
             KeyAlgorithm::EcdsaP384 => self.check_point(&aws::ECDSA_P384_SHA384_ASN1, 48),
             KeyAlgorithm::Rsa2048 | KeyAlgorithm::Rsa3072 | KeyAlgorithm::Rsa4096 => {
+                rsa_modulus::check(&self.key_octets)?;
                 self.check_parses(&aws::RSA_PKCS1_2048_8192_SHA256, ErrorCode::KeyMalformed)
             }
             KeyAlgorithm::Ed25519 => self.check_parses(&aws::ED25519, ErrorCode::KeyMalformed),
@@ -174,7 +182,7 @@ fn recognise(identifier: &[u8], key_octets: &[u8]) -> Result<KeyAlgorithm, Refus
     } else if is(KeyAlgorithm::Ed25519) {
         Ok(KeyAlgorithm::Ed25519)
     } else if is(KeyAlgorithm::Rsa2048) {
-        rsa_modulus::check(key_octets)
+        rsa_modulus::algorithm(key_octets)
     } else if is(KeyAlgorithm::MlDsa65) && key_octets.len() == ML_DSA_65_OCTETS {
         Ok(KeyAlgorithm::MlDsa65)
     } else if is(KeyAlgorithm::MlDsa65) {

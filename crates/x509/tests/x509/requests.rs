@@ -497,3 +497,11 @@ fn keys_of_other_algorithms_are_refused() {
         );
     }
 }
+
+#[test]
+fn an_authority_may_ask_to_be_one() {
+    let ca = der::extension(BASIC_CONSTRAINTS, &der::sequence(&[&[1, 1, 0xff]]));
+    let octets = Draft::extensions(&[&ca]).sign(&TestKey::p256());
+    assert_eq!(outcome(&octets), Err(ErrorCode::CsrCaTrue));
+    Csr::parse_for_authority(&octets).unwrap().verify().unwrap();
+}
