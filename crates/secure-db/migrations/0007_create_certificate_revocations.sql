@@ -27,6 +27,7 @@ CREATE INDEX certificate_revocations_certificate_id_idx ON certificate_revocatio
 CREATE INDEX certificate_revocations_authority_id_revocation_date_idx ON certificate_revocations (authority_id, revocation_date DESC);
 CREATE INDEX certificate_revocations_authority_open_idx ON certificate_revocations (authority_id, id) WHERE hold_released_at IS NULL;
 CREATE INDEX certificate_revocations_authority_id_serial_number_idx ON certificate_revocations (authority_id, serial_number);
+CREATE INDEX certificate_revocations_unreflected_idx ON certificate_revocations (authority_id) WHERE crl_number IS NULL;
 CREATE INDEX certificate_revocations_created_at_idx ON certificate_revocations (created_at DESC);
 COMMENT ON TABLE certificate_revocations IS 'Revocations and holds. One that was released stays, marked so.';
 COMMENT ON COLUMN certificate_revocations.id IS 'Row identity, a UUIDv7; ids sort by the time they were made.';
@@ -43,7 +44,7 @@ COMMENT ON COLUMN certificate_revocations.hold_released_at IS 'When the hold end
 COMMENT ON COLUMN certificate_revocations.released_operation_id IS 'The operation that ended the hold.';
 COMMENT ON COLUMN certificate_revocations.requested_by_user_id IS 'Who asked, clm_core_db.users.id.';
 COMMENT ON COLUMN certificate_revocations.comment IS 'What was said about it.';
-COMMENT ON COLUMN certificate_revocations.crl_number IS 'The first CRL that named it.';
+COMMENT ON COLUMN certificate_revocations.crl_number IS 'The first CRL that reflects it, or the end of the hold; none while no list does.';
 COMMENT ON COLUMN certificate_revocations.created_at IS 'When the row was made, UTC.';
 COMMENT ON COLUMN certificate_revocations.updated_at IS 'When the row last changed, UTC.';
 COMMENT ON COLUMN certificate_revocations.version IS 'Counts the row''s changes; the ETag.';

@@ -20,4 +20,4 @@ pub mod revocations;
 pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 
 /// Tables partitioned by month.
-pub const PARTITIONED: &[&str] = &["secure_audit_log", "events"];
+pub const PARTITIONED_TABLES: &[&str] = &["secure_audit_log", "events"];

@@ -65,8 +65,8 @@ pub struct RequestState {
     pub organization_id: Option<Uuid>,
 }
 
-/// Records requests in `status`. One that is there already must be the very same request and still undecided; it moves
-/// to `status`.
+/// Records requests in `status`. One that is there already must be the very same request and still pending, or in `status`
+/// already; it moves to `status`.
 ///
 /// # Errors
 /// `RowCount` when one differs or was decided, `Conflict`, or when the database fails.
@@ -89,7 +89,7 @@ pub async fn upsert_all(conn: &mut PgConnection, rows: &[RequestRow], status: &s
          ON CONFLICT (id) DO UPDATE SET status = excluded.status, updated_at = excluded.updated_at,
              version = certificate_requests.version + 1,
              public_key_sha256 = coalesce(excluded.public_key_sha256, certificate_requests.public_key_sha256)
-         WHERE certificate_requests.status IN ('pending', 'issuing')
+         WHERE certificate_requests.status IN ('pending', excluded.status)
            AND certificate_requests.request_sha256 = excluded.request_sha256",
         &rows.iter().map(|r| r.id).collect::<Vec<_>>(),
         &rows.iter().map(|r| r.operation_id).collect::<Vec<_>>(),

@@ -82,7 +82,7 @@ pub struct HoldEnd {
 pub async fn end_holds(conn: &mut PgConnection, rows: &[HoldEnd], now: DateTime<Utc>) -> Result<(), DbError> {
     let result = sqlx::query!(
         "UPDATE certificate_revocations SET hold_released_at = $4, released_operation_id = new.operation_id,
-             ocsp_status = new.ocsp_status, updated_at = $4, version = version + 1
+             ocsp_status = new.ocsp_status, crl_number = NULL, updated_at = $4, version = version + 1
          FROM unnest($1::uuid[], $2::uuid[], $3::text[]) AS new (certificate_id, operation_id, ocsp_status)
          WHERE certificate_revocations.certificate_id = new.certificate_id AND hold_released_at IS NULL AND reason_code = 6",
         &rows.iter().map(|r| r.certificate_id).collect::<Vec<_>>(),
@@ -95,9 +95,17 @@ pub async fn end_holds(conn: &mut PgConnection, rows: &[HoldEnd], now: DateTime<
     expect_rows(&result, rows.len() as u64)
 }
 
-/// One entry of a CRL.
+/// A revocation as a CRL needs it.
 #[derive(Debug, Clone)]
 pub struct CrlEntry {
+    /// Row id.
+    pub id: Uuid,
+    /// Row version.
+    pub version: i64,
+    /// Whether it is in force; an ended hold is only to be noted as reflected.
+    pub in_force: bool,
+    /// Whether some CRL reflects it already.
+    pub reflected: bool,
     /// Unsigned big-endian.
     pub serial_number: Vec<u8>,
     /// When it was revoked.
@@ -108,17 +116,19 @@ pub struct CrlEntry {
     pub invalidity_date: Option<DateTime<Utc>>,
 }
 
-/// The open revocations of an authority whose certificates end after `not_after`, streamed.
-pub fn stream_open(
+/// The revocations of an authority that are in force or not yet reflected by a CRL, streamed. Of certificates that end
+/// before `not_after` only the latter.
+pub fn stream_for_crl(
     conn: &mut PgConnection,
     authority_id: Uuid,
     not_after: DateTime<Utc>,
 ) -> BoxStream<'_, Result<CrlEntry, sqlx::Error>> {
     sqlx::query_as!(
         CrlEntry,
-        "SELECT r.serial_number, r.revocation_date, r.reason_code, r.invalidity_date
+        r#"SELECT r.id, r.version, (r.hold_released_at IS NULL AND c.not_after > $2) AS "in_force!",
+             (r.crl_number IS NOT NULL) AS "reflected!", r.serial_number, r.revocation_date, r.reason_code, r.invalidity_date
          FROM certificate_revocations r JOIN certificates c ON c.certificate_id = r.certificate_id
-         WHERE r.authority_id = $1 AND r.hold_released_at IS NULL AND c.not_after > $2",
+         WHERE r.authority_id = $1 AND ((r.hold_released_at IS NULL AND c.not_after > $2) OR r.crl_number IS NULL)"#,
         authority_id,
         not_after
     )

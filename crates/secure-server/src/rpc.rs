@@ -1,0 +1,237 @@
+//! Where the wire stops: each call parsed, one rule called, the answer encoded.
+
+use bytes::Bytes;
+use clm_rpc::codec::{document, id, id_bytes, optional_id, optional_id_bytes};
+use clm_rpc::status::to_status;
+use clm_rpc::v1;
+use clm_rpc::v1::secure_service_server::SecureService;
+use clm_secure::{Secure, SecureError};
+use clm_secure_db::audit::AuditQuery;
+use clm_types::{CertificateId, CertificateReference, Refusal};
+use futures::stream::{self, BoxStream, StreamExt};
+use tonic::{Request, Response, Status};
+
+/// Octets of a CRL per message.
+const CRL_CHUNK: usize = 1024 * 1024;
+
+/// The adapter between the contract and the rules.
+pub(crate) struct Rpc {
+    secure: Secure,
+}
+
+impl Rpc {
+    pub(crate) const fn new(secure: Secure) -> Self {
+        Self { secure }
+    }
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl SecureService for Rpc {
+    async fn submit_request(&self, call: Request<v1::SubmitRequestCall>) -> Answer<v1::SubmitRequestReply> {
+        let call = call.into_inner();
+        let operation_id = id(&call.operation_id, "operation_id").map_err(refused)?;
+        self.secure
+            .submit_request(operation_id, &call.spec)
+            .await
+            .map_err(failed)?;
+        Ok(Response::new(v1::SubmitRequestReply {}))
+    }
+
+    async fn reject_request(&self, call: Request<v1::RejectRequestCall>) -> Answer<v1::RejectRequestReply> {
+        let call = call.into_inner();
+        let operation_id = id(&call.operation_id, "operation_id").map_err(refused)?;
+        let request_id = id(&call.request_id, "request_id").map_err(refused)?;
+        let organization_id = id(&call.organization_id, "organization_id").map_err(refused)?;
+        let decided_by = id(&call.decided_by, "decided_by").map_err(refused)?;
+        let rejected = self.secure.reject_request(
+            operation_id,
+            request_id,
+            organization_id,
+            decided_by,
+            &call.reason,
+        );
+        rejected.await.map_err(failed)?;
+        Ok(Response::new(v1::RejectRequestReply {}))
+    }
+
+    async fn issue(&self, call: Request<v1::IssueCall>) -> Answer<v1::IssueReply> {
+        let call = call.into_inner();
+        let issued = self
+            .secure
+            .issue(&call.spec, &call.mandate)
+            .await
+            .map_err(failed)?;
+        Ok(Response::new(v1::IssueReply {
+            certificate: document(&issued).map_err(refused)?.into(),
+        }))
+    }
+
+    async fn revoke(&self, call: Request<v1::RevokeCall>) -> Answer<v1::RevokeReply> {
+        let call = call.into_inner();
+        let record = self
+            .secure
+            .revoke(&call.spec, &call.mandate)
+            .await
+            .map_err(failed)?;
+        Ok(Response::new(v1::RevokeReply {
+            record: document(&record).map_err(refused)?.into(),
+        }))
+    }
+
+    async fn find_certificate(
+        &self,
+        call: Request<v1::FindCertificateCall>,
+    ) -> Answer<v1::FindCertificateReply> {
+        let certificate_id = id(&call.get_ref().certificate_id, "certificate_id").map_err(refused)?;
+        let found = self
+            .secure
+            .find_certificate(certificate_id)
+            .await
+            .map_err(failed)?;
+        let certificate = found.map(|found| document(&found)).transpose().map_err(refused)?;
+        Ok(Response::new(v1::FindCertificateReply {
+            certificate: certificate.unwrap_or_default().into(),
+        }))
+    }
+
+    async fn list_authorities(
+        &self,
+        _: Request<v1::ListAuthoritiesCall>,
+    ) -> Answer<v1::ListAuthoritiesReply> {
+        let records = self.secure.list_authorities().await.map_err(failed)?;
+        let authorities = records
+            .iter()
+            .map(|record| document(record).map(Into::into))
+            .collect::<Result<_, _>>();
+        Ok(Response::new(v1::ListAuthoritiesReply {
+            authorities: authorities.map_err(refused)?,
+        }))
+    }
+
+    type FetchCrlStream = BoxStream<'static, Result<v1::CrlChunk, Status>>;
+
+    async fn fetch_crl(&self, call: Request<v1::FetchCrlCall>) -> Answer<Self::FetchCrlStream> {
+        let authority_id = id(&call.get_ref().authority_id, "authority_id").map_err(refused)?;
+        let crl = self.secure.newest_crl(authority_id).await.map_err(failed)?;
+        let der = Bytes::from(crl.der);
+        let (crl_number, this_update) = (crl.crl_number, crl.this_update.timestamp());
+        let next_update = crl.next_update.timestamp();
+        let chunks = (0..der.len()).step_by(CRL_CHUNK).map(move |start| {
+            let end = der.len().min(start + CRL_CHUNK);
+            Ok(v1::CrlChunk {
+                der: der.slice(start..end),
+                crl_number,
+                this_update,
+                next_update,
+            })
+        });
+        Ok(Response::new(stream::iter(chunks).boxed()))
+    }
+
+    async fn respond_ocsp(&self, call: Request<v1::RespondOcspCall>) -> Answer<v1::RespondOcspReply> {
+        let call = call.into_inner();
+        let authority_id = id(&call.authority_id, "authority_id").map_err(refused)?;
+        let answer = self
+            .secure
+            .respond_ocsp(authority_id, &call.request)
+            .await
+            .map_err(failed)?;
+        let next_update = answer.next_update.map_or(0, |time| time.timestamp());
+        Ok(Response::new(v1::RespondOcspReply {
+            response: answer.der.into(),
+            next_update,
+        }))
+    }
+
+    async fn read_events(&self, call: Request<v1::ReadEventsCall>) -> Answer<v1::ReadEventsReply> {
+        let call = call.into_inner();
+        let events = self
+            .secure
+            .read_events(call.after_sequence, call.limit)
+            .await
+            .map_err(failed)?;
+        let events = events.iter().map(|event| {
+            let operation_id = id_bytes(event.operation_id).into();
+            Ok(v1::Event {
+                sequence: event.sequence,
+                operation_id,
+                event: document(&event.event)?.into(),
+            })
+        });
+        Ok(Response::new(v1::ReadEventsReply {
+            events: events.collect::<Result<_, _>>().map_err(refused)?,
+        }))
+    }
+
+    type StreamReferencesStream = BoxStream<'static, Result<v1::ReferenceBatch, Status>>;
+
+    async fn stream_references(
+        &self,
+        call: Request<v1::StreamReferencesCall>,
+    ) -> Answer<Self::StreamReferencesStream> {
+        let after: Option<CertificateId> = optional_id(&call.get_ref().after, "after").map_err(refused)?;
+        let secure = self.secure.clone();
+        let batches = stream::try_unfold(Some(after), move |next| {
+            let secure = secure.clone();
+            async move {
+                let Some(after) = next else { return Ok(None) };
+                let references = secure.list_references(after).await.map_err(failed)?;
+                let last = references.last().map(|reference| Some(reference.certificate_id));
+                let batch = v1::ReferenceBatch {
+                    references: references.iter().map(reference).collect(),
+                };
+                Ok(last.map(|last| (batch, Some(last))))
+            }
+        });
+        Ok(Response::new(batches.boxed()))
+    }
+
+    async fn list_audit_entries(
+        &self,
+        call: Request<v1::ListAuditEntriesCall>,
+    ) -> Answer<v1::ListAuditEntriesReply> {
+        let call = call.into_inner();
+        let query = AuditQuery {
+            organization_id: optional_id(&call.organization_id, "organization_id").map_err(refused)?,
+            operation_id: optional_id(&call.operation_id, "operation_id").map_err(refused)?,
+            object_id: optional_id(&call.object_id, "object_id").map_err(refused)?,
+            before: optional_id(&call.before, "before").map_err(refused)?,
+            limit: call.limit.into(),
+        };
+        let entries = self.secure.list_audit_entries(&query).await.map_err(failed)?;
+        let entries = entries
+            .iter()
+            .map(|entry| document(entry).map(Into::into))
+            .collect::<Result<_, _>>();
+        Ok(Response::new(v1::ListAuditEntriesReply {
+            entries: entries.map_err(refused)?,
+        }))
+    }
+}
+
+fn reference(reference: &CertificateReference) -> v1::Reference {
+    v1::Reference {
+        certificate_id: id_bytes(reference.certificate_id).into(),
+        organization_id: optional_id_bytes(reference.organization_id).into(),
+        owner_user_id: optional_id_bytes(reference.owner_user_id).into(),
+        policy_id: optional_id_bytes(reference.policy_id).into(),
+        operation_id: optional_id_bytes(reference.operation_id).into(),
+        status: reference.status.as_str().to_owned(),
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
+fn refused(refusal: Refusal) -> Status {
+    to_status(&refusal)
+}
+
+/// The caller hears the refusal; what went wrong inside goes into the log, once.
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
+fn failed(error: SecureError) -> Status {
+    if !matches!(error, SecureError::Refused(_)) {
+        tracing::error!(error = &error as &dyn std::error::Error, "a call failed");
+    }
+    to_status(&error.to_refusal())
+}

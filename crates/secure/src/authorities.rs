@@ -1,0 +1,200 @@
+//! The authorities of this installation, ready to sign.
+
+use std::collections::HashMap;
+use std::sync::{Arc, RwLock};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use chrono::TimeDelta;
+use clm_secure_db::authorities::AuthorityRow;
+use clm_types::{AuthorityId, AuthorityRecord, CertificateId, ErrorCode, KeyAlgorithm, Refusal, Time};
+use clm_x509::{AuthorityUrls, Certificate, IssuerInfo};
+use tokio::sync::OnceCell;
+
+use crate::envelope::Envelope;
+use crate::private_keys::PrivateKey;
+use crate::{Secure, SecureError};
+
+/// How old the list may be: a suspension by another process takes effect within this.
+const FRESH: TimeDelta = TimeDelta::seconds(2);
+
+/// An authority with what signing by it needs.
+pub(crate) struct Authority {
+    pub(crate) row: AuthorityRow,
+    pub(crate) envelope: Envelope,
+    pub(crate) certificate: Certificate,
+    pub(crate) issuer: IssuerInfo,
+    pub(crate) urls: AuthorityUrls,
+    key: Arc<OnceCell<PrivateKey>>,
+}
+
+impl Authority {
+    fn new(row: AuthorityRow, key: Arc<OnceCell<PrivateKey>>) -> Result<Self, SecureError> {
+        let damaged = |what: &str| SecureError::Damaged(format!("{what} of authority {}", row.id));
+        let envelope = serde_json::from_value(row.envelope.clone()).map_err(|_| damaged("the envelope"))?;
+        let certificate =
+            Certificate::parse(&row.der_encoded_cert).map_err(|_| damaged("the certificate"))?;
+        let issuer = IssuerInfo::from_certificate(&certificate)?;
+        let urls = AuthorityUrls {
+            ocsp: Some(row.ocsp_url.clone()),
+            issuer_certificate: Some(row.issuer_url.clone()),
+            crl: Some(row.crl_url.clone()),
+        };
+        Ok(Self {
+            row,
+            envelope,
+            certificate,
+            issuer,
+            urls,
+            key,
+        })
+    }
+
+    pub(crate) fn id(&self) -> AuthorityId {
+        self.row.id.into()
+    }
+
+    /// Refuses unless it may sign certificates now.
+    pub(crate) fn require_active(&self) -> Result<(), Refusal> {
+        if self.row.status == "active" {
+            return Ok(());
+        }
+        let detail = format!("the authority `{}` is {}", self.row.name, self.row.status);
+        Err(Refusal::new(ErrorCode::AuthoritySuspended, detail)
+            .hint("ask for another authority, or have it reactivated"))
+    }
+
+    fn record(&self) -> Result<AuthorityRecord, SecureError> {
+        let row = &self.row;
+        let damaged = |_| SecureError::Damaged(format!("the key algorithm of authority {}", row.id));
+        Ok(AuthorityRecord {
+            authority_id: self.id(),
+            name: row.name.clone(),
+            parent_id: row.parent_authority_id.map(Into::into),
+            status: row.status.clone(),
+            subject: row.subject.clone(),
+            key_algorithm: row.key_algorithm.parse::<KeyAlgorithm>().map_err(damaged)?,
+            certificate: STANDARD.encode(&row.der_encoded_cert),
+            certificate_id: CertificateId(row.certificate_id),
+            not_before: row.not_before,
+            not_after: row.not_after,
+            profiles: self.envelope.profiles.clone(),
+            max_validity_seconds: self.envelope.max_validity_seconds,
+            crl_number: row.crl_number,
+            next_crl_at: row.next_crl_at,
+        })
+    }
+}
+
+/// The authorities as they were read last.
+#[derive(Default)]
+pub(crate) struct AuthorityStore {
+    read: RwLock<Snapshot>,
+}
+
+#[derive(Default, Clone)]
+struct Snapshot {
+    at: Option<Time>,
+    by_id: Arc<HashMap<AuthorityId, Arc<Authority>>>,
+}
+
+impl AuthorityStore {
+    fn snapshot(&self) -> Snapshot {
+        self.read
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone()
+    }
+
+    fn replace(&self, snapshot: Snapshot) {
+        *self
+            .read
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = snapshot;
+    }
+
+    /// The next look reads the database.
+    pub(crate) fn forget(&self) {
+        let by_id = self.snapshot().by_id;
+        self.replace(Snapshot { at: None, by_id });
+    }
+}
+
+impl Secure {
+    /// The authority with this id.
+    ///
+    /// # Errors
+    /// `authority_not_found`, or the database fails.
+    pub(crate) async fn authority(&self, id: AuthorityId) -> Result<Arc<Authority>, SecureError> {
+        let authorities = self.authorities().await?;
+        let found = authorities.get(&id).cloned();
+        found.ok_or_else(|| Refusal::new(ErrorCode::AuthorityNotFound, "there is no such authority").into())
+    }
+
+    async fn authorities(&self) -> Result<Arc<HashMap<AuthorityId, Arc<Authority>>>, SecureError> {
+        let known = self.parts.authorities.snapshot();
+        let now = self.parts.clock.now();
+        if known.at.is_some_and(|at| now - at < FRESH) {
+            return Ok(known.by_id);
+        }
+        let mut conn = clm_pg::begin(&self.parts.pool).await?;
+        let rows = clm_secure_db::authorities::list(&mut conn).await?;
+        let mut by_id = HashMap::new();
+        for row in rows {
+            let id = AuthorityId(row.id);
+            // An opened key stays open: it belongs to the certificate, which never changes.
+            let same = known
+                .by_id
+                .get(&id)
+                .filter(|old| old.row.certificate_id == row.certificate_id);
+            let key = same.map_or_else(Arc::default, |old| Arc::clone(&old.key));
+            by_id.insert(id, Arc::new(Authority::new(row, key)?));
+        }
+        let by_id = Arc::new(by_id);
+        self.parts.authorities.replace(Snapshot {
+            at: Some(now),
+            by_id: Arc::clone(&by_id),
+        });
+        Ok(by_id)
+    }
+
+    /// Every authority, roots first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn list_authorities(&self) -> Result<Vec<AuthorityRecord>, SecureError> {
+        let authorities = self.authorities().await?;
+        let mut records: Vec<_> = authorities
+            .values()
+            .map(|a| a.record())
+            .collect::<Result<_, _>>()?;
+        records.sort_by_key(|record| record.authority_id);
+        Ok(records)
+    }
+
+    /// Signs `message` with the authority's key.
+    pub(crate) async fn sign_by(
+        &self,
+        authority: &Authority,
+        message: &[u8],
+    ) -> Result<Vec<u8>, SecureError> {
+        authority
+            .key
+            .get_or_try_init(|| self.open_authority_key(authority))
+            .await?
+            .sign(message)
+    }
+
+    async fn open_authority_key(&self, authority: &Authority) -> Result<PrivateKey, SecureError> {
+        let mut conn = clm_pg::begin(&self.parts.pool).await?;
+        let row = clm_secure_db::private_keys::find(&mut conn, authority.row.certificate_id).await?;
+        let row = row.ok_or_else(|| {
+            Refusal::new(
+                ErrorCode::AuthorityLocked,
+                format!("the key of `{}` is not available", authority.row.name),
+            )
+        })?;
+        let key = self.unwrap_private_key(&row).await?;
+        tracing::info!(authority = %authority.row.name, "opened the authority's key");
+        Ok(key)
+    }
+}

@@ -1,0 +1,307 @@
+//! Making authorities: an operator's work, never Core's.
+
+use clm_secure_db::authorities::NewAuthority;
+use clm_secure_db::intents::IntentRow;
+use clm_secure_db::private_keys::PrivateKeyRow;
+use clm_types::ids::new_uuid;
+use clm_types::{
+    AuthorityId, CertificateCategory, CertificateId, ErrorCode, KeyAlgorithm, OperationId, Refusal,
+    SerialNumber, Time,
+};
+use clm_x509::{
+    AuthorityUrls, Certificate, CertificateTemplate, IssuerInfo, PreparedCertificate, Profile, SubjectName,
+    prepare,
+};
+use serde_json::json;
+use std::sync::Arc;
+
+use crate::audit::{Actor, AuditDraft, Outcome};
+use crate::authorities::Authority;
+use crate::certificates::{NewCertificate, new_row};
+use crate::committer::{Activation, Write};
+use crate::custody::{Purpose, WrappedKey};
+use crate::envelope::Envelope;
+use crate::private_keys::PrivateKey;
+use crate::{Secure, SecureError};
+
+/// What a new authority shall be.
+#[derive(Debug, Clone)]
+pub struct AuthorityPlan {
+    /// Unique name.
+    pub name: String,
+    /// RFC 4514.
+    pub subject: String,
+    /// `root-ca` or `issuing-ca`.
+    pub profile: String,
+    /// Name of the issuer; none for a root.
+    pub parent: Option<String>,
+    /// Of its key.
+    pub key_algorithm: KeyAlgorithm,
+    /// Days that its certificate lives.
+    pub validity_days: u32,
+    /// Where Core serves CRL, OCSP and certificates: `http://host:port`.
+    pub base_url: String,
+    /// What it may sign.
+    pub envelope: Envelope,
+    /// The operator's account.
+    pub operator: String,
+}
+
+/// A made authority.
+#[derive(Debug, Clone)]
+pub struct MadeAuthority {
+    /// Public identity.
+    pub authority_id: AuthorityId,
+    /// Whether it was there before.
+    pub existed: bool,
+}
+
+struct Ceremony<'a> {
+    plan: &'a AuthorityPlan,
+    authority_id: AuthorityId,
+    certificate_id: CertificateId,
+    operation_id: OperationId,
+    parent: Option<Arc<Authority>>,
+    key: PrivateKey,
+    profile: Profile,
+    now: Time,
+}
+
+impl Secure {
+    /// Makes an authority with a new key, its certificate and its first CRL. One with this name is left as it is.
+    ///
+    /// # Errors
+    /// `authority_not_found` for the parent, `profile_not_found`, refusals of name or validity, or trouble of ours.
+    pub async fn create_authority(&self, plan: &AuthorityPlan) -> Result<MadeAuthority, SecureError> {
+        if let Some(made) = self.existing_authority(&plan.name).await? {
+            return Ok(made);
+        }
+        let ceremony = self.begin_ceremony(plan).await?;
+        let issuer = match &ceremony.parent {
+            Some(parent) => parent.issuer.clone(),
+            None => IssuerInfo::self_signed(&subject(plan)?, ceremony.key.public()),
+        };
+        let serial = SerialNumber::generate(&self.parts.entropy);
+        let prepared = ceremony.prepare(&issuer, &serial)?;
+        let wrapped = self
+            .wrap_private_key(Purpose::AuthorityKeys, None, &ceremony.key)
+            .await?;
+        self.commit(self.intent_write(&ceremony, &serial, &prepared, &wrapped)?)
+            .await?;
+        let tbs = prepared.tbs_der().to_vec();
+        let signature = match &ceremony.parent {
+            Some(parent) => self.sign_by(parent, &tbs).await?,
+            None => ceremony.key.sign(&tbs)?,
+        };
+        let certificate = prepared.sign_with(|_| Ok::<_, SecureError>(signature))?;
+        self.commit(self.made_write(&ceremony, &certificate, wrapped, issuer.public_key().algorithm()))
+            .await?;
+        self.parts.authorities.forget();
+        self.publish_crl(ceremony.authority_id).await?;
+        tracing::info!(name = %plan.name, authority_id = %ceremony.authority_id, "made an authority");
+        Ok(MadeAuthority {
+            authority_id: ceremony.authority_id,
+            existed: false,
+        })
+    }
+
+    async fn existing_authority(&self, name: &str) -> Result<Option<MadeAuthority>, SecureError> {
+        let mut conn = clm_pg::begin(&self.parts.pool).await?;
+        match clm_secure_db::authorities::find_by_name(&mut conn, name).await? {
+            None => Ok(None),
+            Some((_, status)) if status == "pending" => Err(Refusal::new(
+                ErrorCode::Conflict,
+                format!("an earlier ceremony for `{name}` did not finish"),
+            )
+            .hint("choose another name; the unfinished authority can sign nothing")
+            .into()),
+            Some((id, _)) => Ok(Some(MadeAuthority {
+                authority_id: id.into(),
+                existed: true,
+            })),
+        }
+    }
+
+    async fn begin_ceremony<'a>(&self, plan: &'a AuthorityPlan) -> Result<Ceremony<'a>, SecureError> {
+        let now = self.parts.clock.now();
+        let algorithm = plan.key_algorithm;
+        let key = tokio::task::spawn_blocking(move || PrivateKey::generate(algorithm)).await;
+        let profile = Profile::built_in(&plan.profile)
+            .filter(|profile| profile.is_ca() && plan.profile != "intermediate-ca");
+        let profile = profile.ok_or_else(|| {
+            let detail = format!("`{}` is no profile of an authority", plan.profile);
+            Refusal::new(ErrorCode::ProfileNotFound, detail).hint("use root-ca or issuing-ca")
+        })?;
+        let entropy = &self.parts.entropy;
+        Ok(Ceremony {
+            plan,
+            authority_id: AuthorityId::generate(now, entropy),
+            certificate_id: CertificateId::generate(now, entropy),
+            operation_id: OperationId::generate(now, entropy),
+            parent: self.parent_of(plan).await?,
+            key: key.map_err(|_| SecureError::ShuttingDown)??,
+            profile,
+            now,
+        })
+    }
+
+    async fn parent_of(&self, plan: &AuthorityPlan) -> Result<Option<Arc<Authority>>, SecureError> {
+        let Some(name) = &plan.parent else { return Ok(None) };
+        let mut conn = clm_pg::begin(&self.parts.pool).await?;
+        let found = clm_secure_db::authorities::find_by_name(&mut conn, name).await?;
+        drop(conn);
+        let (id, _) = found.ok_or_else(|| {
+            Refusal::new(
+                ErrorCode::AuthorityNotFound,
+                format!("there is no authority `{name}` to sign this one"),
+            )
+        })?;
+        let parent = self.authority(id.into()).await?;
+        parent.require_active()?;
+        Ok(Some(parent))
+    }
+
+    fn intent_write(
+        &self,
+        ceremony: &Ceremony<'_>,
+        serial: &SerialNumber,
+        prepared: &PreparedCertificate,
+        wrapped: &WrappedKey,
+    ) -> Result<Write, SecureError> {
+        let signer = ceremony
+            .parent
+            .as_ref()
+            .map_or(ceremony.authority_id, |parent| parent.id());
+        let detail = json!({ "serial": serial.to_string(), "tbs_sha256": hex::encode(prepared.digest()) });
+        Ok(Write {
+            new_authorities: vec![ceremony.new_authority()?],
+            intents: vec![IntentRow {
+                id: new_uuid(ceremony.now, &self.parts.entropy),
+                operation_id: ceremony.operation_id.into(),
+                request_id: None,
+                authority_id: signer.into(),
+                certificate_id: ceremony.certificate_id.into(),
+                serial_number: serial.as_bytes().to_vec(),
+                tbs_der: prepared.tbs_der().to_vec(),
+                tbs_sha256: prepared.digest().to_vec(),
+                profile: ceremony.plan.profile.clone(),
+                profile_hash: ceremony.profile.version_hash().to_vec(),
+                mandate: json!({ "operator": ceremony.plan.operator }),
+                private_key_id: Some(wrapped.private_key_id.into()),
+                wrapped_private_key: Some(wrapped.ciphertext.clone()),
+                encryption_key_id: Some(wrapped.encryption_key_id),
+                state: "open".into(),
+                created_at: ceremony.now,
+            }],
+            audit: vec![ceremony.audit("authority.intend", detail)],
+            ..Write::default()
+        })
+    }
+
+    fn made_write(
+        &self,
+        ceremony: &Ceremony<'_>,
+        certificate: &Certificate,
+        wrapped: WrappedKey,
+        issuer_algorithm: KeyAlgorithm,
+    ) -> Write {
+        let signer = ceremony.parent.as_ref();
+        let row = new_row(&NewCertificate {
+            id: new_uuid(ceremony.now, &self.parts.entropy),
+            certificate_id: ceremony.certificate_id,
+            authority_id: signer.map_or(ceremony.authority_id, |parent| parent.id()),
+            operation_id: ceremony.operation_id,
+            issuer_certificate_id: signer.map(|parent| CertificateId(parent.row.certificate_id)),
+            profile: &ceremony.plan.profile,
+            category: CertificateCategory::Authority,
+            certificate,
+            issuer_algorithm,
+            now: ceremony.now,
+        });
+        let detail = json!({ "fingerprint_sha256": hex::encode(certificate.fingerprint()), "name": ceremony.plan.name });
+        Write {
+            private_keys: vec![PrivateKeyRow {
+                id: wrapped.private_key_id.into(),
+                certificate_id: row.certificate_id,
+                organization_id: None,
+                encrypted_key_material: wrapped.ciphertext,
+                encryption_key_id: wrapped.encryption_key_id,
+                encryption_algorithm: crate::wrapping::ALGORITHM.into(),
+                key_algorithm: row.key_algorithm.clone(),
+                key_size: row.key_size,
+                public_key_sha256: row.public_key_sha256.clone(),
+                created_at: ceremony.now,
+            }],
+            activations: vec![Activation {
+                authority: ceremony.authority_id.into(),
+                certificate: row.certificate_id,
+                subject_key_id: row.subject_key_id.clone().unwrap_or_default(),
+            }],
+            certificates: vec![row],
+            audit: vec![ceremony.audit("authority.create", detail)],
+            ..Write::default()
+        }
+    }
+}
+
+impl Ceremony<'_> {
+    fn prepare(
+        &self,
+        issuer: &IssuerInfo,
+        serial: &SerialNumber,
+    ) -> Result<PreparedCertificate, SecureError> {
+        let seconds = i64::from(self.plan.validity_days) * 86_400;
+        let own = AuthorityUrls::default();
+        let urls = self.parent.as_ref().map_or(&own, |parent| &parent.urls);
+        Ok(prepare(&CertificateTemplate {
+            serial,
+            issuer,
+            subject: &subject(self.plan)?,
+            names: &[],
+            not_before: self.now,
+            not_after: clm_x509::tbs::last_second(self.now, seconds),
+            public_key: self.key.public(),
+            profile: &self.profile,
+            urls,
+        })?)
+    }
+
+    fn new_authority(&self) -> Result<NewAuthority, SecureError> {
+        let (base, id) = (self.plan.base_url.trim_end_matches('/'), self.authority_id);
+        let envelope = serde_json::to_value(&self.plan.envelope);
+        Ok(NewAuthority {
+            id: id.into(),
+            name: self.plan.name.clone(),
+            parent_authority_id: self.parent.as_ref().map(|parent| parent.row.id),
+            key_algorithm: self.plan.key_algorithm.as_str().into(),
+            subject: subject(self.plan)?.to_string(),
+            envelope: envelope.map_err(|_| SecureError::Damaged("an envelope has no JSON form".into()))?,
+            crl_url: format!("{base}/crl/{id}.crl"),
+            ocsp_url: format!("{base}/ocsp/{id}"),
+            issuer_url: format!("{base}/ca/{id}.crt"),
+            created_at: self.now,
+        })
+    }
+
+    fn audit(&self, action: &'static str, detail: serde_json::Value) -> AuditDraft {
+        AuditDraft {
+            occurred_at: self.now,
+            actor: Actor::Operator(self.plan.operator.clone()),
+            organization_id: None,
+            operation_id: Some(self.operation_id),
+            action,
+            object_type: "authority",
+            object_id: Some(self.authority_id.into()),
+            outcome: Outcome::Allowed,
+            reason: None,
+            detail,
+        }
+    }
+}
+
+fn subject(plan: &AuthorityPlan) -> Result<SubjectName, SecureError> {
+    Ok(plan
+        .subject
+        .parse()
+        .map_err(|refusal: Refusal| refusal.field("/subject"))?)
+}

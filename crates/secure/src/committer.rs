@@ -1,0 +1,350 @@
+//! The one place that writes: what has queued up is committed as one transaction, with its audit entries and events.
+//!
+//! The heads of both chains are locked once per batch, not per operation. A batch that fails for any reason but a lost
+//! database is committed again write by write, so that one bad write fails alone.
+
+use clm_pg::{DbError, PgPool, Tx};
+use clm_secure_db::authorities::NewAuthority;
+use clm_secure_db::certificates::{CertificateRow, StatusChange};
+use clm_secure_db::chain_heads::Head;
+use clm_secure_db::crls::NewCrl;
+use clm_secure_db::encryption_keys::EncryptionKeyRow;
+use clm_secure_db::events::EventRow;
+use clm_secure_db::intents::IntentRow;
+use clm_secure_db::operations::OperationRow;
+use clm_secure_db::private_keys::PrivateKeyRow;
+use clm_secure_db::requests::RequestRow;
+use clm_secure_db::revocations::{HoldEnd, RevocationRow};
+use clm_types::ids::new_uuid;
+use clm_types::{CertificateId, Clock, Entropy, OperationId, OrganizationId, SecureEvent, Time};
+use fail::fail_point;
+use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
+
+use crate::SecureError;
+use crate::audit::{self, AuditDraft};
+
+/// Writes that wait at most; more are held back at the caller.
+const QUEUE: usize = 1024;
+
+/// Writes of one transaction at most.
+const LARGEST_BATCH: usize = 128;
+
+/// What one operation writes, all or nothing. Fields are rows by table; an empty one costs nothing.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Write {
+    pub(crate) new_authorities: Vec<NewAuthority>,
+    pub(crate) activations: Vec<Activation>,
+    pub(crate) new_encryption_keys: Vec<EncryptionKeyRow>,
+    pub(crate) pending_requests: Vec<RequestRow>,
+    pub(crate) issuing_requests: Vec<RequestRow>,
+    pub(crate) rejections: Vec<Rejection>,
+    pub(crate) intents: Vec<IntentRow>,
+    pub(crate) certificates: Vec<CertificateRow>,
+    pub(crate) private_keys: Vec<PrivateKeyRow>,
+    pub(crate) key_accesses: Vec<Uuid>,
+    pub(crate) status_changes: Vec<StatusChange>,
+    pub(crate) hold_ends: Vec<HoldEnd>,
+    pub(crate) revocations: Vec<RevocationRow>,
+    pub(crate) crls: Vec<NewCrl>,
+    pub(crate) operations: Vec<OperationRow>,
+    pub(crate) audit: Vec<AuditDraft>,
+    pub(crate) events: Vec<EventDraft>,
+}
+
+/// An authority gets its certificate.
+#[derive(Debug, Clone)]
+pub(crate) struct Activation {
+    pub(crate) authority: Uuid,
+    pub(crate) certificate: Uuid,
+    pub(crate) subject_key_id: Vec<u8>,
+}
+
+/// A pending request is refused.
+#[derive(Debug, Clone)]
+pub(crate) struct Rejection {
+    pub(crate) request_id: Uuid,
+    pub(crate) reason: String,
+}
+
+/// An event before it has its place in the outbox.
+#[derive(Debug, Clone)]
+pub(crate) struct EventDraft {
+    pub(crate) operation_id: OperationId,
+    pub(crate) certificate_id: Option<CertificateId>,
+    pub(crate) organization_id: Option<OrganizationId>,
+    pub(crate) event: SecureEvent,
+}
+
+impl Write {
+    fn append(&mut self, other: &Self) {
+        self.new_authorities.extend_from_slice(&other.new_authorities);
+        self.activations.extend_from_slice(&other.activations);
+        self.new_encryption_keys
+            .extend_from_slice(&other.new_encryption_keys);
+        self.pending_requests.extend_from_slice(&other.pending_requests);
+        self.issuing_requests.extend_from_slice(&other.issuing_requests);
+        self.rejections.extend_from_slice(&other.rejections);
+        self.intents.extend_from_slice(&other.intents);
+        self.certificates.extend_from_slice(&other.certificates);
+        self.private_keys.extend_from_slice(&other.private_keys);
+        self.key_accesses.extend_from_slice(&other.key_accesses);
+        self.status_changes.extend_from_slice(&other.status_changes);
+        self.hold_ends.extend_from_slice(&other.hold_ends);
+        self.revocations.extend_from_slice(&other.revocations);
+        self.crls.extend_from_slice(&other.crls);
+        self.operations.extend_from_slice(&other.operations);
+        self.audit.extend_from_slice(&other.audit);
+        self.events.extend_from_slice(&other.events);
+    }
+
+    async fn store(&self, tx: &mut Tx, now: Time) -> Result<(), DbError> {
+        self.store_authorities_and_keys(tx).await?;
+        self.store_requests(tx, now).await?;
+        self.store_certificates(tx, now).await?;
+        self.store_revocations(tx, now).await?;
+        if !self.operations.is_empty() {
+            clm_secure_db::operations::insert_all(tx, &self.operations).await?;
+        }
+        Ok(())
+    }
+
+    /// Rare rows, one statement each.
+    async fn store_authorities_and_keys(&self, tx: &mut Tx) -> Result<(), DbError> {
+        for row in &self.new_authorities {
+            clm_secure_db::authorities::insert(tx, row).await?;
+        }
+        for row in &self.new_encryption_keys {
+            clm_secure_db::encryption_keys::insert(tx, row).await?;
+        }
+        Ok(())
+    }
+
+    async fn store_requests(&self, tx: &mut Tx, now: Time) -> Result<(), DbError> {
+        if !self.pending_requests.is_empty() {
+            clm_secure_db::requests::upsert_all(tx, &self.pending_requests, "pending").await?;
+        }
+        if !self.issuing_requests.is_empty() {
+            clm_secure_db::requests::upsert_all(tx, &self.issuing_requests, "issuing").await?;
+        }
+        for rejection in &self.rejections {
+            clm_secure_db::requests::reject(tx, rejection.request_id, &rejection.reason, now).await?;
+        }
+        if !self.intents.is_empty() {
+            clm_secure_db::intents::insert_all(tx, &self.intents).await?;
+            self.count_key_uses(tx, now).await?;
+        }
+        Ok(())
+    }
+
+    /// Every wrapped key in an intent is one use of the key that wrapped it.
+    async fn count_key_uses(&self, tx: &mut Tx, now: Time) -> Result<(), DbError> {
+        let mut uses = std::collections::BTreeMap::<Uuid, i64>::new();
+        for id in self.intents.iter().filter_map(|intent| intent.encryption_key_id) {
+            *uses.entry(id).or_default() += 1;
+        }
+        if uses.is_empty() {
+            return Ok(());
+        }
+        let (ids, counts): (Vec<_>, Vec<_>) = uses.into_iter().unzip();
+        clm_secure_db::encryption_keys::count_uses(tx, &ids, &counts, now).await
+    }
+
+    async fn store_certificates(&self, tx: &mut Tx, now: Time) -> Result<(), DbError> {
+        if !self.certificates.is_empty() {
+            clm_secure_db::certificates::insert_all(tx, &self.certificates).await?;
+            let operations: Vec<_> = self.certificates.iter().map(|row| row.operation_id).collect();
+            clm_secure_db::intents::mark_signed(tx, &operations, now).await?;
+            self.close_requests(tx, now).await?;
+            self.link_renewals(tx, now).await?;
+        }
+        if !self.private_keys.is_empty() {
+            clm_secure_db::private_keys::insert_all(tx, &self.private_keys).await?;
+        }
+        for id in &self.key_accesses {
+            clm_secure_db::private_keys::count_access(tx, *id, now).await?;
+        }
+        for row in &self.activations {
+            clm_secure_db::authorities::activate(
+                tx,
+                row.authority,
+                row.certificate,
+                &row.subject_key_id,
+                now,
+            )
+            .await?;
+        }
+        Ok(())
+    }
+
+    async fn close_requests(&self, tx: &mut Tx, now: Time) -> Result<(), DbError> {
+        let issued = self
+            .certificates
+            .iter()
+            .filter_map(|row| Some((row.request_id?, row.certificate_id)));
+        let (requests, certificates): (Vec<_>, Vec<_>) = issued.unzip();
+        if requests.is_empty() {
+            return Ok(());
+        }
+        clm_secure_db::requests::mark_issued(tx, &requests, &certificates, now).await
+    }
+
+    async fn link_renewals(&self, tx: &mut Tx, now: Time) -> Result<(), DbError> {
+        let renewed = self
+            .certificates
+            .iter()
+            .filter_map(|row| Some((row.renewal_of_certificate_id?, row.certificate_id)));
+        let (old, new): (Vec<_>, Vec<_>) = renewed.unzip();
+        if old.is_empty() {
+            return Ok(());
+        }
+        clm_secure_db::certificates::link_renewals(tx, &old, &new, now).await
+    }
+
+    async fn store_revocations(&self, tx: &mut Tx, now: Time) -> Result<(), DbError> {
+        if !self.status_changes.is_empty() {
+            clm_secure_db::certificates::change_status(tx, &self.status_changes, now).await?;
+        }
+        if !self.hold_ends.is_empty() {
+            clm_secure_db::revocations::end_holds(tx, &self.hold_ends, now).await?;
+        }
+        if !self.revocations.is_empty() {
+            clm_secure_db::revocations::insert_all(tx, &self.revocations).await?;
+        }
+        for row in &self.crls {
+            clm_secure_db::crls::insert(tx, row).await?;
+        }
+        Ok(())
+    }
+
+    fn event_rows(
+        &self,
+        head: &mut Head,
+        now: Time,
+        entropy: &Entropy,
+    ) -> Result<Vec<EventRow>, SecureError> {
+        let rows = self.events.iter().map(|draft| {
+            head.sequence += 1;
+            let payload = serde_json::to_value(&draft.event)
+                .map_err(|_| SecureError::Damaged("an event has no JSON form".into()))?;
+            Ok(EventRow {
+                id: new_uuid(now, entropy),
+                sequence: head.sequence,
+                kind: draft.event.kind().into(),
+                operation_id: draft.operation_id.into(),
+                certificate_id: draft.certificate_id.map(Into::into),
+                organization_id: draft.organization_id.map(Into::into),
+                payload,
+                created_at: now,
+            })
+        });
+        rows.collect()
+    }
+}
+
+/// The queue's entrance.
+pub(crate) struct Committer {
+    queue: mpsc::Sender<Queued>,
+}
+
+struct Queued {
+    write: Write,
+    done: oneshot::Sender<Result<(), SecureError>>,
+}
+
+impl Queued {
+    fn answer(self, outcome: Result<(), SecureError>) {
+        // A caller that has gone away does not care.
+        let _ = self.done.send(outcome);
+    }
+}
+
+impl Committer {
+    /// Starts the task that commits; it ends when the last entrance is dropped.
+    pub(crate) fn start(pool: PgPool, clock: Clock, entropy: Entropy) -> Self {
+        let (queue, waiting) = mpsc::channel(QUEUE);
+        tokio::spawn(Worker { pool, clock, entropy }.run(waiting));
+        Self { queue }
+    }
+
+    /// Commits `write` with whatever else is waiting; returns when it is durable, or was not done.
+    pub(crate) async fn commit(&self, write: Write) -> Result<(), SecureError> {
+        let (done, outcome) = oneshot::channel();
+        self.queue
+            .send(Queued { write, done })
+            .await
+            .map_err(|_| SecureError::ShuttingDown)?;
+        outcome.await.map_err(|_| SecureError::ShuttingDown)?
+    }
+}
+
+struct Worker {
+    pool: PgPool,
+    clock: Clock,
+    entropy: Entropy,
+}
+
+impl Worker {
+    async fn run(self, mut waiting: mpsc::Receiver<Queued>) {
+        let mut batch = Vec::with_capacity(LARGEST_BATCH);
+        while waiting.recv_many(&mut batch, LARGEST_BATCH).await > 0 {
+            self.commit_batch(&mut batch).await;
+        }
+    }
+
+    async fn commit_batch(&self, batch: &mut Vec<Queued>) {
+        if batch.len() == 1 {
+            return self.commit_singly(batch).await;
+        }
+        let mut merged = Write::default();
+        for queued in batch.iter() {
+            merged.append(&queued.write);
+        }
+        match self.commit_one(&merged).await {
+            Ok(()) => batch.drain(..).for_each(|queued| queued.answer(Ok(()))),
+            Err(SecureError::Database(DbError::Unavailable(_))) => {
+                batch
+                    .drain(..)
+                    .for_each(|queued| queued.answer(Err(unavailable())));
+            }
+            Err(error) => {
+                tracing::debug!(%error, writes = batch.len(), "batch refused, committing one by one");
+                self.commit_singly(batch).await;
+            }
+        }
+    }
+
+    async fn commit_singly(&self, batch: &mut Vec<Queued>) {
+        for queued in batch.drain(..) {
+            let outcome = self.commit_one(&queued.write).await;
+            queued.answer(outcome);
+        }
+    }
+
+    async fn commit_one(&self, write: &Write) -> Result<(), SecureError> {
+        clm_pg::transaction(&self.pool, "secure_batch", |mut tx| async move {
+            let now = self.clock.now();
+            let mut heads = clm_secure_db::chain_heads::lock(&mut tx).await?;
+            write.store(&mut tx, now).await?;
+            let audit = audit::chain(&write.audit, &mut heads.audit, &self.entropy)?;
+            clm_secure_db::audit::insert_all(&mut tx, &audit).await?;
+            let events = write.event_rows(&mut heads.events, now, &self.entropy)?;
+            if !events.is_empty() {
+                clm_secure_db::events::insert_all(&mut tx, &events).await?;
+            }
+            clm_secure_db::chain_heads::store(&mut tx, &heads, now).await?;
+            fail_point!("secure_before_commit");
+            Ok::<_, SecureError>((tx, ()))
+        })
+        .await?;
+        fail_point!("secure_after_commit");
+        Ok(())
+    }
+}
+
+fn unavailable() -> SecureError {
+    let detail = "the Secure Service's database cannot be reached now";
+    clm_types::Refusal::new(clm_types::ErrorCode::Unavailable, detail)
+        .hint("try again in a moment")
+        .into()
+}

@@ -1,0 +1,124 @@
+//! What an authority may sign, whatever Core says.
+
+use std::collections::BTreeMap;
+
+use clm_types::{CertificateSpec, ErrorCode, KeyAlgorithm, Mandate, OrganizationId, Refusal};
+use clm_x509::{San, SubjectName};
+use serde::{Deserialize, Serialize};
+
+/// The limits of one authority, kept in Secure alone (`certificate_authorities.envelope`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Envelope {
+    /// Profiles that it may sign.
+    pub profiles: Vec<String>,
+    /// Subject key algorithms that it may sign.
+    pub key_algorithms: Vec<KeyAlgorithm>,
+    /// Longest lifetime of what it signs, in seconds.
+    pub max_validity_seconds: u64,
+    /// Distinct approvers, other than the requester, that an issuance needs.
+    #[serde(default)]
+    pub required_approvals: usize,
+    /// DNS suffixes by organization; an organization that is not named may have any name.
+    #[serde(default)]
+    pub dns_suffixes: BTreeMap<OrganizationId, Vec<String>>,
+    /// Lifetime of its CRLs, in seconds.
+    #[serde(default = "week")]
+    pub crl_validity_seconds: u32,
+    /// How long its OCSP answers may be kept, in seconds.
+    #[serde(default = "hour")]
+    pub ocsp_validity_seconds: u32,
+}
+
+const fn week() -> u32 {
+    7 * 86_400
+}
+
+const fn hour() -> u32 {
+    3_600
+}
+
+impl Envelope {
+    /// Checks an issuance against the limits.
+    ///
+    /// # Errors
+    /// `mandate_outside_envelope`, saying which limit.
+    pub fn check(
+        &self,
+        spec: &CertificateSpec,
+        mandate: &Mandate,
+        key: KeyAlgorithm,
+        subject: &SubjectName,
+        names: &[San],
+    ) -> Result<(), Refusal> {
+        if !self.profiles.contains(&spec.profile) {
+            return Err(outside(&format!(
+                "profile `{}`; it signs {}",
+                spec.profile,
+                self.profiles.join(", ")
+            )));
+        }
+        if !self.key_algorithms.contains(&key) {
+            return Err(outside(&format!("{key} keys")));
+        }
+        if spec.validity_seconds > self.max_validity_seconds {
+            let (asked, most) = (spec.validity_seconds, self.max_validity_seconds);
+            return Err(outside(&format!("a validity of {asked} s; {most} s at most")));
+        }
+        self.check_approvals(spec, mandate)?;
+        self.check_names(spec.organization_id, subject, names)
+    }
+
+    fn check_approvals(&self, spec: &CertificateSpec, mandate: &Mandate) -> Result<(), Refusal> {
+        let others = mandate
+            .approvals
+            .iter()
+            .map(|a| a.user_id)
+            .filter(|user| *user != spec.requester_user_id);
+        let approvers = others.collect::<std::collections::BTreeSet<_>>().len();
+        if approvers < self.required_approvals {
+            return Err(outside(&format!(
+                "{approvers} approval(s); it needs {}",
+                self.required_approvals
+            )));
+        }
+        Ok(())
+    }
+
+    fn check_names(
+        &self,
+        organization: OrganizationId,
+        subject: &SubjectName,
+        names: &[San],
+    ) -> Result<(), Refusal> {
+        let Some(suffixes) = self.dns_suffixes.get(&organization) else {
+            return Ok(());
+        };
+        let fits = |name: &str| {
+            let name = name.trim_start_matches("*.");
+            suffixes
+                .iter()
+                .any(|suffix| name == suffix || name.ends_with(&format!(".{suffix}")))
+        };
+        let outsider = names
+            .iter()
+            .find(|name| !matches!(name, San::Dns(dns) if fits(dns)));
+        if let Some(name) = outsider {
+            return Err(outside(&format!("the name {name} for this organization")));
+        }
+        match subject.common_name() {
+            Some(name) if name.contains('.') && !fits(name) => {
+                Err(outside(&format!("the common name {name} for this organization")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn outside(what: &str) -> Refusal {
+    Refusal::new(
+        ErrorCode::MandateOutsideEnvelope,
+        format!("the authority does not sign {what}"),
+    )
+    .hint("an operator of the Secure Service sets what an authority may sign")
+}

@@ -1,0 +1,234 @@
+//! Revocation, hold and release.
+
+use clm_secure_db::certificates::{CertificateView, StatusChange};
+use clm_secure_db::operations::OperationRow;
+use clm_secure_db::revocations::{HoldEnd, RevocationRow};
+use clm_types::ids::new_uuid;
+use clm_types::{
+    CertificateStatus, ErrorCode, Mandate, Refusal, RevocationReason, RevocationRecord, RevocationSpec,
+    SecureEvent, Time,
+};
+use fail::fail_point;
+use serde_json::json;
+
+use crate::audit::{Actor, AuditDraft, Outcome};
+use crate::committer::{EventDraft, Write};
+use crate::issuance::{read, same_request};
+use crate::mandates::{self, request_digest};
+use crate::{Secure, SecureError};
+
+/// A checked order to change a certificate's status.
+struct Order {
+    spec: RevocationSpec,
+    mandate: Mandate,
+    mandate_json: serde_json::Value,
+    request_sha256: Vec<u8>,
+    certificate: CertificateView,
+    now: Time,
+}
+
+impl Secure {
+    /// Does what `spec` orders, once per operation id: a repeated call gets the first answer.
+    ///
+    /// # Errors
+    /// `certificate_not_found`, `certificate_already_revoked`, `certificate_not_on_hold`, `certificate_expired`,
+    /// `invalidity_date_invalid`, `mandate_invalid`, `operation_id_reused`, or trouble of ours.
+    pub async fn revoke(&self, spec: &[u8], mandate: &[u8]) -> Result<RevocationRecord, SecureError> {
+        let order = self.check_revocation(spec, mandate).await?;
+        if let Some(record) = self.recall_revocation(&order).await? {
+            return Ok(record);
+        }
+        let from = status(&order.certificate)?;
+        let to = from.revoke(order.spec.reason)?;
+        let record = order.record(to);
+        let write = self.revocation_write(&order, from, to, &record)?;
+        fail_point!("secure_revoke_before_store");
+        if let Err(error) = self.commit(write).await {
+            return self.after_conflict(&order, error).await;
+        }
+        fail_point!("secure_revoke_after_store");
+        self.parts.crl_due.notify_one();
+        tracing::info!(certificate_id = %order.spec.certificate_id, status = %to, "changed a certificate's status");
+        Ok(record)
+    }
+
+    async fn check_revocation(
+        &self,
+        spec_octets: &[u8],
+        mandate_octets: &[u8],
+    ) -> Result<Order, SecureError> {
+        let now = self.parts.clock.now();
+        let spec: RevocationSpec = read("the revocation", spec_octets)?;
+        let mandate: Mandate = read("the mandate", mandate_octets)?;
+        let certificate = self
+            .certificate_of(spec.certificate_id, spec.organization_id)
+            .await?;
+        mandates::check_revoke(&mandate, &spec, certificate.authority_id.into(), spec_octets, now)?;
+        if spec.invalidity_date.is_some_and(|date| date > now) {
+            return Err(Refusal::new(
+                ErrorCode::InvalidityDateInvalid,
+                "the invalidity date lies in the future",
+            )
+            .field("/invalidity_date")
+            .into());
+        }
+        let mandate_json =
+            serde_json::from_slice(mandate_octets).map_err(|_| SecureError::Damaged("a mandate".into()))?;
+        Ok(Order {
+            spec,
+            mandate,
+            mandate_json,
+            request_sha256: request_digest(spec_octets),
+            certificate,
+            now,
+        })
+    }
+
+    async fn recall_revocation(&self, order: &Order) -> Result<Option<RevocationRecord>, SecureError> {
+        let mut conn = clm_pg::begin(&self.parts.pool).await?;
+        let operation = clm_secure_db::operations::find(&mut conn, order.mandate.operation_id.into()).await?;
+        let Some(operation) = operation else {
+            return Ok(None);
+        };
+        same_request(&operation, "revoke", &order.request_sha256)?;
+        let outcome = operation.outcome.unwrap_or_default();
+        let record = serde_json::from_value(outcome).map_err(|_| {
+            SecureError::Damaged(format!("the outcome of operation {}", operation.operation_id))
+        })?;
+        Ok(Some(record))
+    }
+
+    /// Somebody else was faster: with the same operation, whose answer this is, or with another one.
+    async fn after_conflict(
+        &self,
+        order: &Order,
+        error: SecureError,
+    ) -> Result<RevocationRecord, SecureError> {
+        if !error.is_conflict() {
+            return Err(error);
+        }
+        if let Some(record) = self.recall_revocation(order).await? {
+            return Ok(record);
+        }
+        let certificate = self
+            .certificate_of(order.spec.certificate_id, order.spec.organization_id)
+            .await?;
+        status(&certificate)?.revoke(order.spec.reason)?;
+        Err(Refusal::new(
+            ErrorCode::Conflict,
+            "the certificate's status changed at the same time",
+        )
+        .hint("try again")
+        .into())
+    }
+
+    fn revocation_write(
+        &self,
+        order: &Order,
+        from: CertificateStatus,
+        to: CertificateStatus,
+        record: &RevocationRecord,
+    ) -> Result<Write, SecureError> {
+        let released = to == CertificateStatus::Active;
+        let outcome = serde_json::to_value(record)
+            .map_err(|_| SecureError::Damaged("a revocation has no JSON form".into()))?;
+        let hold_end = (from == CertificateStatus::OnHold).then(|| HoldEnd {
+            certificate_id: order.certificate.certificate_id,
+            operation_id: order.mandate.operation_id.into(),
+            ocsp_status: if released { "good" } else { "revoked" }.into(),
+        });
+        Ok(Write {
+            status_changes: vec![StatusChange {
+                certificate_id: order.certificate.certificate_id,
+                from: from.as_str().into(),
+                to: to.as_str().into(),
+                revoked_at: (!released).then_some(order.now),
+                reason: (!released).then(|| order.spec.reason.as_str().into()),
+            }],
+            hold_ends: hold_end.into_iter().collect(),
+            revocations: (!released)
+                .then(|| self.revocation_row(order))
+                .into_iter()
+                .collect(),
+            operations: vec![OperationRow {
+                id: new_uuid(order.now, &self.parts.entropy),
+                operation_id: order.mandate.operation_id.into(),
+                kind: "revoke".into(),
+                request_sha256: order.request_sha256.clone(),
+                mandate: Some(order.mandate_json.clone()),
+                outcome: Some(outcome.clone()),
+                created_at: order.now,
+            }],
+            audit: vec![order.audit(released, &outcome)],
+            events: vec![EventDraft {
+                operation_id: order.mandate.operation_id,
+                certificate_id: Some(order.spec.certificate_id),
+                organization_id: Some(order.spec.organization_id),
+                event: SecureEvent::CertificateRevoked(record.clone()),
+            }],
+            ..Write::default()
+        })
+    }
+
+    fn revocation_row(&self, order: &Order) -> RevocationRow {
+        RevocationRow {
+            id: new_uuid(order.now, &self.parts.entropy),
+            certificate_id: order.certificate.certificate_id,
+            operation_id: order.mandate.operation_id.into(),
+            authority_id: order.certificate.authority_id,
+            serial_number: order.certificate.serial_number.clone(),
+            reason_code: order.spec.reason.code().into(),
+            reason: order.spec.reason.as_str().into(),
+            revocation_date: order.now,
+            invalidity_date: order.spec.invalidity_date,
+            requested_by_user_id: order.spec.requested_by.into(),
+            comment: order.spec.comment.clone(),
+        }
+    }
+}
+
+impl Order {
+    fn record(&self, to: CertificateStatus) -> RevocationRecord {
+        RevocationRecord {
+            certificate_id: self.spec.certificate_id,
+            operation_id: self.mandate.operation_id,
+            organization_id: Some(self.spec.organization_id),
+            authority_id: self.certificate.authority_id.into(),
+            serial_number: hex::encode(&self.certificate.serial_number),
+            status: to,
+            reason: self.spec.reason,
+            revoked_at: self.now,
+            invalidity_date: self.spec.invalidity_date,
+        }
+    }
+
+    fn audit(&self, released: bool, outcome: &serde_json::Value) -> AuditDraft {
+        let action = match (released, self.spec.reason) {
+            (true, _) => "certificate.release",
+            (false, RevocationReason::CertificateHold) => "certificate.hold",
+            (false, _) => "certificate.revoke",
+        };
+        AuditDraft {
+            occurred_at: self.now,
+            actor: Actor::User(self.spec.requested_by),
+            organization_id: Some(self.spec.organization_id),
+            operation_id: Some(self.mandate.operation_id),
+            action,
+            object_type: "certificate",
+            object_id: Some(self.certificate.certificate_id),
+            outcome: Outcome::Allowed,
+            reason: self.spec.comment.clone(),
+            detail: json!({ "mandate_id": self.mandate.id, "result": outcome }),
+        }
+    }
+}
+
+fn status(certificate: &CertificateView) -> Result<CertificateStatus, SecureError> {
+    let damaged = |_| {
+        SecureError::Damaged(format!(
+            "the status of certificate {}",
+            certificate.certificate_id
+        ))
+    };
+    certificate.status.parse().map_err(damaged)
+}
