@@ -1,6 +1,6 @@
 //! Both database clusters of an installation, which start side by side.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 
 use anyhow::{Result, anyhow};
@@ -26,6 +26,7 @@ pub struct DatabaseOptions {
 /// The two clusters.
 #[derive(Clone, Debug)]
 pub struct Databases {
+    folder: PathBuf,
     /// With `clm_core_db`.
     pub core: Cluster,
     /// With `clm_secure_db`.
@@ -35,7 +36,6 @@ pub struct Databases {
 impl Databases {
     /// The clusters below `folder`, whether they exist yet or not.
     pub fn new(folder: &Path, options: DatabaseOptions) -> Result<Self> {
-        make_folder(folder, 0o711, &OsUser::current()?)?;
         let os_user = OsUser::for_databases()?;
         let cluster = |database: Database, port| {
             let folder = folder.join(database.word());
@@ -52,6 +52,7 @@ impl Databases {
             })
         };
         Ok(Self {
+            folder: folder.to_owned(),
             core: cluster(Database::Core, options.core_port)?,
             secure: cluster(Database::Secure, options.secure_port)?,
         })
@@ -67,6 +68,7 @@ impl Databases {
 
     /// Makes, starts and provisions what is not yet.
     pub fn up(&self, ca: &PlatformCa) -> Result<()> {
+        make_folder(&self.folder, 0o711, &OsUser::current()?)?;
         thread::scope(|scope| {
             let secure = scope.spawn(|| self.secure.up(ca));
             self.core.up(ca)?;

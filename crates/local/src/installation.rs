@@ -1,0 +1,277 @@
+//! A whole installation: platform authority, two clusters, two services.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+
+use anyhow::{Context, Result, anyhow, bail};
+use chrono::{DateTime, Utc};
+use clm_types::Entropy;
+use serde::{Deserialize, Serialize};
+
+use crate::cluster::{Credentials, Database};
+use crate::configuration::{ServiceFolder, validation_url};
+use crate::databases::Databases;
+use crate::files::{make_folder, write_public};
+use crate::options::{Options, Ports};
+use crate::os_user::OsUser;
+use crate::platform_ca::PlatformCa;
+use crate::preflight;
+use crate::service::Service;
+
+/// The file that makes a folder ours, and remembers the ports.
+pub(crate) const MARKER: &str = "clm-local.json";
+
+/// Names of the sandbox's two authorities.
+const SANDBOX_ROOT: &str = "CLM Sandbox Root";
+const SANDBOX_ISSUING: &str = "CLM Sandbox Issuing CA";
+
+/// What the marker file says.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Marker {
+    format: u32,
+    ports: Ports,
+}
+
+/// An installation, running or not, even one that is not there yet.
+#[derive(Clone, Debug)]
+pub struct Installation {
+    /// Both clusters.
+    pub databases: Databases,
+    /// The process `clm-core`.
+    pub core: Service,
+    /// The process `clm-secure`.
+    pub secure: Service,
+    pub(crate) options: Options,
+}
+
+impl Installation {
+    /// The installation of `options`. Nothing is made or started.
+    pub fn new(options: Options) -> Result<Self> {
+        let Options {
+            folder,
+            programs,
+            ports,
+            ..
+        } = &options;
+        Ok(Self {
+            databases: Databases::new(&folder.join("databases"), options.databases())?,
+            core: Service::new("core", programs, folder, ports.core_admin),
+            secure: Service::new("secure", programs, folder, ports.secure_admin),
+            options,
+        })
+    }
+
+    /// The ports that the installation in `folder` used last, if there is one.
+    pub fn ports_of(folder: &Path) -> Result<Option<Ports>> {
+        let path = folder.join(MARKER);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let marker: Marker = serde_json::from_str(&fs::read_to_string(&path)?)
+            .with_context(|| format!("{} is not a file of clm-local", path.display()))?;
+        Ok(Some(marker.ports))
+    }
+
+    /// Makes, starts or repairs whatever is not as it should be; done again, it changes nothing.
+    /// `step` is told what happens next.
+    pub fn up(&self, now: DateTime<Utc>, entropy: &Entropy, mut step: impl FnMut(&str)) -> Result<()> {
+        preflight::check(self)?;
+        let _lock = self.lock()?;
+        self.write_marker()?;
+        let ca = self.platform_ca(now, entropy)?;
+        step("starting the databases");
+        self.databases.up(&ca)?;
+        self.configure(&ca, entropy)?;
+        step("migrating the databases");
+        self.migrate()?;
+        step("making the sandbox authorities");
+        self.make_authorities()?;
+        step("starting the services");
+        self.start_services()
+    }
+
+    /// Stops everything, in reverse order; the data stays.
+    pub fn down(&self) -> Result<()> {
+        self.core.stop()?;
+        self.secure.stop()?;
+        self.databases.stop()
+    }
+
+    /// Stops everything and removes the folder with all data.
+    pub fn reset(&self) -> Result<()> {
+        let folder = &self.options.folder;
+        if !folder.exists() {
+            return Ok(());
+        }
+        if !folder.join(MARKER).is_file() {
+            bail!(
+                "{} is not an installation of clm-local: it is left alone",
+                folder.display()
+            );
+        }
+        self.down()?;
+        fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))
+    }
+
+    /// Starts both services and waits until they can work.
+    pub fn start_services(&self) -> Result<()> {
+        self.secure.start()?;
+        self.secure.wait_ready()?;
+        self.core.start()?;
+        self.core.wait_ready()
+    }
+
+    /// Address of the REST API.
+    pub fn api_url(&self) -> String {
+        format!("https://localhost:{}", self.options.ports.api)
+    }
+
+    /// Address of OCSP, CRL and authority certificates.
+    pub fn validation_url(&self) -> String {
+        validation_url(&self.options.ports)
+    }
+
+    /// The authority of the API's certificate.
+    pub fn ca_file(&self) -> PathBuf {
+        self.options.folder.join("platform-ca.pem")
+    }
+
+    /// Everything of the installation is below.
+    pub fn folder(&self) -> &Path {
+        &self.options.folder
+    }
+
+    /// `psql`, about to log in as `role` over TLS.
+    pub fn psql(
+        &self,
+        database: Database,
+        role: &str,
+        now: DateTime<Utc>,
+        entropy: &Entropy,
+    ) -> Result<Command> {
+        let credentials = self.credentials(database, role, now, entropy)?;
+        let mut command = self.databases.cluster(database).psql_command();
+        command.arg(credentials.url());
+        Ok(command)
+    }
+
+    /// Credentials of `role`, for people and tests.
+    pub fn credentials(
+        &self,
+        database: Database,
+        role: &str,
+        now: DateTime<Utc>,
+        entropy: &Entropy,
+    ) -> Result<Credentials> {
+        if !self.options.folder.join(MARKER).exists() {
+            bail!(
+                "there is no installation in {}: run `clm-local up` first",
+                self.options.folder.display()
+            );
+        }
+        let owner = OsUser::current()?;
+        let folder = self.options.folder.join("operator");
+        make_folder(&folder, 0o700, &owner)?;
+        let ca = self.platform_ca(now, entropy)?;
+        self.databases
+            .cluster(database)
+            .credentials(&ca, role, &folder, &owner)
+    }
+
+    fn platform_ca(&self, now: DateTime<Utc>, entropy: &Entropy) -> Result<PlatformCa> {
+        let ca = PlatformCa::open_or_create(&self.options.folder.join("platform-ca"), now, entropy)?;
+        ca.copy_cert_to(&self.ca_file(), &OsUser::current()?)?;
+        Ok(ca)
+    }
+
+    fn configure(&self, ca: &PlatformCa, entropy: &Entropy) -> Result<()> {
+        let Databases { core, secure, .. } = &self.databases;
+        let ports = &self.options.ports;
+        ServiceFolder::make(self.core.folder().to_owned(), ca)?.write_core(core, ports)?;
+        ServiceFolder::make(self.secure.folder().to_owned(), ca)?.write_secure(secure, ports, entropy)
+    }
+
+    fn migrate(&self) -> Result<()> {
+        thread::scope(|scope| {
+            let core = scope.spawn(|| self.core.run(&["migrate"]));
+            self.secure.run(&["migrate"])?;
+            core.join()
+                .map_err(|_| anyhow!("migrating the core database panicked"))??;
+            Ok(())
+        })
+    }
+
+    /// A root and an authority under it, which issues.
+    fn make_authorities(&self) -> Result<()> {
+        self.secure.run(&["master", "init"])?;
+        self.make_authority(SANDBOX_ROOT, &["--profile", "root-ca", "--validity-days", "3650"])?;
+        let issuing = [
+            "--profile",
+            "issuing-ca",
+            "--parent",
+            SANDBOX_ROOT,
+            "--validity-days",
+            "1825",
+        ];
+        self.make_authority(SANDBOX_ISSUING, &issuing)
+    }
+
+    fn make_authority(&self, name: &str, arguments: &[&str]) -> Result<()> {
+        let (subject, base_url) = (format!("CN={name}"), self.validation_url());
+        let mut all = vec!["authority", "create", "--name", name, "--subject", &subject];
+        all.extend(["--key-algorithm", "ecdsa-p256", "--base-url", &base_url]);
+        all.extend(arguments);
+        self.secure.run(&all)?;
+        Ok(())
+    }
+
+    fn write_marker(&self) -> Result<()> {
+        let marker = Marker {
+            format: 1,
+            ports: self.options.ports,
+        };
+        let text = serde_json::to_string_pretty(&marker)?;
+        write_public(
+            &self.options.folder.join(MARKER),
+            text.as_bytes(),
+            &OsUser::current()?,
+        )
+    }
+
+    /// Only one `up` at a time.
+    fn lock(&self) -> Result<File> {
+        let folder = &self.options.folder;
+        // Open to the database servers' user, who must pass through; the folders below are closed.
+        make_folder(folder, 0o711, &OsUser::current()?)?;
+        self.check_passage()?;
+        let lock = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(folder.join("clm-local.lock"))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(lock),
+            Err(TryLockError::WouldBlock) => bail!("another clm-local is at work in {}", folder.display()),
+            Err(TryLockError::Error(error)) => Err(error.into()),
+        }
+    }
+
+    /// The folder may lie below one that is closed to the database servers' user.
+    fn check_passage(&self) -> Result<()> {
+        let user = OsUser::for_databases()?;
+        let mut command = Command::new("test");
+        command.arg("-x").arg(&self.options.folder);
+        user.run_as(&mut command);
+        if !command.status()?.success() {
+            let folder = self.options.folder.display();
+            bail!(
+                "the user {} cannot reach {folder}: choose another folder with --dir",
+                user.name
+            );
+        }
+        Ok(())
+    }
+}

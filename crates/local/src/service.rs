@@ -1,0 +1,256 @@
+//! One of the two services as a process.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread::{self, sleep};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::files::write_private;
+use crate::os_user::OsUser;
+use crate::process::{Pid, Signal, tail};
+
+const READY_WITHIN: Duration = Duration::from_mins(1);
+const STOPPED_WITHIN: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(25);
+
+/// `clm-core` or `clm-secure` of an installation.
+#[derive(Clone, Debug)]
+pub struct Service {
+    word: &'static str,
+    program: PathBuf,
+    folder: PathBuf,
+    admin_port: u16,
+}
+
+impl Service {
+    pub(crate) fn new(word: &'static str, programs: &Path, folder: &Path, admin_port: u16) -> Self {
+        let program = programs.join(format!("clm-{word}"));
+        Self {
+            word,
+            program,
+            folder: folder.join(word),
+            admin_port,
+        }
+    }
+
+    /// `clm-core` or `clm-secure`.
+    pub fn name(&self) -> String {
+        format!("clm-{}", self.word)
+    }
+
+    /// Its folder, which holds all its files.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Its configuration file.
+    pub fn config_file(&self) -> PathBuf {
+        self.folder.join(format!("{}.toml", self.word))
+    }
+
+    /// What it has logged.
+    pub fn log_file(&self) -> PathBuf {
+        self.folder.join(format!("{}.log", self.word))
+    }
+
+    /// Where it answers `/livez`, `/readyz` and `/metrics`.
+    pub fn admin_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.admin_port)
+    }
+
+    /// The process, if it runs.
+    pub fn pid(&self) -> Option<Pid> {
+        let pid = Pid::new(fs::read_to_string(self.pid_file()).ok()?.trim().parse().ok()?)?;
+        pid.runs_program(&self.name(), &self.config_file().display().to_string())
+            .then_some(pid)
+    }
+
+    /// What the program says about itself: `1.2.3`.
+    pub fn version(&self) -> Result<String> {
+        let output = self
+            .command()
+            .arg("--version")
+            .output()
+            .with_context(|| self.missing())?;
+        let text = String::from_utf8(output.stdout)?;
+        text.split_whitespace()
+            .nth(1)
+            .map(str::to_owned)
+            .context("no version")
+    }
+
+    /// Fails unless the program is there.
+    pub(crate) fn check_program(&self) -> Result<()> {
+        if !self.program.is_file() {
+            bail!(self.missing());
+        }
+        Ok(())
+    }
+
+    /// Runs one of the program's operator commands, with `--config` added, and gives what it prints.
+    pub fn run(&self, arguments: &[&str]) -> Result<String> {
+        let mut command = self.command();
+        command.args(arguments).arg("--config").arg(self.config_file());
+        let output = command.output().with_context(|| self.missing())?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            bail!(
+                "{} {}: {}\n{}",
+                self.name(),
+                arguments.join(" "),
+                output.status,
+                said.trim()
+            );
+        }
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// Starts the process, unless it runs. Once the program has been built anew, the old process is
+    /// replaced.
+    pub fn start(&self) -> Result<()> {
+        self.start_with_failpoints("")
+    }
+
+    /// Starts with failpoints, as `name=abort` or `name=3*off->abort`; a program without them
+    /// ignores this.
+    pub fn start_with_failpoints(&self, failpoints: &str) -> Result<()> {
+        if self.pid().is_some() {
+            if !self.is_outdated() {
+                return Ok(());
+            }
+            self.stop()?;
+        }
+        let log = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(self.log_file())?;
+        let mut command = self.command();
+        command.arg("serve").arg("--config").arg(self.config_file());
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        if !failpoints.is_empty() {
+            command.env("CLM_FAILPOINTS", failpoints);
+        }
+        // Not reached by an interrupt from the keyboard of whoever started it.
+        let mut child = command.process_group(0).spawn().with_context(|| self.missing())?;
+        write_private(
+            &self.pid_file(),
+            child.id().to_string().as_bytes(),
+            &OsUser::current()?,
+        )?;
+        // Takes the process's end notice, should it end before us.
+        thread::spawn(move || child.wait());
+        Ok(())
+    }
+
+    /// Waits until the service can do its work.
+    pub fn wait_ready(&self) -> Result<()> {
+        let end = Instant::now() + READY_WITHIN;
+        loop {
+            let answer = self.readiness();
+            if answer
+                .as_ref()
+                .is_ok_and(|answer| answer.starts_with("HTTP/1.0 200"))
+            {
+                return Ok(());
+            }
+            let problem = match self.pid() {
+                None => "has ended".to_owned(),
+                Some(_) if Instant::now() > end => {
+                    let answer = answer.unwrap_or_else(|error| error.to_string());
+                    format!(
+                        "is not ready after {} s: {}",
+                        READY_WITHIN.as_secs(),
+                        last_line(&answer)
+                    )
+                }
+                Some(_) => {
+                    sleep(POLL);
+                    continue;
+                }
+            };
+            bail!("{} {problem}\n{}", self.name(), tail(&self.log_file()));
+        }
+    }
+
+    /// Whether the service can do its work now.
+    pub fn is_ready(&self) -> bool {
+        self.readiness()
+            .is_ok_and(|answer| answer.starts_with("HTTP/1.0 200"))
+    }
+
+    /// Asks the process to end, and waits for it.
+    pub fn stop(&self) -> Result<()> {
+        let Some(pid) = self.pid() else { return Ok(()) };
+        pid.signal(Signal::TERM)?;
+        pid.wait(STOPPED_WITHIN)?;
+        self.forget_pid()
+    }
+
+    /// Ends the process as a crash would.
+    pub fn kill(&self) -> Result<()> {
+        let Some(pid) = self.pid() else { return Ok(()) };
+        pid.signal(Signal::KILL)?;
+        pid.wait(STOPPED_WITHIN)?;
+        self.forget_pid()
+    }
+
+    /// Waits until the process has ended by itself, as at a failpoint.
+    pub fn wait_end(&self, limit: Duration) -> Result<()> {
+        match self.pid() {
+            Some(pid) => pid.wait(limit),
+            None => Ok(()),
+        }
+    }
+
+    /// The program's environment holds nothing of the caller's.
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.env_clear().env("PATH", "/usr/bin:/bin").current_dir("/");
+        command
+    }
+
+    fn readiness(&self) -> Result<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.admin_port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        stream.write_all(b"GET /readyz HTTP/1.0\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    }
+
+    /// Whether the program is newer than the process.
+    fn is_outdated(&self) -> bool {
+        let modified = |path: &Path| File::open(path).and_then(|file| file.metadata()?.modified());
+        match (modified(&self.program), modified(&self.pid_file())) {
+            (Ok(program), Ok(started)) => program > started,
+            _ => false,
+        }
+    }
+
+    fn pid_file(&self) -> PathBuf {
+        self.folder.join(format!("{}.pid", self.word))
+    }
+
+    fn forget_pid(&self) -> Result<()> {
+        Ok(fs::remove_file(self.pid_file())?)
+    }
+
+    fn missing(&self) -> String {
+        format!(
+            "{} is not there: build the programs first, or name their folder with --programs",
+            self.program.display()
+        )
+    }
+}
+
+fn last_line(text: &str) -> &str {
+    text.lines().last().unwrap_or_default()
+}
