@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use clm_types::{OrganizationId, UserId, WorkflowId, WorkflowKind};
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::schema;
 
@@ -60,4 +60,28 @@ pub struct WorkflowDraft {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub auto_approval: Option<serde_json::Value>,
+}
+
+/// Which workflows to list.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct WorkflowQuery {
+    /// Only versions of this code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// Only with this status; `active` unless given, `any` for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+    /// Only of this kind.
+    #[param(schema_with = schema::workflow_kind)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<WorkflowKind>,
+    /// Items per page, 1 to 200; 50 unless told.
+    #[param(minimum = 1, maximum = 200)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
 }

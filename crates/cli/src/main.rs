@@ -1,2 +1,90 @@
-//! clm, the command line of users: speaks only the REST API
-fn main() {}
+//! clm, the command line of users: speaks only the REST API.
+
+mod api_keys;
+mod approvals;
+mod arguments;
+mod audit;
+mod authorities;
+mod certificates;
+mod client;
+mod completion;
+mod contexts;
+mod crl;
+mod error;
+mod files;
+mod inspect;
+mod integrity;
+mod login;
+mod notifications;
+mod organizations;
+mod output;
+mod policies;
+mod requests;
+mod roles;
+mod session;
+mod users;
+mod workflows;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use arguments::{Arguments, Command};
+use error::{CliError, ExitCode};
+use session::Session;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> std::process::ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let is_help = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            let _ = error.print();
+            return if is_help { ExitCode::Done } else { ExitCode::Usage }.into();
+        }
+    };
+    match run(arguments).await {
+        Ok(code) => code.into(),
+        Err(error) => {
+            error.print();
+            error.exit_code().into()
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
+    let Arguments { command, global } = arguments;
+    match command {
+        Command::Completion { shell } => {
+            completion::print(shell);
+            return Ok(ExitCode::Done);
+        }
+        Command::Login(login) => return login::run(*login, &global).await,
+        Command::Context { command } => return contexts::run(command, &global),
+        Command::Cert {
+            command: certificates::Command::Inspect { file },
+        } => return inspect::run(&file, global.output),
+        _ => {}
+    }
+    let session = Session::open(&global)?;
+    match command {
+        Command::Completion { .. } | Command::Login(_) | Command::Context { .. } => Ok(ExitCode::Done),
+        Command::Me => login::me(&session).await,
+        Command::Request { command } => requests::run(*command, &session).await,
+        Command::Approve { ids, comment } => approvals::decide("approve", &ids, comment, &session).await,
+        Command::Reject { ids, comment } => approvals::decide("reject", &ids, comment, &session).await,
+        Command::Approvals(page) => approvals::list(&page, &session).await,
+        Command::Cert { command } => certificates::run(command, &session).await,
+        Command::Revoke(revoke) => certificates::revoke(revoke, &session).await,
+        Command::Ca { command } => authorities::run(command, &session).await,
+        Command::Crl { command } => crl::run(command, &session).await,
+        Command::Policy { command } => policies::run(command, &session).await,
+        Command::Workflow { command } => workflows::run(command, &session).await,
+        Command::User { command } => users::run(command, &session).await,
+        Command::Role { command } => roles::run(command, &session).await,
+        Command::Org { command } => organizations::run(command, &session).await,
+        Command::Key { command } => api_keys::run(command, &session).await,
+        Command::Audit { command } => audit::run(command, &session).await,
+        Command::Integrity { command } => integrity::run(command, &session).await,
+        Command::Notification { command } => notifications::run(command, &session).await,
+    }
+}

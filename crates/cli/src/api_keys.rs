@@ -1,0 +1,118 @@
+//! `clm key`: API keys.
+
+use std::path::PathBuf;
+
+use chrono::{DateTime, Utc};
+use clap::{Args, Subcommand};
+use clm_api::api_keys::{ApiKey, CreatedApiKey, NewApiKey};
+use clm_types::UserId;
+use uuid::Uuid;
+
+use crate::arguments::PageArguments;
+use crate::error::{CliError, ExitCode};
+use crate::session::Session;
+use crate::{files, output};
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// List API keys
+    List(PageArguments),
+    /// Make an API key; its secret goes to a file that only you may read
+    #[command(
+        after_help = "Example:\n  clm key create ci --scope request:create --scope request:read --secret-file ci.key"
+    )]
+    Create(Box<Create>),
+    /// End an API key at once
+    Revoke {
+        /// The key
+        id: Uuid,
+    },
+}
+
+#[derive(Args)]
+pub(crate) struct Create {
+    /// Name to show
+    name: String,
+    /// Where to write the secret
+    #[arg(long, value_name = "FILE")]
+    secret_file: PathBuf,
+    /// Whose; yours unless given
+    #[arg(long)]
+    user: Option<UserId>,
+    /// What it may do at most, noun:verb; may be repeated; all that its user may unless given
+    #[arg(long = "scope")]
+    scopes: Vec<String>,
+    /// Network that it may be used from (CIDR); may be repeated
+    #[arg(long = "address", value_name = "CIDR")]
+    addresses: Vec<String>,
+    /// When it ends (RFC 3339)
+    #[arg(long)]
+    expires: Option<DateTime<Utc>>,
+}
+
+pub(crate) async fn run(command: Command, session: &Session) -> Result<ExitCode, CliError> {
+    match command {
+        Command::List(page) => list(&page, session).await?,
+        Command::Create(create) => run_create(*create, session).await?,
+        Command::Revoke { id } => {
+            let path = format!("/api/v1/api-keys/{id}/revoke");
+            print(
+                &session
+                    .client
+                    .post(&path, &serde_json::json!({}), None)
+                    .await?
+                    .body,
+                session,
+            );
+        }
+    }
+    Ok(ExitCode::Done)
+}
+
+async fn run_create(create: Create, session: &Session) -> Result<(), CliError> {
+    // The secret is shown once: find out that the file cannot be written before it exists.
+    files::write_secret(&create.secret_file, b"")?;
+    let body = NewApiKey {
+        name: create.name,
+        user_id: create.user,
+        scopes: create.scopes,
+        allowed_addresses: create.addresses,
+        expires_at: create.expires,
+    };
+    let made: CreatedApiKey = session.client.post("/api/v1/api-keys", &body, None).await?.body;
+    files::write_secret(&create.secret_file, made.secret.as_bytes())?;
+    print(&made.api_key, session);
+    Ok(())
+}
+
+async fn list(page: &PageArguments, session: &Session) -> Result<(), CliError> {
+    let page = session.client.list("/api/v1/api-keys", &(), page).await?;
+    let headers = ["ID", "PREFIX", "NAME", "USER", "EXPIRES", "LAST USED", "REVOKED"];
+    output::list(session.output, &page, &headers, |one: &ApiKey| {
+        vec![
+            one.id.to_string(),
+            one.prefix.clone(),
+            one.name.clone(),
+            one.user_id.to_string(),
+            output::maybe_time(one.expires_at),
+            output::maybe_time(one.last_used_at),
+            output::maybe_time(one.revoked_at),
+        ]
+    });
+    Ok(())
+}
+
+fn print(one: &ApiKey, session: &Session) {
+    let fields = vec![
+        ("key", one.id.to_string()),
+        ("prefix", one.prefix.clone()),
+        ("name", one.name.clone()),
+        ("user", one.user_id.to_string()),
+        ("organization", output::maybe(one.organization_id.as_ref())),
+        ("scopes", one.scopes.join(" ")),
+        ("addresses", one.allowed_addresses.join(" ")),
+        ("expires", output::maybe_time(one.expires_at)),
+        ("revoked", output::maybe_time(one.revoked_at)),
+    ];
+    output::object(session.output, one, fields);
+}

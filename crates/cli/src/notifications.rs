@@ -1,0 +1,51 @@
+//! `clm notification`.
+
+use clap::Subcommand;
+use clm_api::notifications::Notification;
+use uuid::Uuid;
+
+use crate::arguments::PageArguments;
+use crate::error::{CliError, ExitCode};
+use crate::output;
+use crate::session::Session;
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// List your notifications
+    List(PageArguments),
+    /// Mark a notification as read
+    Read {
+        /// The notification
+        id: Uuid,
+    },
+}
+
+pub(crate) async fn run(command: Command, session: &Session) -> Result<ExitCode, CliError> {
+    match command {
+        Command::List(page) => list(&page, session).await?,
+        Command::Read { id } => {
+            let path = format!("/api/v1/notifications/{id}/read");
+            session
+                .client
+                .post::<_, Option<Notification>>(&path, &serde_json::json!({}), None)
+                .await?;
+        }
+    }
+    Ok(ExitCode::Done)
+}
+
+async fn list(page: &PageArguments, session: &Session) -> Result<(), CliError> {
+    let page = session.client.list("/api/v1/notifications", &(), page).await?;
+    let headers = ["ID", "TIME", "PRIORITY", "TITLE", "CERTIFICATE", "READ"];
+    output::list(session.output, &page, &headers, |one: &Notification| {
+        vec![
+            one.id.to_string(),
+            output::time(one.created_at),
+            one.priority.clone(),
+            one.title.clone(),
+            output::maybe(one.certificate_id.as_ref()),
+            output::maybe_time(one.read_at),
+        ]
+    });
+    Ok(())
+}

@@ -1,0 +1,102 @@
+//! `clm org`.
+
+use clap::Subcommand;
+use clm_api::organizations::{NewOrganization, Organization};
+use uuid::Uuid;
+
+use crate::arguments::PageArguments;
+use crate::error::{CliError, ExitCode};
+use crate::output;
+use crate::session::Session;
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// List the organizations that you may see
+    List(PageArguments),
+    /// Show an organization
+    Show {
+        /// The organization
+        id: Uuid,
+    },
+    /// Make an organization
+    Create {
+        /// Short code: lower-case letters, digits, hyphens
+        code: String,
+        /// Full name
+        #[arg(long)]
+        name: String,
+    },
+    /// Suspend an organization
+    Disable {
+        /// The organization
+        id: Uuid,
+    },
+}
+
+pub(crate) async fn run(command: Command, session: &Session) -> Result<ExitCode, CliError> {
+    match command {
+        Command::List(page) => list(&page, session).await?,
+        Command::Show { id } => {
+            print(
+                &session
+                    .client
+                    .get(&format!("/api/v1/organizations/{id}"))
+                    .await?
+                    .body,
+                session,
+            );
+        }
+        Command::Create { code, name } => {
+            let body = NewOrganization { code, name };
+            print(
+                &session
+                    .client
+                    .post("/api/v1/organizations", &body, None)
+                    .await?
+                    .body,
+                session,
+            );
+        }
+        Command::Disable { id } => {
+            let path = format!("/api/v1/organizations/{id}/disable");
+            print(
+                &session
+                    .client
+                    .post(&path, &serde_json::json!({}), None)
+                    .await?
+                    .body,
+                session,
+            );
+        }
+    }
+    Ok(ExitCode::Done)
+}
+
+async fn list(page: &PageArguments, session: &Session) -> Result<(), CliError> {
+    let page = session.client.list("/api/v1/organizations", &(), page).await?;
+    output::list(
+        session.output,
+        &page,
+        &["ID", "CODE", "STATUS", "NAME"],
+        |one: &Organization| {
+            vec![
+                one.id.to_string(),
+                one.code.clone(),
+                one.status.clone(),
+                one.name.clone(),
+            ]
+        },
+    );
+    Ok(())
+}
+
+fn print(one: &Organization, session: &Session) {
+    let fields = vec![
+        ("organization", one.id.to_string()),
+        ("code", one.code.clone()),
+        ("name", one.name.clone()),
+        ("status", one.status.clone()),
+        ("created", output::time(one.created_at)),
+    ];
+    output::object(session.output, one, fields);
+}

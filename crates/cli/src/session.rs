@@ -1,0 +1,50 @@
+//! What a command works with: the API of the chosen installation, and how to print.
+
+use std::path::PathBuf;
+
+use clm_types::OrganizationId;
+use url::Url;
+
+use crate::arguments::{Global, Output};
+use crate::client::Client;
+use crate::contexts::{self, Contexts};
+use crate::error::CliError;
+use crate::files;
+
+/// Built once per command.
+pub(crate) struct Session {
+    pub(crate) client: Client,
+    pub(crate) output: Output,
+}
+
+impl Session {
+    /// From the options, the environment and the context, in this order.
+    pub(crate) fn open(global: &Global) -> Result<Self, CliError> {
+        let stored = Contexts::load(&contexts::directory()?)?;
+        let context = stored.select(global.context.as_deref())?;
+        let missing = || CliError::NotSignedIn("not signed in; see `clm login --help`".to_owned());
+        let url: Url = global
+            .url
+            .clone()
+            .or_else(|| context.map(|known| known.url.clone()))
+            .ok_or_else(missing)?;
+        let ca_file: Option<PathBuf> = global
+            .ca_file
+            .clone()
+            .or_else(|| context.and_then(|known| known.ca_file.clone()));
+        // The key of a context goes to the address of that context and nowhere else.
+        let own = context.filter(|known| known.url == url);
+        let token_file = global.token_file.clone();
+        let token_file = token_file
+            .or_else(|| own.map(|known| known.token_file.clone()))
+            .ok_or_else(missing)?;
+        let organization: Option<OrganizationId> = global
+            .organization
+            .or_else(|| context.and_then(|known| known.organization));
+        let token = files::read_secret(&token_file)?;
+        Ok(Self {
+            client: Client::new(url, ca_file.as_deref(), Some(token), organization)?,
+            output: global.output,
+        })
+    }
+}

@@ -1,0 +1,108 @@
+//! `clm user`.
+
+use clap::Subcommand;
+use clm_api::users::{NewUser, User};
+use uuid::Uuid;
+
+use crate::arguments::PageArguments;
+use crate::error::{CliError, ExitCode};
+use crate::output;
+use crate::session::Session;
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// List users
+    List(PageArguments),
+    /// Show a user
+    Show {
+        /// The user
+        id: Uuid,
+    },
+    /// Make a user, without roles
+    Create {
+        /// Name to sign in with
+        username: String,
+        /// Address for notifications
+        #[arg(long)]
+        email: String,
+        /// Name to show
+        #[arg(long)]
+        display_name: Option<String>,
+    },
+    /// Disable a user: its API keys end at once
+    Disable {
+        /// The user
+        id: Uuid,
+    },
+}
+
+pub(crate) async fn run(command: Command, session: &Session) -> Result<ExitCode, CliError> {
+    match command {
+        Command::List(page) => list(&page, session).await?,
+        Command::Show { id } => {
+            print(
+                &session.client.get(&format!("/api/v1/users/{id}")).await?.body,
+                session,
+            );
+        }
+        Command::Create {
+            username,
+            email,
+            display_name,
+        } => {
+            let body = NewUser {
+                username,
+                email,
+                display_name,
+            };
+            print(
+                &session.client.post("/api/v1/users", &body, None).await?.body,
+                session,
+            );
+        }
+        Command::Disable { id } => {
+            let path = format!("/api/v1/users/{id}/disable");
+            print(
+                &session
+                    .client
+                    .post(&path, &serde_json::json!({}), None)
+                    .await?
+                    .body,
+                session,
+            );
+        }
+    }
+    Ok(ExitCode::Done)
+}
+
+async fn list(page: &PageArguments, session: &Session) -> Result<(), CliError> {
+    let page = session.client.list("/api/v1/users", &(), page).await?;
+    output::list(
+        session.output,
+        &page,
+        &["ID", "USERNAME", "STATUS", "EMAIL", "NAME"],
+        |one: &User| {
+            vec![
+                one.id.to_string(),
+                one.username.clone(),
+                one.status.clone(),
+                one.email.clone(),
+                one.display_name.clone(),
+            ]
+        },
+    );
+    Ok(())
+}
+
+fn print(one: &User, session: &Session) {
+    let fields = vec![
+        ("user", one.id.to_string()),
+        ("username", one.username.clone()),
+        ("name", one.display_name.clone()),
+        ("email", one.email.clone()),
+        ("status", one.status.clone()),
+        ("created", output::time(one.created_at)),
+        ("last login", output::maybe_time(one.last_login_at)),
+    ];
+    output::object(session.output, one, fields);
+}
