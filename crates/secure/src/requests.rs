@@ -88,7 +88,11 @@ pub(crate) fn check_csr(spec: &CertificateSpec) -> Result<Option<Csr>, Refusal> 
     let der = STANDARD
         .decode(text)
         .map_err(|_| Refusal::new(ErrorCode::CsrMalformed, "the request is no base64"))?;
-    let csr = Csr::parse(&der)?;
+    let csr = if spec.profile == "intermediate-ca" {
+        Csr::parse_for_authority(&der)?
+    } else {
+        Csr::parse(&der)?
+    };
     csr.verify()?;
     Ok(Some(csr))
 }
