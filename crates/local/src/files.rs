@@ -4,6 +4,7 @@ use std::fs::{self, OpenOptions, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result};
 
@@ -29,8 +30,10 @@ pub(crate) fn write_public(path: &Path, content: &[u8], owner: &OsUser) -> Resul
 }
 
 fn write(path: &Path, content: &[u8], mode: u32, owner: &OsUser) -> Result<()> {
+    // Another thread may be writing the same file.
+    static WRITES: AtomicU32 = AtomicU32::new(0);
     let mut name = path.file_name().context("a file needs a name")?.to_owned();
-    name.push(".new");
+    name.push(format!(".new{}", WRITES.fetch_add(1, Ordering::Relaxed)));
     let new = path.with_file_name(name);
     write_new(&new, content, mode, owner).with_context(|| format!("cannot write {}", path.display()))?;
     fs::rename(&new, path).with_context(|| format!("cannot replace {}", path.display()))

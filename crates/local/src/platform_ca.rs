@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 use chrono::{DateTime, Datelike, TimeDelta, Utc};
@@ -95,6 +96,9 @@ impl PlatformCa {
     }
 
     fn ensure(&self, files: &KeyFiles, name: &str, usage: Use<'_>, owner: &OsUser) -> Result<()> {
+        // Key and certificate are two files: of one writer.
+        static WRITING: Mutex<()> = Mutex::new(());
+        let _guard = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
         if files.key_file.exists() && self.is_still_good(&files.cert_file) {
             return Ok(());
         }

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 use clm_local::OsUser;
@@ -42,8 +41,6 @@ struct Server {
     ca: PlatformCa,
     databases: Databases,
     copies: AtomicU32,
-    /// Tests run in threads of one process, and a role's certificate is one file.
-    credentials_lock: Mutex<()>,
 }
 
 static SERVER: OnceCell<Server> = OnceCell::const_new();
@@ -142,7 +139,6 @@ impl Server {
             ca,
             databases,
             copies: AtomicU32::new(0),
-            credentials_lock: Mutex::new(()),
         };
         for database in Database::ALL {
             server
@@ -173,10 +169,6 @@ impl Server {
     }
 
     fn credentials(&self, database: Database, role: &str) -> Result<Credentials> {
-        let _guard = self
-            .credentials_lock
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
         let folder = self.folder.path().join("roles");
         self.databases
             .cluster(database)
@@ -196,7 +188,7 @@ fn migrations(database: Database) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../{}-db/migrations", database.word()))
 }
 
-fn pg_config(credentials: &Credentials) -> PgConfig {
+pub(crate) fn pg_config(credentials: &Credentials) -> PgConfig {
     PgConfig {
         host: credentials.host.clone(),
         port: credentials.port,

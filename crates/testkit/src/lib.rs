@@ -9,5 +9,7 @@
 )]
 
 mod databases;
+mod installation;
 
 pub use databases::{TestDatabase, TestDatabases};
+pub use installation::TestInstallation;
