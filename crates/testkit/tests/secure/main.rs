@@ -1,0 +1,5 @@
+//! The rules of the Secure Service on a real database, judged by openssl.
+
+mod desk;
+mod issuance;
+mod revocation;

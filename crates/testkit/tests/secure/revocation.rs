@@ -1,0 +1,161 @@
+//! Revocation, hold and release, as CRL and OCSP show them.
+
+use clm_types::{CertificateStatus, ErrorCode, RevocationReason, RevocationSpec};
+
+use crate::desk::{Desk, run};
+
+async fn ocsp(desk: &Desk, leaf: &str) -> String {
+    let issuer = desk.authority_file(desk.issuing).await;
+    let request = desk.folder.path().join("request.der");
+    let request = request.to_str().unwrap();
+    run(
+        "openssl",
+        &[
+            "ocsp",
+            "-no_nonce",
+            "-issuer",
+            &issuer,
+            "-cert",
+            leaf,
+            "-reqout",
+            request,
+        ],
+    );
+    let answer = desk
+        .secure
+        .respond_ocsp(desk.issuing, &std::fs::read(request).unwrap())
+        .await
+        .unwrap();
+    let response = desk.file("response.der", answer.der);
+    run(
+        "openssl",
+        &[
+            "ocsp",
+            "-issuer",
+            &issuer,
+            "-cert",
+            leaf,
+            "-no_nonce",
+            "-respin",
+            &response,
+            "-VAfile",
+            &issuer,
+        ],
+    )
+}
+
+async fn crl(desk: &Desk) -> String {
+    desk.secure.publish_due_crls().await.unwrap();
+    let crl = desk.secure.newest_crl(desk.issuing).await.unwrap();
+    let path = desk.file("crl.der", crl.der);
+    let issuer = desk.authority_file(desk.issuing).await;
+    run(
+        "openssl",
+        &[
+            "crl", "-inform", "DER", "-in", &path, "-CAfile", &issuer, "-noout", "-text",
+        ],
+    )
+}
+
+#[tokio::test]
+async fn every_reason_shows_in_ocsp_at_once_and_in_the_next_crl() {
+    let desk = Desk::open().await;
+    for reason in RevocationReason::ALL
+        .iter()
+        .filter(|reason| **reason != RevocationReason::RemoveFromCrl)
+    {
+        let request = desk.csr_spec();
+        let issued = desk
+            .issue(&request, &desk.issue_mandate(&request, desk.operation()))
+            .await
+            .unwrap();
+        let leaf = desk.file("leaf.pem", &issued.pem);
+        assert!(ocsp(&desk, &leaf).await.contains(": good"));
+        let spec = RevocationSpec {
+            certificate_id: issued.record.certificate_id,
+            organization_id: request.organization_id,
+            reason: *reason,
+            invalidity_date: Some(desk.clock.now() - chrono::TimeDelta::days(1)),
+            requested_by: request.requester_user_id,
+            comment: Some("a test".into()),
+        };
+        let operation = desk.operation();
+        let record = desk.revoke(&spec, operation).await.unwrap();
+        assert_eq!(desk.revoke(&spec, operation).await.unwrap(), record);
+        let said = ocsp(&desk, &leaf).await;
+        assert!(said.contains(": revoked"), "{said}");
+        let serial = issued.record.serial_number.to_uppercase();
+        assert!(crl(&desk).await.contains(&serial));
+        let again = desk.revoke(&spec, desk.operation()).await.unwrap_err();
+        assert_eq!(again.code, ErrorCode::CertificateAlreadyRevoked);
+    }
+    assert!(desk.secure.verify_audit(|_| {}).await.unwrap().is_ok());
+}
+
+#[tokio::test]
+async fn a_hold_is_released_and_leaves_the_crl() {
+    let desk = Desk::open().await;
+    let request = desk.csr_spec();
+    let issued = desk
+        .issue(&request, &desk.issue_mandate(&request, desk.operation()))
+        .await
+        .unwrap();
+    let serial = issued.record.serial_number.to_uppercase();
+    let leaf = desk.file("leaf.pem", &issued.pem);
+    let spec = |reason| RevocationSpec {
+        certificate_id: issued.record.certificate_id,
+        organization_id: request.organization_id,
+        reason,
+        invalidity_date: None,
+        requested_by: request.requester_user_id,
+        comment: None,
+    };
+    let held = desk
+        .revoke(&spec(RevocationReason::CertificateHold), desk.operation())
+        .await
+        .unwrap();
+    assert_eq!(held.status, CertificateStatus::OnHold);
+    assert!(crl(&desk).await.contains(&serial));
+    let released = desk
+        .revoke(&spec(RevocationReason::RemoveFromCrl), desk.operation())
+        .await
+        .unwrap();
+    assert_eq!(released.status, CertificateStatus::Active);
+    assert!(!crl(&desk).await.contains(&serial));
+    assert!(ocsp(&desk, &leaf).await.contains(": good"));
+    desk.revoke(&spec(RevocationReason::CertificateHold), desk.operation())
+        .await
+        .unwrap();
+    let gone = desk
+        .revoke(&spec(RevocationReason::KeyCompromise), desk.operation())
+        .await
+        .unwrap();
+    assert_eq!(gone.status, CertificateStatus::Revoked);
+    let refused = desk
+        .revoke(&spec(RevocationReason::RemoveFromCrl), desk.operation())
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code, ErrorCode::CertificateNotOnHold);
+}
+
+#[tokio::test]
+async fn another_organizations_certificate_is_not_found() {
+    let desk = Desk::open().await;
+    let request = desk.csr_spec();
+    let issued = desk
+        .issue(&request, &desk.issue_mandate(&request, desk.operation()))
+        .await
+        .unwrap();
+    let spec = RevocationSpec {
+        certificate_id: issued.record.certificate_id,
+        organization_id: clm_types::OrganizationId::generate(desk.clock.now(), &desk.entropy),
+        reason: RevocationReason::Superseded,
+        invalidity_date: None,
+        requested_by: request.requester_user_id,
+        comment: None,
+    };
+    assert_eq!(
+        desk.revoke(&spec, desk.operation()).await.unwrap_err().code,
+        ErrorCode::CertificateNotFound
+    );
+}
