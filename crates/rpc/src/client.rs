@@ -93,9 +93,7 @@ impl SecureClient {
             .keep_alive_while_idle(true)
             .initial_stream_window_size(4 * 1024 * 1024)
             .initial_connection_window_size(16 * 1024 * 1024);
-        Ok(Self {
-            inner: SecureServiceClient::new(endpoint.connect_lazy()),
-        })
+        Ok(Self { inner: SecureServiceClient::new(endpoint.connect_lazy()) })
     }
 
     /// Records a request that waits for approval.
@@ -111,12 +109,7 @@ impl SecureClient {
             operation_id: id_bytes(operation_id).into(),
             spec: document(spec)?.into(),
         };
-        self.inner
-            .clone()
-            .submit_request(call)
-            .await
-            .map(|_| ())
-            .map_err(refusal)
+        self.inner.clone().submit_request(call).await.map(|_| ()).map_err(refusal)
     }
 
     /// Records that a waiting request was refused or withdrawn.
@@ -138,12 +131,7 @@ impl SecureClient {
             decided_by: id_bytes(decided_by).into(),
             reason: reason.to_owned(),
         };
-        self.inner
-            .clone()
-            .reject_request(call)
-            .await
-            .map(|_| ())
-            .map_err(refusal)
+        self.inner.clone().reject_request(call).await.map(|_| ()).map_err(refusal)
     }
 
     /// Issues a certificate; the mandate's operation id makes it happen once.
@@ -155,10 +143,7 @@ impl SecureClient {
         spec: &CertificateSpec,
         mandate: &Mandate,
     ) -> Result<IssuedCertificate, Refusal> {
-        let call = v1::IssueCall {
-            spec: document(spec)?.into(),
-            mandate: document(mandate)?.into(),
-        };
+        let call = v1::IssueCall { spec: document(spec)?.into(), mandate: document(mandate)?.into() };
         let reply = self.inner.clone().issue(call).await.map_err(refusal)?;
         parse_document(&reply.get_ref().certificate, "the issued certificate")
     }
@@ -172,10 +157,7 @@ impl SecureClient {
         spec: &RevocationSpec,
         mandate: &Mandate,
     ) -> Result<RevocationRecord, Refusal> {
-        let call = v1::RevokeCall {
-            spec: document(spec)?.into(),
-            mandate: document(mandate)?.into(),
-        };
+        let call = v1::RevokeCall { spec: document(spec)?.into(), mandate: document(mandate)?.into() };
         let reply = self.inner.clone().revoke(call).await.map_err(refusal)?;
         parse_document(&reply.get_ref().record, "the revocation")
     }
@@ -188,16 +170,8 @@ impl SecureClient {
         &self,
         certificate_id: CertificateId,
     ) -> Result<Option<IssuedCertificate>, Refusal> {
-        let call = v1::FindCertificateCall {
-            certificate_id: id_bytes(certificate_id).into(),
-        };
-        let reply = self
-            .inner
-            .clone()
-            .find_certificate(call)
-            .await
-            .map_err(refusal)?
-            .into_inner();
+        let call = v1::FindCertificateCall { certificate_id: id_bytes(certificate_id).into() };
+        let reply = self.inner.clone().find_certificate(call).await.map_err(refusal)?.into_inner();
         if reply.certificate.is_empty() {
             return Ok(None);
         }
@@ -209,18 +183,8 @@ impl SecureClient {
     /// # Errors
     /// `unavailable`.
     pub async fn list_authorities(&self) -> Result<Vec<AuthorityRecord>, Refusal> {
-        let reply = self
-            .inner
-            .clone()
-            .list_authorities(v1::ListAuthoritiesCall {})
-            .await
-            .map_err(refusal)?;
-        reply
-            .get_ref()
-            .authorities
-            .iter()
-            .map(|octets| parse_document(octets, "an authority"))
-            .collect()
+        let reply = self.inner.clone().list_authorities(v1::ListAuthoritiesCall {}).await.map_err(refusal)?;
+        reply.get_ref().authorities.iter().map(|octets| parse_document(octets, "an authority")).collect()
     }
 
     /// The newest CRL of an authority.
@@ -228,21 +192,9 @@ impl SecureClient {
     /// # Errors
     /// `authority_not_found` or `unavailable`.
     pub async fn fetch_crl(&self, authority_id: AuthorityId) -> Result<FetchedCrl, Refusal> {
-        let call = v1::FetchCrlCall {
-            authority_id: id_bytes(authority_id).into(),
-        };
-        let mut chunks = self
-            .inner
-            .clone()
-            .fetch_crl(call)
-            .await
-            .map_err(refusal)?
-            .into_inner();
-        let first = chunks
-            .message()
-            .await
-            .map_err(refusal)?
-            .ok_or_else(broken_answer)?;
+        let call = v1::FetchCrlCall { authority_id: id_bytes(authority_id).into() };
+        let mut chunks = self.inner.clone().fetch_crl(call).await.map_err(refusal)?.into_inner();
+        let first = chunks.message().await.map_err(refusal)?.ok_or_else(broken_answer)?;
         let mut crl = FetchedCrl {
             der: first.der.to_vec(),
             crl_number: first.crl_number,
@@ -264,26 +216,11 @@ impl SecureClient {
         authority_id: AuthorityId,
         request: Vec<u8>,
     ) -> Result<OcspAnswer, Refusal> {
-        let call = v1::RespondOcspCall {
-            authority_id: id_bytes(authority_id).into(),
-            request: request.into(),
-        };
-        let reply = self
-            .inner
-            .clone()
-            .respond_ocsp(call)
-            .await
-            .map_err(refusal)?
-            .into_inner();
-        let next_update = if reply.next_update == 0 {
-            None
-        } else {
-            Some(time(reply.next_update)?)
-        };
-        Ok(OcspAnswer {
-            der: reply.response.to_vec(),
-            next_update,
-        })
+        let call =
+            v1::RespondOcspCall { authority_id: id_bytes(authority_id).into(), request: request.into() };
+        let reply = self.inner.clone().respond_ocsp(call).await.map_err(refusal)?.into_inner();
+        let next_update = if reply.next_update == 0 { None } else { Some(time(reply.next_update)?) };
+        Ok(OcspAnswer { der: reply.response.to_vec(), next_update })
     }
 
     /// Events after `after_sequence` in order, `limit` (1 to 1000) at most.
@@ -291,10 +228,7 @@ impl SecureClient {
     /// # Errors
     /// `unavailable`.
     pub async fn read_events(&self, after_sequence: i64, limit: u32) -> Result<Vec<SequencedEvent>, Refusal> {
-        let call = v1::ReadEventsCall {
-            after_sequence,
-            limit,
-        };
+        let call = v1::ReadEventsCall { after_sequence, limit };
         let reply = self.inner.clone().read_events(call).await.map_err(refusal)?;
         let events = reply.get_ref().events.iter().map(|event| {
             Ok(SequencedEvent {
@@ -312,17 +246,9 @@ impl SecureClient {
     /// `unavailable`.
     pub async fn stream_references(&self, after: Option<CertificateId>) -> Result<ReferenceStream, Refusal> {
         // A million rows take longer than one answer may: the deadline of this call is its own.
-        let mut call = Request::new(v1::StreamReferencesCall {
-            after: optional_id_bytes(after).into(),
-        });
+        let mut call = Request::new(v1::StreamReferencesCall { after: optional_id_bytes(after).into() });
         call.set_timeout(Duration::from_hours(1));
-        let batches = self
-            .inner
-            .clone()
-            .stream_references(call)
-            .await
-            .map_err(refusal)?
-            .into_inner();
+        let batches = self.inner.clone().stream_references(call).await.map_err(refusal)?.into_inner();
         Ok(ReferenceStream { batches })
     }
 
@@ -338,18 +264,8 @@ impl SecureClient {
             before: optional_id_bytes(filter.before).into(),
             limit: filter.limit,
         };
-        let reply = self
-            .inner
-            .clone()
-            .list_audit_entries(call)
-            .await
-            .map_err(refusal)?;
-        reply
-            .get_ref()
-            .entries
-            .iter()
-            .map(|octets| parse_document(octets, "an audit entry"))
-            .collect()
+        let reply = self.inner.clone().list_audit_entries(call).await.map_err(refusal)?;
+        reply.get_ref().entries.iter().map(|octets| parse_document(octets, "an audit entry")).collect()
     }
 }
 
@@ -367,12 +283,7 @@ impl ReferenceStream {
         let Some(batch) = self.batches.message().await.map_err(refusal)? else {
             return Ok(None);
         };
-        batch
-            .references
-            .iter()
-            .map(reference)
-            .collect::<Result<_, _>>()
-            .map(Some)
+        batch.references.iter().map(reference).collect::<Result<_, _>>().map(Some)
     }
 }
 
@@ -397,8 +308,5 @@ fn refusal(status: Status) -> Refusal {
 }
 
 fn broken_answer() -> Refusal {
-    Refusal::new(
-        ErrorCode::Internal,
-        "the Secure Service gave an answer that cannot be read",
-    )
+    Refusal::new(ErrorCode::Internal, "the Secure Service gave an answer that cannot be read")
 }

@@ -29,11 +29,7 @@ pub fn id<T: From<Uuid>>(octets: &[u8], field: &str) -> Result<T, Refusal> {
 /// # Errors
 /// `invalid_request`, naming `field`.
 pub fn optional_id<T: From<Uuid>>(octets: &[u8], field: &str) -> Result<Option<T>, Refusal> {
-    if octets.is_empty() {
-        Ok(None)
-    } else {
-        id(octets, field).map(Some)
-    }
+    if octets.is_empty() { Ok(None) } else { id(octets, field).map(Some) }
 }
 
 /// A document in canonical JSON (RFC 8785).
@@ -51,10 +47,6 @@ pub fn document<T: Serialize>(value: &T) -> Result<Vec<u8>, Refusal> {
 /// # Errors
 /// `invalid_request`, naming `what` and the fault.
 pub fn parse_document<T: DeserializeOwned>(octets: &[u8], what: &str) -> Result<T, Refusal> {
-    serde_json::from_slice(octets).map_err(|error| {
-        Refusal::new(
-            ErrorCode::InvalidRequest,
-            format!("{what} cannot be read: {error}"),
-        )
-    })
+    serde_json::from_slice(octets)
+        .map_err(|error| Refusal::new(ErrorCode::InvalidRequest, format!("{what} cannot be read: {error}")))
 }

@@ -28,9 +28,7 @@ impl PeerAllowList {
             Ok(PeerName(name))
         } else {
             tracing::warn!(peer = %name, "refused a peer that is not on the allow-list");
-            Err(Status::permission_denied(format!(
-                "peer `{name}` is not on the allow-list"
-            )))
+            Err(Status::permission_denied(format!("peer `{name}` is not on the allow-list")))
         }
     }
 }
@@ -48,13 +46,7 @@ impl Interceptor for PeerAllowList {
 
 fn common_name(der: &[u8]) -> Option<String> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
-    let name = certificate
-        .subject()
-        .iter_common_name()
-        .next()?
-        .as_str()
-        .ok()?
-        .to_owned();
+    let name = certificate.subject().iter_common_name().next()?.as_str().ok()?.to_owned();
     Some(name)
 }
 
@@ -68,20 +60,10 @@ mod tests {
         let der = |name: &str| {
             let mut params = rcgen::CertificateParams::new(vec![]).unwrap();
             params.distinguished_name.push(rcgen::DnType::CommonName, name);
-            params
-                .self_signed(&rcgen::KeyPair::generate().unwrap())
-                .unwrap()
-                .der()
-                .to_vec()
+            params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().der().to_vec()
         };
         assert_eq!(list.check(&der("clm-core")).unwrap(), PeerName("clm-core".into()));
-        assert_eq!(
-            list.check(&der("clm-cores")).unwrap_err().code(),
-            tonic::Code::PermissionDenied
-        );
-        assert_eq!(
-            list.check(b"junk").unwrap_err().code(),
-            tonic::Code::Unauthenticated
-        );
+        assert_eq!(list.check(&der("clm-cores")).unwrap_err().code(), tonic::Code::PermissionDenied);
+        assert_eq!(list.check(b"junk").unwrap_err().code(), tonic::Code::Unauthenticated);
     }
 }

@@ -44,18 +44,13 @@ mod tests {
 
     #[test]
     fn a_refusal_survives_the_wire() {
-        let refusal = Refusal::new(ErrorCode::NameNotAllowed, "no")
-            .hint("ask")
-            .field("/sans/0");
+        let refusal = Refusal::new(ErrorCode::NameNotAllowed, "no").hint("ask").field("/sans/0");
         assert_eq!(from_status(&to_status(&refusal)), refusal);
     }
 
     #[test]
     fn a_foreign_status_says_nothing_of_its_inside() {
-        assert_eq!(
-            from_status(&Status::unavailable("secret")).code,
-            ErrorCode::Unavailable
-        );
+        assert_eq!(from_status(&Status::unavailable("secret")).code, ErrorCode::Unavailable);
         assert!(!from_status(&Status::internal("secret")).detail.contains("secret"));
     }
 }

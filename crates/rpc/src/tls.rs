@@ -40,9 +40,7 @@ impl TlsFiles {
     /// # Errors
     /// When a file cannot be read.
     pub fn client(&self, server_name: &str) -> Result<ClientTlsConfig, UnreadableFile> {
-        let tls = ClientTlsConfig::new()
-            .ca_certificate(self.anchor()?)
-            .identity(self.identity()?);
+        let tls = ClientTlsConfig::new().ca_certificate(self.anchor()?).identity(self.identity()?);
         Ok(tls.domain_name(server_name))
     }
 
@@ -51,16 +49,11 @@ impl TlsFiles {
     /// # Errors
     /// When a file cannot be read.
     pub fn server(&self) -> Result<ServerTlsConfig, UnreadableFile> {
-        let tls = ServerTlsConfig::new()
-            .identity(self.identity()?)
-            .client_ca_root(self.anchor()?);
+        let tls = ServerTlsConfig::new().identity(self.identity()?).client_ca_root(self.anchor()?);
         Ok(tls.client_auth_optional(false))
     }
 }
 
 fn read(path: &PathBuf) -> Result<Vec<u8>, UnreadableFile> {
-    std::fs::read(path).map_err(|source| UnreadableFile {
-        path: path.clone(),
-        source,
-    })
+    std::fs::read(path).map_err(|source| UnreadableFile { path: path.clone(), source })
 }

@@ -140,11 +140,8 @@ pub async fn list(conn: &mut PgConnection) -> Result<Vec<AuthorityRow>, DbError>
 /// # Errors
 /// When the database fails.
 pub async fn find_by_name(conn: &mut PgConnection, name: &str) -> Result<Option<(Uuid, String)>, DbError> {
-    let row = sqlx::query!(
-        "SELECT id, status FROM certificate_authorities WHERE name = $1",
-        name
-    )
-    .fetch_optional(conn)
-    .await?;
+    let row = sqlx::query!("SELECT id, status FROM certificate_authorities WHERE name = $1", name)
+        .fetch_optional(conn)
+        .await?;
     Ok(row.map(|row| (row.id, row.status)))
 }

@@ -275,12 +275,10 @@ pub async fn find(conn: &mut PgConnection, certificate_id: Uuid) -> Result<Optio
 /// # Errors
 /// When the database fails.
 pub async fn find_by_operation(conn: &mut PgConnection, operation_id: Uuid) -> Result<Option<Uuid>, DbError> {
-    let id = sqlx::query_scalar!(
-        "SELECT certificate_id FROM certificates WHERE operation_id = $1",
-        operation_id
-    )
-    .fetch_optional(conn)
-    .await?;
+    let id =
+        sqlx::query_scalar!("SELECT certificate_id FROM certificates WHERE operation_id = $1", operation_id)
+            .fetch_optional(conn)
+            .await?;
     Ok(id)
 }
 

@@ -27,12 +27,9 @@ pub struct Heads {
 /// # Errors
 /// When a head is missing (a broken database) or the database fails.
 pub async fn lock(conn: &mut PgConnection) -> Result<Heads, DbError> {
-    let rows = sqlx::query_as!(
-        Head,
-        "SELECT sequence, chain_hash FROM chain_heads ORDER BY name FOR UPDATE"
-    )
-    .fetch_all(conn)
-    .await?;
+    let rows = sqlx::query_as!(Head, "SELECT sequence, chain_hash FROM chain_heads ORDER BY name FOR UPDATE")
+        .fetch_all(conn)
+        .await?;
     let got = u64::try_from(rows.len()).unwrap_or(u64::MAX);
     match <[Head; 2]>::try_from(rows) {
         Ok([audit, events]) => Ok(Heads { audit, events }),

@@ -18,15 +18,10 @@ impl Command {
         let (secure, _) = open(&file.load()?).await?;
         let style = ProgressStyle::with_template("{spinner} {pos} entries, {per_sec}")?;
         let progress = ProgressBar::no_length().with_style(style);
-        let verified = secure
-            .verify_audit(|entries| progress.set_position(entries.unsigned_abs()))
-            .await?;
+        let verified = secure.verify_audit(|entries| progress.set_position(entries.unsigned_abs())).await?;
         progress.finish_and_clear();
         let verified = verified?;
-        eprintln!(
-            "the audit chain holds: {} entries, end {}",
-            verified.entries, verified.chain_hash
-        );
+        eprintln!("the audit chain holds: {} entries, end {}", verified.entries, verified.chain_hash);
         Ok(())
     }
 }

@@ -123,9 +123,8 @@ impl Profile {
 
 /// The account behind the command, for the audit log.
 fn operator() -> String {
-    let account = std::env::var("SUDO_USER")
-        .or_else(|_| std::env::var("LOGNAME"))
-        .or_else(|_| std::env::var("USER"));
+    let account =
+        std::env::var("SUDO_USER").or_else(|_| std::env::var("LOGNAME")).or_else(|_| std::env::var("USER"));
     account.unwrap_or_else(|_| "unknown".to_owned())
 }
 

@@ -44,17 +44,8 @@ pub(crate) struct RpcConfig {
 impl RpcConfig {
     /// The files of the mutually authenticated link.
     pub(crate) fn files(&self) -> TlsFiles {
-        let Self {
-            ca_file,
-            cert_file,
-            key_file,
-            ..
-        } = self;
-        TlsFiles {
-            ca_file: ca_file.clone(),
-            cert_file: cert_file.clone(),
-            key_file: key_file.clone(),
-        }
+        let Self { ca_file, cert_file, key_file, .. } = self;
+        TlsFiles { ca_file: ca_file.clone(), cert_file: cert_file.clone(), key_file: key_file.clone() }
     }
 }
 

@@ -66,10 +66,7 @@ fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     clm_service::harden_process().context("core dumps could not be switched off")?;
     clm_service::install_provider();
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?
-        .block_on(run(arguments.command))
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(run(arguments.command))
 }
 
 async fn run(command: Command) -> anyhow::Result<()> {
@@ -98,12 +95,7 @@ fn init_master(config: &Config) -> anyhow::Result<()> {
         return Ok(());
     }
     let passphrase = Secret::from_file(&config.master_key.passphrase_file)?;
-    let key = MasterKey::create(
-        path,
-        passphrase.expose(),
-        Clock::system().now(),
-        &Entropy::system(),
-    )?;
+    let key = MasterKey::create(path, passphrase.expose(), Clock::system().now(), &Entropy::system())?;
     eprintln!("made the master key {} in {}", key.reference(), path.display());
     Ok(())
 }

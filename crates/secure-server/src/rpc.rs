@@ -32,10 +32,7 @@ impl SecureService for Rpc {
     async fn submit_request(&self, call: Request<v1::SubmitRequestCall>) -> Answer<v1::SubmitRequestReply> {
         let call = call.into_inner();
         let operation_id = id(&call.operation_id, "operation_id").map_err(refused)?;
-        self.secure
-            .submit_request(operation_id, &call.spec)
-            .await
-            .map_err(failed)?;
+        self.secure.submit_request(operation_id, &call.spec).await.map_err(failed)?;
         Ok(Response::new(v1::SubmitRequestReply {}))
     }
 
@@ -45,39 +42,22 @@ impl SecureService for Rpc {
         let request_id = id(&call.request_id, "request_id").map_err(refused)?;
         let organization_id = id(&call.organization_id, "organization_id").map_err(refused)?;
         let decided_by = id(&call.decided_by, "decided_by").map_err(refused)?;
-        let rejected = self.secure.reject_request(
-            operation_id,
-            request_id,
-            organization_id,
-            decided_by,
-            &call.reason,
-        );
+        let rejected =
+            self.secure.reject_request(operation_id, request_id, organization_id, decided_by, &call.reason);
         rejected.await.map_err(failed)?;
         Ok(Response::new(v1::RejectRequestReply {}))
     }
 
     async fn issue(&self, call: Request<v1::IssueCall>) -> Answer<v1::IssueReply> {
         let call = call.into_inner();
-        let issued = self
-            .secure
-            .issue(&call.spec, &call.mandate)
-            .await
-            .map_err(failed)?;
-        Ok(Response::new(v1::IssueReply {
-            certificate: document(&issued).map_err(refused)?.into(),
-        }))
+        let issued = self.secure.issue(&call.spec, &call.mandate).await.map_err(failed)?;
+        Ok(Response::new(v1::IssueReply { certificate: document(&issued).map_err(refused)?.into() }))
     }
 
     async fn revoke(&self, call: Request<v1::RevokeCall>) -> Answer<v1::RevokeReply> {
         let call = call.into_inner();
-        let record = self
-            .secure
-            .revoke(&call.spec, &call.mandate)
-            .await
-            .map_err(failed)?;
-        Ok(Response::new(v1::RevokeReply {
-            record: document(&record).map_err(refused)?.into(),
-        }))
+        let record = self.secure.revoke(&call.spec, &call.mandate).await.map_err(failed)?;
+        Ok(Response::new(v1::RevokeReply { record: document(&record).map_err(refused)?.into() }))
     }
 
     async fn find_certificate(
@@ -85,15 +65,9 @@ impl SecureService for Rpc {
         call: Request<v1::FindCertificateCall>,
     ) -> Answer<v1::FindCertificateReply> {
         let certificate_id = id(&call.get_ref().certificate_id, "certificate_id").map_err(refused)?;
-        let found = self
-            .secure
-            .find_certificate(certificate_id)
-            .await
-            .map_err(failed)?;
+        let found = self.secure.find_certificate(certificate_id).await.map_err(failed)?;
         let certificate = found.map(|found| document(&found)).transpose().map_err(refused)?;
-        Ok(Response::new(v1::FindCertificateReply {
-            certificate: certificate.unwrap_or_default().into(),
-        }))
+        Ok(Response::new(v1::FindCertificateReply { certificate: certificate.unwrap_or_default().into() }))
     }
 
     async fn list_authorities(
@@ -101,13 +75,9 @@ impl SecureService for Rpc {
         _: Request<v1::ListAuthoritiesCall>,
     ) -> Answer<v1::ListAuthoritiesReply> {
         let records = self.secure.list_authorities().await.map_err(failed)?;
-        let authorities = records
-            .iter()
-            .map(|record| document(record).map(Into::into))
-            .collect::<Result<_, _>>();
-        Ok(Response::new(v1::ListAuthoritiesReply {
-            authorities: authorities.map_err(refused)?,
-        }))
+        let authorities =
+            records.iter().map(|record| document(record).map(Into::into)).collect::<Result<_, _>>();
+        Ok(Response::new(v1::ListAuthoritiesReply { authorities: authorities.map_err(refused)? }))
     }
 
     type FetchCrlStream = BoxStream<'static, Result<v1::CrlChunk, Status>>;
@@ -120,12 +90,7 @@ impl SecureService for Rpc {
         let next_update = crl.next_update.timestamp();
         let chunks = (0..der.len()).step_by(CRL_CHUNK).map(move |start| {
             let end = der.len().min(start + CRL_CHUNK);
-            Ok(v1::CrlChunk {
-                der: der.slice(start..end),
-                crl_number,
-                this_update,
-                next_update,
-            })
+            Ok(v1::CrlChunk { der: der.slice(start..end), crl_number, this_update, next_update })
         });
         Ok(Response::new(stream::iter(chunks).boxed()))
     }
@@ -133,36 +98,19 @@ impl SecureService for Rpc {
     async fn respond_ocsp(&self, call: Request<v1::RespondOcspCall>) -> Answer<v1::RespondOcspReply> {
         let call = call.into_inner();
         let authority_id = id(&call.authority_id, "authority_id").map_err(refused)?;
-        let answer = self
-            .secure
-            .respond_ocsp(authority_id, &call.request)
-            .await
-            .map_err(failed)?;
+        let answer = self.secure.respond_ocsp(authority_id, &call.request).await.map_err(failed)?;
         let next_update = answer.next_update.map_or(0, |time| time.timestamp());
-        Ok(Response::new(v1::RespondOcspReply {
-            response: answer.der.into(),
-            next_update,
-        }))
+        Ok(Response::new(v1::RespondOcspReply { response: answer.der.into(), next_update }))
     }
 
     async fn read_events(&self, call: Request<v1::ReadEventsCall>) -> Answer<v1::ReadEventsReply> {
         let call = call.into_inner();
-        let events = self
-            .secure
-            .read_events(call.after_sequence, call.limit)
-            .await
-            .map_err(failed)?;
+        let events = self.secure.read_events(call.after_sequence, call.limit).await.map_err(failed)?;
         let events = events.iter().map(|event| {
             let operation_id = id_bytes(event.operation_id).into();
-            Ok(v1::Event {
-                sequence: event.sequence,
-                operation_id,
-                event: document(&event.event)?.into(),
-            })
+            Ok(v1::Event { sequence: event.sequence, operation_id, event: document(&event.event)?.into() })
         });
-        Ok(Response::new(v1::ReadEventsReply {
-            events: events.collect::<Result<_, _>>().map_err(refused)?,
-        }))
+        Ok(Response::new(v1::ReadEventsReply { events: events.collect::<Result<_, _>>().map_err(refused)? }))
     }
 
     type StreamReferencesStream = BoxStream<'static, Result<v1::ReferenceBatch, Status>>;
@@ -179,9 +127,7 @@ impl SecureService for Rpc {
                 let Some(after) = next else { return Ok(None) };
                 let references = secure.list_references(after).await.map_err(failed)?;
                 let last = references.last().map(|reference| Some(reference.certificate_id));
-                let batch = v1::ReferenceBatch {
-                    references: references.iter().map(reference).collect(),
-                };
+                let batch = v1::ReferenceBatch { references: references.iter().map(reference).collect() };
                 Ok(last.map(|last| (batch, Some(last))))
             }
         });
@@ -201,13 +147,8 @@ impl SecureService for Rpc {
             limit: call.limit.into(),
         };
         let entries = self.secure.list_audit_entries(&query).await.map_err(failed)?;
-        let entries = entries
-            .iter()
-            .map(|entry| document(entry).map(Into::into))
-            .collect::<Result<_, _>>();
-        Ok(Response::new(v1::ListAuditEntriesReply {
-            entries: entries.map_err(refused)?,
-        }))
+        let entries = entries.iter().map(|entry| document(entry).map(Into::into)).collect::<Result<_, _>>();
+        Ok(Response::new(v1::ListAuditEntriesReply { entries: entries.map_err(refused)? }))
     }
 }
 

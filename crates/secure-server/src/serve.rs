@@ -50,22 +50,15 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
 /// The service's rules on its database, which must have the schema of this program.
 pub(crate) async fn open(config: &Config) -> anyhow::Result<(Secure, PgPool)> {
     let master_key = crate::open_master(config)?;
-    let pool = clm_pg::connect(&config.database, "clm-secure")
-        .await
-        .context("clm_secure_db")?;
+    let pool = clm_pg::connect(&config.database, "clm-secure").await.context("clm_secure_db")?;
     clm_pg::check_schema(&pool, &clm_secure_db::MIGRATOR).await?;
     make_partitions(&pool).await?;
-    Ok((
-        Secure::new(pool.clone(), master_key, Clock::system(), Entropy::system()),
-        pool,
-    ))
+    Ok((Secure::new(pool.clone(), master_key, Clock::system(), Entropy::system()), pool))
 }
 
 pub(crate) async fn migrate(config: &Config) -> anyhow::Result<()> {
-    let database = config
-        .migration_database
-        .as_ref()
-        .context("the configuration has no [migration_database]")?;
+    let database =
+        config.migration_database.as_ref().context("the configuration has no [migration_database]")?;
     let pool = clm_pg::connect_migrator(database).await?;
     clm_pg::migrate(&pool, &clm_secure_db::MIGRATOR).await?;
     make_partitions(&pool).await?;
@@ -75,10 +68,8 @@ pub(crate) async fn migrate(config: &Config) -> anyhow::Result<()> {
 
 async fn listen(config: &Config, secure: Secure, shutdown: CancellationToken) -> anyhow::Result<()> {
     let service = SecureServiceServer::new(Rpc::new(secure)).max_decoding_message_size(LARGEST_MESSAGE);
-    let guarded = InterceptedService::new(
-        service,
-        PeerAllowList::new(config.rpc.allowed_peers.iter().cloned()),
-    );
+    let guarded =
+        InterceptedService::new(service, PeerAllowList::new(config.rpc.allowed_peers.iter().cloned()));
     tracing::info!(listen = %config.rpc.listen, "ready");
     tonic::transport::Server::builder()
         .tls_config(config.rpc.files().server()?)?
@@ -92,13 +83,8 @@ async fn listen(config: &Config, secure: Secure, shutdown: CancellationToken) ->
 }
 
 async fn make_partitions(pool: &PgPool) -> Result<(), clm_pg::DbError> {
-    clm_pg::ensure_partitions(
-        pool,
-        clm_secure_db::PARTITIONED_TABLES,
-        Clock::system().now(),
-        MONTHS_AHEAD,
-    )
-    .await
+    clm_pg::ensure_partitions(pool, clm_secure_db::PARTITIONED_TABLES, Clock::system().now(), MONTHS_AHEAD)
+        .await
 }
 
 /// Makes partitions ahead, once an hour.
@@ -106,10 +92,7 @@ async fn keep_partitions(pool: PgPool) {
     loop {
         tokio::time::sleep(std::time::Duration::from_hours(1)).await;
         if let Err(error) = make_partitions(&pool).await {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "partitions could not be made ahead"
-            );
+            tracing::error!(error = &error as &dyn std::error::Error, "partitions could not be made ahead");
         }
     }
 }

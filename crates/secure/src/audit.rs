@@ -166,15 +166,9 @@ pub struct BrokenChain {
 /// The first fault: a gap, a changed payload, a column that differs from its payload, a wrong hash.
 pub fn verify(rows: &[AuditRow], head: &mut Head) -> Result<(), BrokenChain> {
     for row in rows {
-        let broken = |fault: &str| BrokenChain {
-            sequence: head.sequence + 1,
-            fault: fault.into(),
-        };
+        let broken = |fault: &str| BrokenChain { sequence: head.sequence + 1, fault: fault.into() };
         if row.sequence != head.sequence + 1 {
-            return Err(broken(&format!(
-                "missing; the next one there is {}",
-                row.sequence
-            )));
+            return Err(broken(&format!("missing; the next one there is {}", row.sequence)));
         }
         if row.previous_hash != head.chain_hash {
             return Err(broken("does not follow the entry before it"));
@@ -211,11 +205,9 @@ fn columns_match(row: &AuditRow) -> bool {
         "outcome": row.outcome,
         "reason": row.reason,
     });
-    columns.as_object().is_some_and(|columns| {
-        columns
-            .iter()
-            .all(|(name, value)| payload.get(name) == Some(value))
-    })
+    columns
+        .as_object()
+        .is_some_and(|columns| columns.iter().all(|(name, value)| payload.get(name) == Some(value)))
 }
 
 /// How far a verification came.
@@ -242,19 +234,13 @@ impl Secure {
         let end = clm_secure_db::chain_heads::lock(&mut tx).await?.audit;
         clm_pg::commit(tx).await?;
         let mut conn = clm_pg::begin(&self.parts.pool).await?;
-        let mut head = Head {
-            sequence: 0,
-            chain_hash: vec![0; 32],
-        };
+        let mut head = Head { sequence: 0, chain_hash: vec![0; 32] };
         while head.sequence < end.sequence {
             let limit = VERIFY_BATCH.min(end.sequence - head.sequence);
             let rows = clm_secure_db::audit::list_chain(&mut conn, head.sequence, limit).await?;
             if rows.is_empty() {
                 let fault = format!("missing: the log ends before the recorded end {}", end.sequence);
-                return Ok(Err(BrokenChain {
-                    sequence: head.sequence + 1,
-                    fault,
-                }));
+                return Ok(Err(BrokenChain { sequence: head.sequence + 1, fault }));
             }
             if let Err(broken) = verify(&rows, &mut head) {
                 return Ok(Err(broken));
@@ -267,10 +253,7 @@ impl Secure {
                 fault: "the recorded end has another hash".into(),
             }));
         }
-        Ok(Ok(Verified {
-            entries: head.sequence,
-            chain_hash: hex::encode(head.chain_hash),
-        }))
+        Ok(Ok(Verified { entries: head.sequence, chain_hash: hex::encode(head.chain_hash) }))
     }
 
     /// Audit entries, newest first, 200 at most.
@@ -278,10 +261,7 @@ impl Secure {
     /// # Errors
     /// When the database fails.
     pub async fn list_audit_entries(&self, query: &AuditQuery) -> Result<Vec<SecureAuditEntry>, SecureError> {
-        let query = AuditQuery {
-            limit: query.limit.clamp(1, 200),
-            ..query.clone()
-        };
+        let query = AuditQuery { limit: query.limit.clamp(1, 200), ..query.clone() };
         let mut conn = clm_pg::begin(&self.parts.pool).await?;
         let rows = clm_secure_db::audit::list(&mut conn, &query).await?;
         Ok(rows.into_iter().map(entry).collect())
@@ -310,10 +290,7 @@ mod tests {
     use super::*;
 
     fn start() -> Head {
-        Head {
-            sequence: 0,
-            chain_hash: vec![0; 32],
-        }
+        Head { sequence: 0, chain_hash: vec![0; 32] }
     }
 
     fn rows() -> Vec<AuditRow> {
@@ -357,11 +334,7 @@ mod tests {
         for (name, sequence, manipulate) in cases {
             let mut rows = rows();
             manipulate(&mut rows);
-            assert_eq!(
-                verify(&rows, &mut start()).unwrap_err().sequence,
-                sequence,
-                "{name}"
-            );
+            assert_eq!(verify(&rows, &mut start()).unwrap_err().sequence, sequence, "{name}");
         }
     }
 }

@@ -8,8 +8,11 @@ use chrono::TimeDelta;
 use clm_secure_db::authorities::AuthorityRow;
 use clm_types::{AuthorityId, AuthorityRecord, CertificateId, ErrorCode, KeyAlgorithm, Refusal, Time};
 use clm_x509::{AuthorityUrls, Certificate, IssuerInfo};
+use serde_json::json;
 use tokio::sync::OnceCell;
 
+use crate::audit::{Actor, AuditDraft, Outcome};
+use crate::committer::Write;
 use crate::envelope::Envelope;
 use crate::private_keys::PrivateKey;
 use crate::{Secure, SecureError};
@@ -39,14 +42,7 @@ impl Authority {
             issuer_certificate: Some(row.issuer_url.clone()),
             crl: Some(row.crl_url.clone()),
         };
-        Ok(Self {
-            row,
-            envelope,
-            certificate,
-            issuer,
-            urls,
-            key,
-        })
+        Ok(Self { row, envelope, certificate, issuer, urls, key })
     }
 
     pub(crate) fn id(&self) -> AuthorityId {
@@ -99,17 +95,11 @@ struct Snapshot {
 
 impl AuthorityStore {
     fn snapshot(&self) -> Snapshot {
-        self.read
-            .read()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .clone()
+        self.read.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
 
     fn replace(&self, snapshot: Snapshot) {
-        *self
-            .read
-            .write()
-            .unwrap_or_else(std::sync::PoisonError::into_inner) = snapshot;
+        *self.read.write().unwrap_or_else(std::sync::PoisonError::into_inner) = snapshot;
     }
 
     /// The next look reads the database.
@@ -142,18 +132,12 @@ impl Secure {
         for row in rows {
             let id = AuthorityId(row.id);
             // An opened key stays open: it belongs to the certificate, which never changes.
-            let same = known
-                .by_id
-                .get(&id)
-                .filter(|old| old.row.certificate_id == row.certificate_id);
+            let same = known.by_id.get(&id).filter(|old| old.row.certificate_id == row.certificate_id);
             let key = same.map_or_else(Arc::default, |old| Arc::clone(&old.key));
             by_id.insert(id, Arc::new(Authority::new(row, key)?));
         }
         let by_id = Arc::new(by_id);
-        self.parts.authorities.replace(Snapshot {
-            at: Some(now),
-            by_id: Arc::clone(&by_id),
-        });
+        self.parts.authorities.replace(Snapshot { at: Some(now), by_id: Arc::clone(&by_id) });
         Ok(by_id)
     }
 
@@ -163,10 +147,7 @@ impl Secure {
     /// When the database fails.
     pub async fn list_authorities(&self) -> Result<Vec<AuthorityRecord>, SecureError> {
         let authorities = self.authorities().await?;
-        let mut records: Vec<_> = authorities
-            .values()
-            .map(|a| a.record())
-            .collect::<Result<_, _>>()?;
+        let mut records: Vec<_> = authorities.values().map(|a| a.record()).collect::<Result<_, _>>()?;
         records.sort_by_key(|record| record.authority_id);
         Ok(records)
     }
@@ -177,16 +158,11 @@ impl Secure {
         authority: &Authority,
         message: &[u8],
     ) -> Result<Vec<u8>, SecureError> {
-        authority
-            .key
-            .get_or_try_init(|| self.open_authority_key(authority))
-            .await?
-            .sign(message)
+        authority.key.get_or_try_init(|| self.open_authority_key(authority)).await?.sign(message)
     }
 
     async fn open_authority_key(&self, authority: &Authority) -> Result<PrivateKey, SecureError> {
-        let mut conn = clm_pg::begin(&self.parts.pool).await?;
-        let row = clm_secure_db::private_keys::find(&mut conn, authority.row.certificate_id).await?;
+        let row = self.stored_key(authority.row.certificate_id).await?;
         let row = row.ok_or_else(|| {
             Refusal::new(
                 ErrorCode::AuthorityLocked,
@@ -194,7 +170,19 @@ impl Secure {
             )
         })?;
         let key = self.unwrap_private_key(&row).await?;
-        tracing::info!(authority = %authority.row.name, "opened the authority's key");
+        let entry = AuditDraft {
+            occurred_at: self.parts.clock.now(),
+            actor: Actor::Secure,
+            organization_id: None,
+            operation_id: None,
+            action: "private_key.open",
+            object_type: "private_key",
+            object_id: Some(row.id),
+            outcome: Outcome::Allowed,
+            reason: Some("to sign for its authority until the process ends".into()),
+            detail: json!({ "authority_id": authority.row.id }),
+        };
+        self.commit(Write { key_accesses: vec![row.id], audit: vec![entry], ..Write::default() }).await?;
         Ok(key)
     }
 }

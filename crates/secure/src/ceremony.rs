@@ -83,11 +83,8 @@ impl Secure {
         };
         let serial = SerialNumber::generate(&self.parts.entropy);
         let prepared = ceremony.prepare(&issuer, &serial)?;
-        let wrapped = self
-            .wrap_private_key(Purpose::AuthorityKeys, None, &ceremony.key)
-            .await?;
-        self.commit(self.intent_write(&ceremony, &serial, &prepared, &wrapped)?)
-            .await?;
+        let wrapped = self.wrap_private_key(Purpose::AuthorityKeys, None, &ceremony.key).await?;
+        self.commit(self.intent_write(&ceremony, &serial, &prepared, &wrapped)?).await?;
         let tbs = prepared.tbs_der().to_vec();
         let signature = match &ceremony.parent {
             Some(parent) => self.sign_by(parent, &tbs).await?,
@@ -99,10 +96,7 @@ impl Secure {
         self.parts.authorities.forget();
         self.publish_crl(ceremony.authority_id).await?;
         tracing::info!(name = %plan.name, authority_id = %ceremony.authority_id, "made an authority");
-        Ok(MadeAuthority {
-            authority_id: ceremony.authority_id,
-            existed: false,
-        })
+        Ok(MadeAuthority { authority_id: ceremony.authority_id, existed: false })
     }
 
     async fn existing_authority(&self, name: &str) -> Result<Option<MadeAuthority>, SecureError> {
@@ -115,10 +109,7 @@ impl Secure {
             )
             .hint("choose another name; the unfinished authority can sign nothing")
             .into()),
-            Some((id, _)) => Ok(Some(MadeAuthority {
-                authority_id: id.into(),
-                existed: true,
-            })),
+            Some((id, _)) => Ok(Some(MadeAuthority { authority_id: id.into(), existed: true })),
         }
     }
 
@@ -168,10 +159,7 @@ impl Secure {
         prepared: &PreparedCertificate,
         wrapped: &WrappedKey,
     ) -> Result<Write, SecureError> {
-        let signer = ceremony
-            .parent
-            .as_ref()
-            .map_or(ceremony.authority_id, |parent| parent.id());
+        let signer = ceremony.parent.as_ref().map_or(ceremony.authority_id, |parent| parent.id());
         let detail = json!({ "serial": serial.to_string(), "tbs_sha256": hex::encode(prepared.digest()) });
         Ok(Write {
             new_authorities: vec![ceremony.new_authority()?],
@@ -300,8 +288,5 @@ impl Ceremony<'_> {
 }
 
 fn subject(plan: &AuthorityPlan) -> Result<SubjectName, SecureError> {
-    Ok(plan
-        .subject
-        .parse()
-        .map_err(|refusal: Refusal| refusal.field("/subject"))?)
+    Ok(plan.subject.parse().map_err(|refusal: Refusal| refusal.field("/subject"))?)
 }

@@ -85,10 +85,7 @@ pub(crate) fn record(view: &CertificateView) -> Result<CertificateRecord, Secure
         common_name: view.common_name.clone(),
         issuer: view.issuer.clone(),
         sans: serde_json::from_value(view.sans.clone()).map_err(|_| damaged("the names"))?,
-        key_algorithm: view
-            .key_algorithm
-            .parse()
-            .map_err(|_| damaged("the key algorithm"))?,
+        key_algorithm: view.key_algorithm.parse().map_err(|_| damaged("the key algorithm"))?,
         not_before: view.not_before,
         not_after: view.not_after,
         fingerprint_sha256: hex::encode(&view.fingerprint_sha256),
@@ -113,11 +110,7 @@ impl Secure {
         };
         drop(conn);
         let chain_pem = self.chain_of(view.authority_id.into()).await?;
-        Ok(Some(IssuedCertificate {
-            record: record(&view)?,
-            pem: view.pem_encoded_cert,
-            chain_pem,
-        }))
+        Ok(Some(IssuedCertificate { record: record(&view)?, pem: view.pem_encoded_cert, chain_pem }))
     }
 
     /// The certificate of an organization; another organization's is not found.
@@ -128,12 +121,11 @@ impl Secure {
     ) -> Result<CertificateView, SecureError> {
         let mut conn = clm_pg::begin(&self.parts.pool).await?;
         let view = certificates::find(&mut conn, id.into()).await?;
-        view.filter(|view| view.organization_id == Some(organization_id.into()))
-            .ok_or_else(|| {
-                Refusal::new(ErrorCode::CertificateNotFound, "there is no such certificate")
-                    .field("/certificate_id")
-                    .into()
-            })
+        view.filter(|view| view.organization_id == Some(organization_id.into())).ok_or_else(|| {
+            Refusal::new(ErrorCode::CertificateNotFound, "there is no such certificate")
+                .field("/certificate_id")
+                .into()
+        })
     }
 
     /// PEM of the authorities from `authority` up to, but without, the root.

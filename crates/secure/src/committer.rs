@@ -80,8 +80,7 @@ impl Write {
     fn append(&mut self, other: &Self) {
         self.new_authorities.extend_from_slice(&other.new_authorities);
         self.activations.extend_from_slice(&other.activations);
-        self.new_encryption_keys
-            .extend_from_slice(&other.new_encryption_keys);
+        self.new_encryption_keys.extend_from_slice(&other.new_encryption_keys);
         self.pending_requests.extend_from_slice(&other.pending_requests);
         self.issuing_requests.extend_from_slice(&other.issuing_requests);
         self.rejections.extend_from_slice(&other.rejections);
@@ -178,10 +177,7 @@ impl Write {
     }
 
     async fn close_requests(&self, tx: &mut Tx, now: Time) -> Result<(), DbError> {
-        let issued = self
-            .certificates
-            .iter()
-            .filter_map(|row| Some((row.request_id?, row.certificate_id)));
+        let issued = self.certificates.iter().filter_map(|row| Some((row.request_id?, row.certificate_id)));
         let (requests, certificates): (Vec<_>, Vec<_>) = issued.unzip();
         if requests.is_empty() {
             return Ok(());
@@ -270,10 +266,7 @@ impl Committer {
     /// Commits `write` with whatever else is waiting; returns when it is durable, or was not done.
     pub(crate) async fn commit(&self, write: Write) -> Result<(), SecureError> {
         let (done, outcome) = oneshot::channel();
-        self.queue
-            .send(Queued { write, done })
-            .await
-            .map_err(|_| SecureError::ShuttingDown)?;
+        self.queue.send(Queued { write, done }).await.map_err(|_| SecureError::ShuttingDown)?;
         outcome.await.map_err(|_| SecureError::ShuttingDown)?
     }
 }
@@ -303,9 +296,7 @@ impl Worker {
         match self.commit_one(&merged).await {
             Ok(()) => batch.drain(..).for_each(|queued| queued.answer(Ok(()))),
             Err(SecureError::Database(DbError::Unavailable(_))) => {
-                batch
-                    .drain(..)
-                    .for_each(|queued| queued.answer(Err(unavailable())));
+                batch.drain(..).for_each(|queued| queued.answer(Err(unavailable())));
             }
             Err(error) => {
                 tracing::debug!(%error, writes = batch.len(), "batch refused, committing one by one");
@@ -344,7 +335,5 @@ impl Worker {
 
 fn unavailable() -> SecureError {
     let detail = "the Secure Service's database cannot be reached now";
-    clm_types::Refusal::new(clm_types::ErrorCode::Unavailable, detail)
-        .hint("try again in a moment")
-        .into()
+    clm_types::Refusal::new(clm_types::ErrorCode::Unavailable, detail).hint("try again in a moment").into()
 }

@@ -45,19 +45,8 @@ impl Secure {
         let row = crls::find_newest(&mut conn, authority_id.into()).await?;
         let row =
             row.ok_or_else(|| Refusal::new(ErrorCode::AuthorityNotFound, "there is no such authority"))?;
-        let CrlRow {
-            der,
-            crl_number,
-            this_update,
-            next_update,
-            ..
-        } = row;
-        Ok(PublishedCrl {
-            der,
-            crl_number,
-            this_update,
-            next_update,
-        })
+        let CrlRow { der, crl_number, this_update, next_update, .. } = row;
+        Ok(PublishedCrl { der, crl_number, this_update, next_update })
     }
 
     /// Publishes what is due, for ever: at once after a revocation in this process, else every two seconds.
@@ -101,11 +90,8 @@ impl Secure {
             return Ok(());
         };
         let validity = TimeDelta::seconds(authority.envelope.crl_validity_seconds.into());
-        let header = CrlHeader {
-            number: number.unsigned_abs(),
-            this_update: now,
-            next_update: now + validity,
-        };
+        let header =
+            CrlHeader { number: number.unsigned_abs(), this_update: now, next_update: now + validity };
         let Content { entries, reflected } = self.crl_content(&authority, now).await?;
         let entry_count = entries.len();
         let tbs = crl::encode_tbs(&authority.issuer, &header, entries.into_iter());
@@ -132,24 +118,11 @@ impl Secure {
             der,
             sha256,
         };
-        let event = SecureEvent::CrlPublished {
-            authority_id,
-            crl_number: number,
-        };
-        let events = vec![EventDraft {
-            operation_id,
-            certificate_id: None,
-            organization_id: None,
-            event,
-        }];
+        let event = SecureEvent::CrlPublished { authority_id, crl_number: number };
+        let events = vec![EventDraft { operation_id, certificate_id: None, organization_id: None, event }];
         let audit = vec![audit("crl.publish", &authority, operation_id, now, detail)];
-        self.commit(Write {
-            crls: vec![NewCrl { row, reflected }],
-            audit,
-            events,
-            ..Write::default()
-        })
-        .await?;
+        self.commit(Write { crls: vec![NewCrl { row, reflected }], audit, events, ..Write::default() })
+            .await?;
         clm_pg::commit(guard).await?;
         self.parts.authorities.forget();
         tracing::info!(authority = %authority.row.name, number, entry_count, "published a CRL");
@@ -163,10 +136,7 @@ impl Secure {
         let mut content = Content::default();
         while let Some(row) = rows.try_next().await.map_err(clm_pg::DbError::from)? {
             if !row.reflected {
-                content.reflected.push(Reflected {
-                    id: row.id,
-                    version: row.version,
-                });
+                content.reflected.push(Reflected { id: row.id, version: row.version });
             }
             if row.in_force {
                 content.entries.push(entry(&row).ok_or_else(damaged)?);
@@ -184,9 +154,7 @@ struct Content {
 }
 
 fn entry(row: &CrlEntry) -> Option<RevokedEntry> {
-    let reason = u8::try_from(row.reason_code)
-        .ok()
-        .and_then(RevocationReason::from_code)?;
+    let reason = u8::try_from(row.reason_code).ok().and_then(RevocationReason::from_code)?;
     Some(RevokedEntry {
         serial: SerialNumber::from_bytes(&[&[0], row.serial_number.as_slice()].concat()).ok()?,
         revoked_at: row.revocation_date,

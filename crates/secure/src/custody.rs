@@ -71,11 +71,7 @@ pub(crate) struct Custody {
 
 impl Custody {
     pub(crate) fn new(master: MasterKey) -> Self {
-        Self {
-            master,
-            active: Mutex::default(),
-            open: Mutex::default(),
-        }
+        Self { master, active: Mutex::default(), open: Mutex::default() }
     }
 
     fn unwrap_row(&self, row: &EncryptionKeyRow) -> Result<Arc<DataKey>, SecureError> {
@@ -84,12 +80,7 @@ impl Custody {
             .ok_or_else(|| SecureError::Damaged(format!("encryption key {} was destroyed", row.id)))?;
         let octets = self.master.unwrap(&key_place(row.id, row.key_version), wrapped)?;
         let key = WrappingKey::new(&octets)?;
-        let key = Arc::new(DataKey {
-            id: row.id,
-            version: row.key_version,
-            expires_at: row.expires_at,
-            key,
-        });
+        let key = Arc::new(DataKey { id: row.id, version: row.key_version, expires_at: row.expires_at, key });
         locked(&self.open).insert(row.id, Arc::clone(&key));
         Ok(key)
     }
@@ -109,10 +100,7 @@ fn key_place(id: Uuid, version: i32) -> String {
 }
 
 fn private_key_place(id: PrivateKeyId, key: &DataKey) -> String {
-    format!(
-        "private_keys/encrypted_key_material/{id}/{}/{}",
-        key.id, key.version
-    )
+    format!("private_keys/encrypted_key_material/{id}/{}/{}", key.id, key.version)
 }
 
 impl Secure {
@@ -127,24 +115,16 @@ impl Secure {
         let private_key_id = PrivateKeyId::generate(self.parts.clock.now(), &self.parts.entropy);
         let place = private_key_place(private_key_id, &data_key);
         let ciphertext = data_key.key.wrap(&self.parts.entropy, &place, &key.to_pkcs8()?)?;
-        Ok(WrappedKey {
-            private_key_id,
-            encryption_key_id: data_key.id,
-            ciphertext,
-        })
+        Ok(WrappedKey { private_key_id, encryption_key_id: data_key.id, ciphertext })
     }
 
     /// Opens a stored private key. The caller writes the audit entry of its use.
     pub(crate) async fn unwrap_private_key(&self, row: &PrivateKeyRow) -> Result<PrivateKey, SecureError> {
         let data_key = self.encryption_key(row.encryption_key_id).await?;
-        let octets = data_key.key.unwrap(
-            &private_key_place(row.id.into(), &data_key),
-            &row.encrypted_key_material,
-        )?;
-        let algorithm: KeyAlgorithm = row
-            .key_algorithm
-            .parse()
-            .map_err(|_| SecureError::Damaged(format!("private key {}", row.id)))?;
+        let octets =
+            data_key.key.unwrap(&private_key_place(row.id.into(), &data_key), &row.encrypted_key_material)?;
+        let algorithm: KeyAlgorithm =
+            row.key_algorithm.parse().map_err(|_| SecureError::Damaged(format!("private key {}", row.id)))?;
         PrivateKey::from_pkcs8(algorithm, &octets)
     }
 
@@ -190,9 +170,7 @@ impl Secure {
             Err(error) if !error.is_conflict() => return Err(error),
             _ => {}
         }
-        self.find_active(owner)
-            .await?
-            .ok_or(SecureError::Crypto("no active encryption key"))
+        self.find_active(owner).await?.ok_or(SecureError::Crypto("no active encryption key"))
     }
 
     async fn find_active(&self, (purpose, organization): Owner) -> Result<Option<Arc<DataKey>>, SecureError> {

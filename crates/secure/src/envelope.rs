@@ -70,17 +70,11 @@ impl Envelope {
     }
 
     fn check_approvals(&self, spec: &CertificateSpec, mandate: &Mandate) -> Result<(), Refusal> {
-        let others = mandate
-            .approvals
-            .iter()
-            .map(|a| a.user_id)
-            .filter(|user| *user != spec.requester_user_id);
+        let others =
+            mandate.approvals.iter().map(|a| a.user_id).filter(|user| *user != spec.requester_user_id);
         let approvers = others.collect::<std::collections::BTreeSet<_>>().len();
         if approvers < self.required_approvals {
-            return Err(outside(&format!(
-                "{approvers} approval(s); it needs {}",
-                self.required_approvals
-            )));
+            return Err(outside(&format!("{approvers} approval(s); it needs {}", self.required_approvals)));
         }
         Ok(())
     }
@@ -96,13 +90,9 @@ impl Envelope {
         };
         let fits = |name: &str| {
             let name = name.trim_start_matches("*.");
-            suffixes
-                .iter()
-                .any(|suffix| name == suffix || name.ends_with(&format!(".{suffix}")))
+            suffixes.iter().any(|suffix| name == suffix || name.ends_with(&format!(".{suffix}")))
         };
-        let outsider = names
-            .iter()
-            .find(|name| !matches!(name, San::Dns(dns) if fits(dns)));
+        let outsider = names.iter().find(|name| !matches!(name, San::Dns(dns) if fits(dns)));
         if let Some(name) = outsider {
             return Err(outside(&format!("the name {name} for this organization")));
         }
@@ -116,9 +106,6 @@ impl Envelope {
 }
 
 fn outside(what: &str) -> Refusal {
-    Refusal::new(
-        ErrorCode::MandateOutsideEnvelope,
-        format!("the authority does not sign {what}"),
-    )
-    .hint("an operator of the Secure Service sets what an authority may sign")
+    Refusal::new(ErrorCode::MandateOutsideEnvelope, format!("the authority does not sign {what}"))
+        .hint("an operator of the Secure Service sets what an authority may sign")
 }

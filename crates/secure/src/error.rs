@@ -38,10 +38,7 @@ impl SecureError {
 
     /// Whether a row that must be unique, or a state that was relied on, was there already or had changed.
     pub const fn is_conflict(&self) -> bool {
-        matches!(
-            self,
-            Self::Database(DbError::Conflict { .. } | DbError::RowCount { .. })
-        )
+        matches!(self, Self::Database(DbError::Conflict { .. } | DbError::RowCount { .. }))
     }
 }
 

@@ -31,11 +31,7 @@ impl Secure {
         let events = rows.into_iter().map(|row| {
             let event = serde_json::from_value(row.payload)
                 .map_err(|_| SecureError::Damaged(format!("event {}", row.sequence)))?;
-            Ok(SequencedEvent {
-                sequence: row.sequence,
-                operation_id: row.operation_id.into(),
-                event,
-            })
+            Ok(SequencedEvent { sequence: row.sequence, operation_id: row.operation_id.into(), event })
         });
         events.collect()
     }

@@ -9,11 +9,9 @@ use clm_secure_db::private_keys::PrivateKeyRow;
 use clm_types::ids::new_uuid;
 use clm_types::{
     CertificateCategory, CertificateId, CertificateSpec, CertificateStatus, ErrorCode, IssuedCertificate,
-    KeySource, Mandate, PrivateKeyId, Refusal, SecureEvent, SerialNumber, Time,
+    Mandate, PrivateKeyId, Refusal, SecureEvent, SerialNumber, Time,
 };
-use clm_x509::{
-    Certificate, CertificateTemplate, Csr, PreparedCertificate, Profile, PublicKey, San, SubjectName, prepare,
-};
+use clm_x509::{Certificate, CertificateTemplate, PreparedCertificate, Profile, San, SubjectName, prepare};
 use fail::fail_point;
 use serde_json::json;
 use uuid::Uuid;
@@ -21,9 +19,8 @@ use uuid::Uuid;
 use crate::audit::{Actor, AuditDraft, Outcome};
 use crate::authorities::Authority;
 use crate::committer::{EventDraft, Write};
-use crate::custody::{Purpose, WrappedKey};
+use crate::custody::WrappedKey;
 use crate::mandates::{self, request_digest};
-use crate::private_keys::PrivateKey;
 use crate::requests::{Arrival, check_csr, row};
 use crate::{Secure, SecureError};
 
@@ -36,13 +33,6 @@ struct Order {
     authority: Arc<Authority>,
     profile: Profile,
     now: Time,
-}
-
-/// The key that will be certified.
-struct SubjectKey {
-    public: PublicKey,
-    /// When Secure holds the private half.
-    wrapped: Option<WrappedKey>,
 }
 
 /// A certificate about to be signed: its intent is durable.
@@ -115,24 +105,14 @@ impl Secure {
 
     /// Builds and lints the certificate and makes the intent to sign it durable.
     async fn intend(&self, order: &Order) -> Result<Intended, SecureError> {
-        let subject: SubjectName = order
-            .spec
-            .subject
-            .parse()
-            .map_err(|refusal: Refusal| refusal.field("/subject"))?;
-        let names: Vec<San> = order
-            .spec
-            .sans
-            .iter()
-            .map(|name| name.parse())
-            .collect::<Result<_, Refusal>>()?;
+        let subject: SubjectName =
+            order.spec.subject.parse().map_err(|refusal: Refusal| refusal.field("/subject"))?;
+        let names: Vec<San> =
+            order.spec.sans.iter().map(|name| name.parse()).collect::<Result<_, Refusal>>()?;
         let csr = check_csr(&order.spec)?;
         let key = self.subject_key(&order.spec, csr.as_ref()).await?;
         let algorithm = key.public.algorithm();
-        order
-            .authority
-            .envelope
-            .check(&order.spec, &order.mandate, algorithm, &subject, &names)?;
+        order.authority.envelope.check(&order.spec, &order.mandate, algorithm, &subject, &names)?;
         let serial = SerialNumber::generate(&self.parts.entropy);
         let seconds = i64::try_from(order.spec.validity_seconds).unwrap_or(i64::MAX);
         if seconds > 100 * 366 * 86_400 {
@@ -154,74 +134,20 @@ impl Secure {
             urls: &order.authority.urls,
         })?;
         let certificate_id = CertificateId::generate(order.now, &self.parts.entropy);
+        let detail = json!({
+            "serial": serial.to_string(), "tbs_sha256": hex::encode(prepared.digest()), "profile": order.spec.profile,
+        });
+        let mut audit = vec![order.audit("certificate.intend", certificate_id, &detail)];
+        audit.extend(key.accessed.map(|id| key_reused(order, id)));
         let write = Write {
             issuing_requests: vec![row(&order.spec, csr.as_ref(), Some(&key.public), &order.arrival())],
             intents: vec![self.intent_row(order, certificate_id, &serial, &prepared, key.wrapped.as_ref())],
-            audit: vec![order.audit("certificate.intend", certificate_id, &json!({
-                "serial": serial.to_string(), "tbs_sha256": hex::encode(prepared.digest()), "profile": order.spec.profile,
-            }))],
+            key_accesses: key.accessed.into_iter().collect(),
+            audit,
             ..Write::default()
         };
-        self.commit(write)
-            .await
-            .inspect_err(|_| self.parts.custody.forget_active())?;
-        Ok(Intended {
-            certificate_id,
-            prepared,
-            wrapped: key.wrapped,
-        })
-    }
-
-    async fn subject_key(
-        &self,
-        spec: &CertificateSpec,
-        csr: Option<&Csr>,
-    ) -> Result<SubjectKey, SecureError> {
-        match (spec.key_source, csr, spec.key_algorithm) {
-            (KeySource::Csr, Some(csr), _) => Ok(SubjectKey {
-                public: csr.public_key().clone(),
-                wrapped: None,
-            }),
-            (KeySource::Generated, None, Some(algorithm)) => {
-                let generated = tokio::task::spawn_blocking(move || PrivateKey::generate(algorithm)).await;
-                let key = generated.map_err(|_| SecureError::ShuttingDown)??;
-                self.keep(spec, &key).await
-            }
-            (KeySource::Reused, None, _) => self.reused_key(spec).await,
-            _ => Err(Refusal::new(
-                ErrorCode::InvalidRequest,
-                "the key source does not fit what was sent",
-            )
-            .into()),
-        }
-    }
-
-    async fn keep(&self, spec: &CertificateSpec, key: &PrivateKey) -> Result<SubjectKey, SecureError> {
-        let wrapped = self
-            .wrap_private_key(Purpose::PrivateKeys, Some(spec.organization_id), key)
-            .await?;
-        Ok(SubjectKey {
-            public: key.public().clone(),
-            wrapped: Some(wrapped),
-        })
-    }
-
-    /// The key of the certificate that is renewed; kept again, if Secure has it.
-    async fn reused_key(&self, spec: &CertificateSpec) -> Result<SubjectKey, SecureError> {
-        let old = spec
-            .renewal_of
-            .ok_or_else(|| Refusal::new(ErrorCode::InvalidRequest, "only a renewal can reuse a key"))?;
-        let old = self.certificate_of(old, spec.organization_id).await?;
-        let mut conn = clm_pg::begin(&self.parts.pool).await?;
-        if let Some(row) = clm_secure_db::private_keys::find(&mut conn, old.certificate_id).await? {
-            let key = self.unwrap_private_key(&row).await?;
-            return self.keep(spec, &key).await;
-        }
-        let public = Certificate::parse(&old.der_encoded_cert)?.public_key().clone();
-        Ok(SubjectKey {
-            public,
-            wrapped: None,
-        })
+        self.commit(write).await.inspect_err(|_| self.parts.custody.forget_active())?;
+        Ok(Intended { certificate_id, prepared, wrapped: key.wrapped })
     }
 
     fn intent_row(
@@ -260,9 +186,8 @@ impl Secure {
             same_request(&operation, "issue", &order.request_sha256)?;
             let id = clm_secure_db::certificates::find_by_operation(&mut conn, operation_id).await?;
             drop(conn);
-            let issued = self
-                .find_certificate(id.map_or_else(|| CertificateId(Uuid::nil()), CertificateId))
-                .await?;
+            let issued =
+                self.find_certificate(id.map_or_else(|| CertificateId(Uuid::nil()), CertificateId)).await?;
             let issued = issued.ok_or_else(|| {
                 SecureError::Damaged(format!("operation {operation_id} has no certificate"))
             })?;
@@ -283,11 +208,7 @@ impl Secure {
         let prepared =
             PreparedCertificate::resume(intent.tbs_der.clone(), &order.profile, &order.authority.issuer)?;
         let certificate_id = CertificateId(intent.certificate_id);
-        Ok(Recalled::Intended(Box::new(Intended {
-            certificate_id,
-            prepared,
-            wrapped: wrapped_of(intent),
-        })))
+        Ok(Recalled::Intended(Box::new(Intended { certificate_id, prepared, wrapped: wrapped_of(intent) })))
     }
 
     async fn sign_and_store(
@@ -410,28 +331,33 @@ impl Order {
     }
 }
 
+/// A stored key was opened to be kept under a renewed certificate.
+fn key_reused(order: &Order, private_key_id: Uuid) -> AuditDraft {
+    AuditDraft {
+        occurred_at: order.now,
+        actor: Actor::User(order.spec.requester_user_id),
+        organization_id: Some(order.spec.organization_id),
+        operation_id: Some(order.mandate.operation_id),
+        action: "private_key.reuse",
+        object_type: "private_key",
+        object_id: Some(private_key_id),
+        outcome: Outcome::Allowed,
+        reason: None,
+        detail: json!({ "mandate_id": order.mandate.id, "renewal_of": order.spec.renewal_of }),
+    }
+}
+
 /// A document that Core sent.
 pub(crate) fn read<T: serde::de::DeserializeOwned>(what: &str, octets: &[u8]) -> Result<T, Refusal> {
-    serde_json::from_slice(octets).map_err(|error| {
-        Refusal::new(
-            ErrorCode::InvalidRequest,
-            format!("{what} cannot be read: {error}"),
-        )
-    })
+    serde_json::from_slice(octets)
+        .map_err(|error| Refusal::new(ErrorCode::InvalidRequest, format!("{what} cannot be read: {error}")))
 }
 
 /// A profile that may be asked for.
 fn requestable(name: &str) -> Result<Profile, Refusal> {
-    let known = clm_x509::profile::REQUESTABLE
-        .contains(&name)
-        .then(|| Profile::built_in(name))
-        .flatten();
+    let known = clm_x509::profile::REQUESTABLE.contains(&name).then(|| Profile::built_in(name)).flatten();
     known.ok_or_else(|| {
-        Refusal::new(
-            ErrorCode::ProfileNotFound,
-            format!("there is no profile `{name}`"),
-        )
-        .field("/profile")
+        Refusal::new(ErrorCode::ProfileNotFound, format!("there is no profile `{name}`")).field("/profile")
     })
 }
 
@@ -441,18 +367,11 @@ pub(crate) fn same_request(
     kind: &str,
     request_sha256: &[u8],
 ) -> Result<(), Refusal> {
-    if operation.kind == kind && operation.request_sha256 == request_sha256 {
-        Ok(())
-    } else {
-        Err(reused())
-    }
+    if operation.kind == kind && operation.request_sha256 == request_sha256 { Ok(()) } else { Err(reused()) }
 }
 
 fn reused() -> Refusal {
-    Refusal::new(
-        ErrorCode::OperationIdReused,
-        "this operation id was used for another request",
-    )
+    Refusal::new(ErrorCode::OperationIdReused, "this operation id was used for another request")
 }
 
 fn wrapped_of(intent: IntentRow) -> Option<WrappedKey> {

@@ -19,6 +19,7 @@ pub mod ocsp;
 pub mod private_keys;
 pub mod requests;
 pub mod revocations;
+mod subject_keys;
 mod wrapping;
 
 use std::sync::Arc;
@@ -64,9 +65,7 @@ impl Secure {
             clock,
             entropy,
         };
-        Self {
-            parts: Arc::new(parts),
-        }
+        Self { parts: Arc::new(parts) }
     }
 
     async fn commit(&self, write: Write) -> Result<(), SecureError> {

@@ -30,13 +30,7 @@ pub(crate) fn check_issue(
         && mandate.policy_id == Some(spec.policy_id)
         && mandate.policy_version == Some(spec.policy_version)
         && mandate.workflow_instance_id == spec.workflow_instance_id.0;
-    if fits {
-        Ok(())
-    } else {
-        Err(invalid(
-            "it names another profile, policy or workflow than the request",
-        ))
-    }
+    if fits { Ok(()) } else { Err(invalid("it names another profile, policy or workflow than the request")) }
 }
 
 /// Checks the mandate of a revocation, hold or release.
@@ -47,13 +41,7 @@ pub(crate) fn check_revoke(
     octets: &[u8],
     now: Time,
 ) -> Result<(), Refusal> {
-    check(
-        mandate,
-        "revoke",
-        (authority_id, spec.organization_id, spec.requested_by),
-        octets,
-        now,
-    )
+    check(mandate, "revoke", (authority_id, spec.organization_id, spec.requested_by), octets, now)
 }
 
 fn check(
@@ -69,15 +57,8 @@ fn check(
     if mandate.request_sha256 != hex::encode(request_digest(octets)) {
         return Err(invalid("its digest is not that of the request"));
     }
-    if (
-        mandate.authority_id,
-        mandate.organization_id,
-        mandate.requester_user_id,
-    ) != parties
-    {
-        return Err(invalid(
-            "it names another authority, organization or requester than the request",
-        ));
+    if (mandate.authority_id, mandate.organization_id, mandate.requester_user_id) != parties {
+        return Err(invalid("it names another authority, organization or requester than the request"));
     }
     if mandate.issued_at > now + SKEW
         || mandate.expires_at <= now
@@ -89,8 +70,5 @@ fn check(
 }
 
 fn invalid(why: &str) -> Refusal {
-    Refusal::new(
-        ErrorCode::MandateInvalid,
-        format!("the mandate does not hold: {why}"),
-    )
+    Refusal::new(ErrorCode::MandateInvalid, format!("the mandate does not hold: {why}"))
 }

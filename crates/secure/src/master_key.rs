@@ -124,15 +124,10 @@ impl MasterKey {
     /// # Errors
     /// When it cannot be read or the passphrase is wrong.
     pub fn open(path: &Path, passphrase: &[u8]) -> Result<Self, MasterKeyError> {
-        let text = std::fs::read(path).map_err(|source| MasterKeyError::File {
-            path: path.into(),
-            source,
-        })?;
-        let file: SealedFile =
-            serde_json::from_slice(&text).map_err(|source| MasterKeyError::Unreadable {
-                path: path.into(),
-                source,
-            })?;
+        let text =
+            std::fs::read(path).map_err(|source| MasterKeyError::File { path: path.into(), source })?;
+        let file: SealedFile = serde_json::from_slice(&text)
+            .map_err(|source| MasterKeyError::Unreadable { path: path.into(), source })?;
         let damaged = || MasterKeyError::DoesNotOpen(path.into());
         if file.format != FORMAT || file.kdf != KDF {
             return Err(damaged());
@@ -140,14 +135,9 @@ impl MasterKey {
         let salt = STANDARD.decode(&file.salt).map_err(|_| damaged())?;
         let sealed = STANDARD.decode(&file.sealed_key).map_err(|_| damaged())?;
         let sealing = derive(passphrase, &salt, file.iterations).map_err(|_| damaged())?;
-        let octets = sealing
-            .unwrap(&place(&file.reference), &sealed)
-            .map_err(|_| damaged())?;
+        let octets = sealing.unwrap(&place(&file.reference), &sealed).map_err(|_| damaged())?;
         let key = WrappingKey::new(&octets).map_err(|_| damaged())?;
-        Ok(Self {
-            reference: file.reference,
-            key,
-        })
+        Ok(Self { reference: file.reference, key })
     }
 
     pub(crate) fn wrap(
@@ -166,10 +156,7 @@ impl MasterKey {
 
 impl std::fmt::Debug for MasterKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("MasterKey")
-            .field("reference", &self.reference)
-            .field("key", &"[redacted]")
-            .finish()
+        f.debug_struct("MasterKey").field("reference", &self.reference).field("key", &"[redacted]").finish()
     }
 }
 
@@ -179,13 +166,7 @@ fn place(reference: &str) -> String {
 
 fn derive(passphrase: &[u8], salt: &[u8], iterations: NonZeroU32) -> Result<WrappingKey, SecureError> {
     let mut octets = Zeroizing::new([0u8; KEY_OCTETS]);
-    pbkdf2::derive(
-        pbkdf2::PBKDF2_HMAC_SHA512,
-        iterations,
-        salt,
-        passphrase,
-        octets.as_mut_slice(),
-    );
+    pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA512, iterations, salt, passphrase, octets.as_mut_slice());
     WrappingKey::new(octets.as_slice())
 }
 
@@ -193,24 +174,13 @@ fn write_new(path: &Path, file: &SealedFile) -> Result<(), MasterKeyError> {
     use std::os::unix::fs::OpenOptionsExt;
     let failed = |source: std::io::Error| match source.kind() {
         std::io::ErrorKind::AlreadyExists => MasterKeyError::Exists(path.into()),
-        _ => MasterKeyError::File {
-            path: path.into(),
-            source,
-        },
+        _ => MasterKeyError::File { path: path.into(), source },
     };
-    let text = serde_json::to_vec_pretty(file).map_err(|source| MasterKeyError::Unreadable {
-        path: path.into(),
-        source,
-    })?;
-    let mut sink = std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(failed)?;
-    sink.write_all(&text)
-        .and_then(|()| sink.sync_all())
-        .map_err(failed)
+    let text = serde_json::to_vec_pretty(file)
+        .map_err(|source| MasterKeyError::Unreadable { path: path.into(), source })?;
+    let mut sink =
+        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
+    sink.write_all(&text).and_then(|()| sink.sync_all()).map_err(failed)
 }
 
 #[cfg(test)]
@@ -231,10 +201,7 @@ mod tests {
         let wrapped = made.wrap(&entropy, "here", b"data key").unwrap();
         let opened = MasterKey::open(&path, passphrase).unwrap();
         assert_eq!(opened.unwrap("here", &wrapped).unwrap().as_slice(), b"data key");
-        assert!(matches!(
-            MasterKey::open(&path, b"another passphrase"),
-            Err(MasterKeyError::DoesNotOpen(_))
-        ));
+        assert!(matches!(MasterKey::open(&path, b"another passphrase"), Err(MasterKeyError::DoesNotOpen(_))));
         assert!(matches!(
             MasterKey::create(&path, passphrase, now(), &entropy),
             Err(MasterKeyError::Exists(_))

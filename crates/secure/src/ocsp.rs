@@ -55,27 +55,14 @@ impl Secure {
         let mut responses = Vec::with_capacity(request.cert_ids.len());
         for cert_id in request.cert_ids {
             let status = self.serial_status(authority, &cert_id).await?;
-            responses.push(SingleResponse {
-                cert_id,
-                status,
-                this_update: now,
-                next_update,
-            });
+            responses.push(SingleResponse { cert_id, status, this_update: now, next_update });
         }
         let key = authority.issuer.public_key();
         let keep = request.nonce.is_none().then_some(next_update);
-        let data = ResponseData {
-            responder: key,
-            produced_at: now,
-            responses,
-            nonce: request.nonce,
-        };
+        let data = ResponseData { responder: key, produced_at: now, responses, nonce: request.nonce };
         let tbs = data.encode_tbs();
         let signature = self.sign_by(authority, &tbs).await?;
-        Ok(OcspAnswer {
-            der: ocsp::assemble(key, &tbs, &signature, None)?,
-            next_update: keep,
-        })
+        Ok(OcspAnswer { der: ocsp::assemble(key, &tbs, &signature, None)?, next_update: keep })
     }
 
     async fn serial_status(&self, authority: &Authority, id: &CertId) -> Result<CertStatus, SecureError> {
@@ -92,18 +79,12 @@ impl Secure {
             Some(revoked_at) => {
                 let reason = found.revocation_reason.ok_or_else(damaged)?;
                 let reason: RevocationReason = reason.parse().map_err(|_| damaged())?;
-                Ok(CertStatus::Revoked {
-                    revoked_at,
-                    reason: Some(reason),
-                })
+                Ok(CertStatus::Revoked { revoked_at, reason: Some(reason) })
             }
         }
     }
 }
 
 fn error(error: OcspError) -> OcspAnswer {
-    OcspAnswer {
-        der: ocsp::error_response(error),
-        next_update: None,
-    }
+    OcspAnswer { der: ocsp::error_response(error), next_update: None }
 }

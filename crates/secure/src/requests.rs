@@ -32,10 +32,7 @@ pub(crate) fn row(
     key: Option<&PublicKey>,
     arrival: &Arrival<'_>,
 ) -> RequestRow {
-    let algorithm = key
-        .map(PublicKey::algorithm)
-        .or(spec.key_algorithm)
-        .unwrap_or(KeyAlgorithm::EcdsaP256);
+    let algorithm = key.map(PublicKey::algorithm).or(spec.key_algorithm).unwrap_or(KeyAlgorithm::EcdsaP256);
     let subject = spec.subject.parse::<SubjectName>().ok();
     RequestRow {
         id: spec.request_id.into(),
@@ -66,17 +63,10 @@ pub(crate) fn row(
 /// Why a request that is there already cannot go on.
 pub(crate) fn refuse_repeat(state: &RequestState, request_sha256: &[u8]) -> SecureError {
     if state.request_sha256.as_deref() != Some(request_sha256) {
-        return Refusal::new(
-            ErrorCode::OperationIdReused,
-            "this request id was used for another request",
-        )
-        .into();
+        return Refusal::new(ErrorCode::OperationIdReused, "this request id was used for another request")
+            .into();
     }
-    match state
-        .status
-        .parse::<RequestStatus>()
-        .map(RequestStatus::begin_issuing)
-    {
+    match state.status.parse::<RequestStatus>().map(RequestStatus::begin_issuing) {
         Ok(Err(refusal)) => refusal.into(),
         _ => Refusal::new(ErrorCode::Conflict, "the request is being worked on").into(),
     }
@@ -88,11 +78,8 @@ pub(crate) fn check_csr(spec: &CertificateSpec) -> Result<Option<Csr>, Refusal> 
     let der = STANDARD
         .decode(text)
         .map_err(|_| Refusal::new(ErrorCode::CsrMalformed, "the request is no base64"))?;
-    let csr = if spec.profile == "intermediate-ca" {
-        Csr::parse_for_authority(&der)?
-    } else {
-        Csr::parse(&der)?
-    };
+    let csr =
+        if spec.profile == "intermediate-ca" { Csr::parse_for_authority(&der)? } else { Csr::parse(&der)? };
     csr.verify()?;
     Ok(Some(csr))
 }
@@ -113,17 +100,11 @@ impl Secure {
         self.authority(spec.authority_id).await?;
         let csr = check_csr(&spec)?;
         if (spec.key_source == KeySource::Csr) != csr.is_some() {
-            return Err(Refusal::new(
-                ErrorCode::InvalidRequest,
-                "the key source does not fit what was sent",
-            )
-            .into());
+            return Err(
+                Refusal::new(ErrorCode::InvalidRequest, "the key source does not fit what was sent").into()
+            );
         }
-        let arrival = Arrival {
-            operation_id,
-            request_sha256: &request_sha256,
-            now,
-        };
+        let arrival = Arrival { operation_id, request_sha256: &request_sha256, now };
         let key = csr.as_ref().map(Csr::public_key);
         let write = Write {
             pending_requests: vec![row(&spec, csr.as_ref(), key, &arrival)],
@@ -174,10 +155,7 @@ impl Secure {
         let damaged = |_| SecureError::Damaged(format!("the status of request {request_id}"));
         state.status.parse::<RequestStatus>().map_err(damaged)?.reject()?;
         let write = Write {
-            rejections: vec![Rejection {
-                request_id: request_id.into(),
-                reason: reason.to_owned(),
-            }],
+            rejections: vec![Rejection { request_id: request_id.into(), reason: reason.to_owned() }],
             operations: vec![OperationRow {
                 id: new_uuid(now, &self.parts.entropy),
                 operation_id: operation_id.into(),

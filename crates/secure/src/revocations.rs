@@ -60,9 +60,7 @@ impl Secure {
         let now = self.parts.clock.now();
         let spec: RevocationSpec = read("the revocation", spec_octets)?;
         let mandate: Mandate = read("the mandate", mandate_octets)?;
-        let certificate = self
-            .certificate_of(spec.certificate_id, spec.organization_id)
-            .await?;
+        let certificate = self.certificate_of(spec.certificate_id, spec.organization_id).await?;
         mandates::check_revoke(&mandate, &spec, certificate.authority_id.into(), spec_octets, now)?;
         if spec.invalidity_date.is_some_and(|date| date > now) {
             return Err(Refusal::new(
@@ -110,16 +108,11 @@ impl Secure {
         if let Some(record) = self.recall_revocation(order).await? {
             return Ok(record);
         }
-        let certificate = self
-            .certificate_of(order.spec.certificate_id, order.spec.organization_id)
-            .await?;
+        let certificate = self.certificate_of(order.spec.certificate_id, order.spec.organization_id).await?;
         status(&certificate)?.revoke(order.spec.reason)?;
-        Err(Refusal::new(
-            ErrorCode::Conflict,
-            "the certificate's status changed at the same time",
-        )
-        .hint("try again")
-        .into())
+        Err(Refusal::new(ErrorCode::Conflict, "the certificate's status changed at the same time")
+            .hint("try again")
+            .into())
     }
 
     fn revocation_write(
@@ -146,10 +139,7 @@ impl Secure {
                 reason: (!released).then(|| order.spec.reason.as_str().into()),
             }],
             hold_ends: hold_end.into_iter().collect(),
-            revocations: (!released)
-                .then(|| self.revocation_row(order))
-                .into_iter()
-                .collect(),
+            revocations: (!released).then(|| self.revocation_row(order)).into_iter().collect(),
             operations: vec![OperationRow {
                 id: new_uuid(order.now, &self.parts.entropy),
                 operation_id: order.mandate.operation_id.into(),
@@ -224,11 +214,7 @@ impl Order {
 }
 
 fn status(certificate: &CertificateView) -> Result<CertificateStatus, SecureError> {
-    let damaged = |_| {
-        SecureError::Damaged(format!(
-            "the status of certificate {}",
-            certificate.certificate_id
-        ))
-    };
+    let damaged =
+        |_| SecureError::Damaged(format!("the status of certificate {}", certificate.certificate_id));
     certificate.status.parse().map_err(damaged)
 }

@@ -48,10 +48,8 @@ impl WrappingKey {
         let (nonce, sealed) = wrapped.split_first_chunk::<NONCE_LEN>().ok_or_else(damaged)?;
         let mut buffer = Zeroizing::new(sealed.to_vec());
         let nonce = Nonce::assume_unique_for_key(*nonce);
-        let opened = self
-            .0
-            .open_in_place(nonce, Aad::from(place.as_bytes()), &mut buffer)
-            .map_err(|_| damaged())?;
+        let opened =
+            self.0.open_in_place(nonce, Aad::from(place.as_bytes()), &mut buffer).map_err(|_| damaged())?;
         Ok(Zeroizing::new(opened.to_vec()))
     }
 }
@@ -65,17 +63,9 @@ mod tests {
         let entropy = Entropy::seeded(3);
         let key = WrappingKey::new(&[7; KEY_OCTETS]).unwrap();
         let wrapped = key.wrap(&entropy, "private_keys/1", b"secret").unwrap();
-        assert_eq!(
-            key.unwrap("private_keys/1", &wrapped).unwrap().as_slice(),
-            b"secret"
-        );
+        assert_eq!(key.unwrap("private_keys/1", &wrapped).unwrap().as_slice(), b"secret");
         assert!(key.unwrap("private_keys/2", &wrapped).is_err());
-        assert!(
-            WrappingKey::new(&[8; KEY_OCTETS])
-                .unwrap()
-                .unwrap("private_keys/1", &wrapped)
-                .is_err()
-        );
+        assert!(WrappingKey::new(&[8; KEY_OCTETS]).unwrap().unwrap("private_keys/1", &wrapped).is_err());
         assert!(key.unwrap("private_keys/1", &wrapped[..5]).is_err());
     }
 }

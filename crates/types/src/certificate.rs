@@ -63,41 +63,22 @@ mod tests {
 
     #[test]
     fn only_a_hold_can_be_released() {
-        assert_eq!(
-            CertificateStatus::OnHold.revoke(RemoveFromCrl),
-            Ok(CertificateStatus::Active)
-        );
-        for status in [
-            CertificateStatus::Active,
-            CertificateStatus::Revoked,
-            CertificateStatus::Expired,
-        ] {
-            assert_eq!(
-                status.revoke(RemoveFromCrl).unwrap_err().code,
-                ErrorCode::CertificateNotOnHold
-            );
+        assert_eq!(CertificateStatus::OnHold.revoke(RemoveFromCrl), Ok(CertificateStatus::Active));
+        for status in [CertificateStatus::Active, CertificateStatus::Revoked, CertificateStatus::Expired] {
+            assert_eq!(status.revoke(RemoveFromCrl).unwrap_err().code, ErrorCode::CertificateNotOnHold);
         }
     }
 
     #[test]
     fn a_revoked_certificate_cannot_be_revoked_again() {
-        assert_eq!(
-            CertificateStatus::Active.revoke(KeyCompromise),
-            Ok(CertificateStatus::Revoked)
-        );
-        assert_eq!(
-            CertificateStatus::OnHold.revoke(Superseded),
-            Ok(CertificateStatus::Revoked)
-        );
+        assert_eq!(CertificateStatus::Active.revoke(KeyCompromise), Ok(CertificateStatus::Revoked));
+        assert_eq!(CertificateStatus::OnHold.revoke(Superseded), Ok(CertificateStatus::Revoked));
         assert_eq!(
             CertificateStatus::Revoked.revoke(KeyCompromise).unwrap_err().code,
             ErrorCode::CertificateAlreadyRevoked
         );
         assert_eq!(
-            CertificateStatus::OnHold
-                .revoke(CertificateHold)
-                .unwrap_err()
-                .code,
+            CertificateStatus::OnHold.revoke(CertificateHold).unwrap_err().code,
             ErrorCode::CertificateAlreadyRevoked
         );
         assert_eq!(

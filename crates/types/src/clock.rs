@@ -30,10 +30,7 @@ impl Clock {
     /// The current time in whole microseconds.
     pub fn now(&self) -> Time {
         match &self.0 {
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "the one place that reads the wall clock"
-            )]
+            #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
             Source::System => Utc::now().trunc_subsecs(6),
             Source::Fixed(time) => *time.lock().unwrap_or_else(std::sync::PoisonError::into_inner),
         }

@@ -30,15 +30,10 @@ impl Entropy {
     /// If the operating system has no randomness to give: nothing safe can be done without it.
     pub fn fill(&self, buffer: &mut [u8]) {
         match &self.0 {
-            #[expect(
-                clippy::expect_used,
-                reason = "without randomness no id, serial or key is safe"
-            )]
+            #[expect(clippy::expect_used, reason = "without randomness no id, serial or key is safe")]
             Source::System => getrandom::fill(buffer).expect("the operating system gives randomness"),
             Source::Seeded(rng) => {
-                rng.lock()
-                    .unwrap_or_else(std::sync::PoisonError::into_inner)
-                    .fill_bytes(buffer);
+                rng.lock().unwrap_or_else(std::sync::PoisonError::into_inner).fill_bytes(buffer);
             }
         }
     }

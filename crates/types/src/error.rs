@@ -237,12 +237,7 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal without hint or field.
     pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
-        Self {
-            code,
-            detail: detail.into(),
-            hint: None,
-            field: None,
-        }
+        Self { code, detail: detail.into(), hint: None, field: None }
     }
 
     /// Says how to mend it.

@@ -101,10 +101,7 @@ mod tests {
         let entropy = Entropy::seeded(1);
         let early = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
         let late = DateTime::from_timestamp(1_700_000_001, 0).unwrap();
-        let (a, b) = (
-            CertificateId::generate(early, &entropy),
-            CertificateId::generate(late, &entropy),
-        );
+        let (a, b) = (CertificateId::generate(early, &entropy), CertificateId::generate(late, &entropy));
         assert!(a < b);
         assert_eq!(a.0.get_version_num(), 7);
     }

@@ -26,10 +26,9 @@ impl RequestStatus {
     pub fn begin_issuing(self) -> Result<Self, Refusal> {
         match self {
             Self::Pending | Self::Issuing => Ok(Self::Issuing),
-            other => Err(Refusal::new(
-                ErrorCode::RequestNotPending,
-                format!("the request is already {other}"),
-            )),
+            other => {
+                Err(Refusal::new(ErrorCode::RequestNotPending, format!("the request is already {other}")))
+            }
         }
     }
 
@@ -40,10 +39,9 @@ impl RequestStatus {
     pub fn reject(self) -> Result<Self, Refusal> {
         match self {
             Self::Pending => Ok(Self::Rejected),
-            other => Err(Refusal::new(
-                ErrorCode::RequestNotPending,
-                format!("the request is already {other}"),
-            )),
+            other => {
+                Err(Refusal::new(ErrorCode::RequestNotPending, format!("the request is already {other}")))
+            }
         }
     }
 }
@@ -54,11 +52,7 @@ mod tests {
 
     #[test]
     fn a_decided_request_stays_decided() {
-        for status in [
-            RequestStatus::Issued,
-            RequestStatus::Rejected,
-            RequestStatus::Failed,
-        ] {
+        for status in [RequestStatus::Issued, RequestStatus::Rejected, RequestStatus::Failed] {
             assert!(status.begin_issuing().is_err());
             assert!(status.reject().is_err());
         }

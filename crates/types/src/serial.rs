@@ -28,11 +28,7 @@ impl SerialNumber {
         let minimal = octets.get(start..).ok_or(InvalidSerial)?;
         let negative = start == 0 && minimal.first().is_some_and(|o| o & 0x80 != 0);
         let der_length = minimal.len() + usize::from(minimal.first().is_some_and(|o| o & 0x80 != 0));
-        if negative || der_length > 20 {
-            Err(InvalidSerial)
-        } else {
-            Ok(Self(minimal.to_vec()))
-        }
+        if negative || der_length > 20 { Err(InvalidSerial) } else { Ok(Self(minimal.to_vec())) }
     }
 
     /// Unsigned big-endian, without leading zeros.
@@ -53,11 +49,7 @@ impl std::str::FromStr for SerialNumber {
     /// Hexadecimal digits; colons and spaces are passed over, a leading `00` means positive.
     fn from_str(text: &str) -> Result<Self, InvalidSerial> {
         let digits: String = text.chars().filter(|c| !matches!(c, ':' | ' ')).collect();
-        let even = if digits.len() % 2 == 1 {
-            format!("0{digits}")
-        } else {
-            digits
-        };
+        let even = if digits.len() % 2 == 1 { format!("0{digits}") } else { digits };
         let octets = hex::decode(even).map_err(|_| InvalidSerial)?;
         let mut positive = vec![0];
         positive.extend_from_slice(&octets);

@@ -53,20 +53,14 @@ text_enum! {
 impl WorkflowStatus {
     /// Whether nothing can change it any more.
     pub const fn is_final(self) -> bool {
-        matches!(
-            self,
-            Self::Completed | Self::Rejected | Self::Cancelled | Self::Expired | Self::Failed
-        )
+        matches!(self, Self::Completed | Self::Rejected | Self::Cancelled | Self::Expired | Self::Failed)
     }
 
     fn leave_pending(self, to: Self) -> Result<Self, Refusal> {
         if self == Self::Pending {
             Ok(to)
         } else {
-            Err(Refusal::new(
-                ErrorCode::WorkflowNotPending,
-                format!("the request is already {self}"),
-            ))
+            Err(Refusal::new(ErrorCode::WorkflowNotPending, format!("the request is already {self}")))
         }
     }
 
@@ -127,10 +121,7 @@ mod tests {
 
     #[test]
     fn a_final_workflow_refuses_every_transition() {
-        for status in WorkflowStatus::ALL
-            .iter()
-            .filter(|s| **s != WorkflowStatus::Pending)
-        {
+        for status in WorkflowStatus::ALL.iter().filter(|s| **s != WorkflowStatus::Pending) {
             assert!(status.approve().is_err() && status.reject().is_err());
             assert!(status.cancel().is_err() && status.expire().is_err());
         }
