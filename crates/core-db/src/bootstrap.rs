@@ -40,12 +40,13 @@ pub async fn take(conn: &mut PgConnection, token_hash: &[u8], now: Time) -> Resu
 
 /// Notes who came of it.
 pub async fn set_user(conn: &mut PgConnection, id: Uuid, user_id: Uuid) -> Result<(), DbError> {
-    sqlx::query!(
-        "UPDATE bootstrap_tokens SET used_by = $2 WHERE id = $1",
-        id,
-        user_id
-    )
-    .execute(conn)
-    .await?;
+    sqlx::query!("UPDATE bootstrap_tokens SET used_by = $2 WHERE id = $1", id, user_id).execute(conn).await?;
+    Ok(())
+}
+
+/// Lets only one transaction at a time make the first organization.
+pub async fn lock(conn: &mut PgConnection) -> Result<(), DbError> {
+    // Any number that nothing else in this database locks.
+    sqlx::query!("SELECT pg_advisory_xact_lock(7305002)").fetch_one(conn).await?;
     Ok(())
 }

@@ -126,12 +126,9 @@ pub async fn finish(
 
 /// Forgets a call that came to no lasting answer.
 pub async fn abandon(conn: &mut PgConnection, id: Uuid) -> Result<(), DbError> {
-    sqlx::query!(
-        "DELETE FROM idempotency_keys WHERE id = $1 AND status = 'in_flight'",
-        id
-    )
-    .execute(conn)
-    .await?;
+    sqlx::query!("DELETE FROM idempotency_keys WHERE id = $1 AND status = 'in_flight'", id)
+        .execute(conn)
+        .await?;
     Ok(())
 }
 

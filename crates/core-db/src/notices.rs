@@ -10,8 +10,6 @@ pub const POLICY: &str = "clm_policy";
 
 /// Sends a notice when the transaction commits.
 pub async fn send(conn: &mut PgConnection, channel: &str) -> Result<(), DbError> {
-    sqlx::query!("SELECT pg_notify($1, '')", channel)
-        .fetch_one(conn)
-        .await?;
+    sqlx::query!("SELECT pg_notify($1, '')", channel).fetch_one(conn).await?;
     Ok(())
 }

@@ -150,9 +150,7 @@ pub async fn set_status(
 
 /// Whether there is any organization at all.
 pub async fn exist(conn: &mut PgConnection) -> Result<bool, DbError> {
-    Ok(
-        sqlx::query_scalar!(r#"SELECT EXISTS (SELECT FROM organizations) AS "exist!""#)
-            .fetch_one(conn)
-            .await?,
-    )
+    Ok(sqlx::query_scalar!(r#"SELECT EXISTS (SELECT FROM organizations) AS "exist!""#)
+        .fetch_one(conn)
+        .await?)
 }

@@ -298,9 +298,7 @@ pub async fn list_held(
 /// Lets only one transaction at a time change who administrates the installation.
 pub async fn lock_administrators(conn: &mut PgConnection) -> Result<(), DbError> {
     // Any number that nothing else in this database locks.
-    sqlx::query!("SELECT pg_advisory_xact_lock(7305001)")
-        .fetch_one(conn)
-        .await?;
+    sqlx::query!("SELECT pg_advisory_xact_lock(7305001)").fetch_one(conn).await?;
     Ok(())
 }
 

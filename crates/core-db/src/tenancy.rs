@@ -6,11 +6,8 @@ use sqlx::PgConnection;
 
 /// Shows the rows of one organization to the rest of this transaction, and of no other.
 pub async fn enter(conn: &mut PgConnection, organization_id: OrganizationId) -> Result<(), DbError> {
-    sqlx::query!(
-        "SELECT set_config('clm.org_id', $1, true)",
-        organization_id.to_string()
-    )
-    .fetch_one(conn)
-    .await?;
+    sqlx::query!("SELECT set_config('clm.org_id', $1, true)", organization_id.to_string())
+        .fetch_one(conn)
+        .await?;
     Ok(())
 }

@@ -97,6 +97,18 @@ pub async fn insert_membership(
     Ok(())
 }
 
+/// Finds a user, wherever they belong.
+pub async fn find(conn: &mut PgConnection, id: Uuid) -> Result<Option<UserRow>, DbError> {
+    Ok(sqlx::query_as!(
+        UserRow,
+        "SELECT id, username, email, display_name, status, password_changed_at, mfa_enabled, last_login_at, created_at, version
+         FROM users WHERE id = $1 AND deleted_at IS NULL",
+        id
+    )
+    .fetch_optional(conn)
+    .await?)
+}
+
 /// Finds a user of an organization: a member who has not left, or who holds a role everywhere.
 pub async fn find_in_organization(
     conn: &mut PgConnection,

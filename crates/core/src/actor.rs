@@ -114,6 +114,8 @@ pub struct Actor {
     pub global_permissions: PermissionSet,
     /// The roles that are valid now in this organization.
     pub role_ids: Vec<RoleId>,
+    /// Whether the API key used cuts down what its user may do: by scopes, or to one organization.
+    pub restricted: bool,
 }
 
 impl Actor {
@@ -135,6 +137,7 @@ impl Actor {
             permissions: PermissionSet::all(),
             global_permissions: PermissionSet::all(),
             role_ids: Vec::new(),
+            restricted: false,
         }
     }
 

@@ -1,11 +1,14 @@
 //! What Core writes down of every change, and who may read it.
 
-use clm_core_db::audit::NewAuditRow;
-use clm_types::{Entropy, OperationId, ids};
+use clm_core_db::audit::{self, AuditFilter, NewAuditRow};
+use clm_types::{Entropy, OperationId, Permission, SecureAuditEntry, Time, UserId, ids};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::Ctx;
+use crate::page::{LARGEST_PAGE, Page, PageRequest};
+use crate::{Core, CoreError, Ctx};
+
+pub use clm_core_db::audit::AuditRow;
 
 /// One entry in the making: `AuditEntry::of(ctx, "policy.create", "policy").object(id).after(json)`.
 #[derive(Debug, Clone)]
@@ -79,5 +82,81 @@ impl AuditEntry {
     /// For [`clm_core_db::audit::insert`], in the commit of the change.
     pub const fn row(&self) -> &NewAuditRow {
         &self.0
+    }
+}
+
+/// Which entries to list.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AuditQuery<'a> {
+    /// Only about this object.
+    pub object_id: Option<Uuid>,
+    /// Only by this user.
+    pub actor_user_id: Option<UserId>,
+    /// Only this action.
+    pub action: Option<&'a str>,
+    /// Only at this moment or after.
+    pub since: Option<Time>,
+    /// Only before this moment.
+    pub until: Option<Time>,
+}
+
+/// What both databases wrote of one operation, each oldest first.
+#[derive(Debug, Clone)]
+pub struct OperationTrail {
+    /// Of Core.
+    pub core: Vec<AuditRow>,
+    /// Of Secure.
+    pub secure: Vec<SecureAuditEntry>,
+}
+
+impl Core {
+    /// Entries of the caller's organization, newest first.
+    pub async fn list_audit_entries(
+        &self,
+        ctx: &Ctx,
+        query: AuditQuery<'_>,
+        page: PageRequest,
+    ) -> Result<Page<AuditRow>, CoreError> {
+        ctx.require(Permission::AuditRead)?;
+        // Ids sort by time, and the partitions are cut by them.
+        let until = query.until.map(clm_pg::id_floor);
+        let filter = AuditFilter {
+            object_id: query.object_id,
+            operation_id: None,
+            actor_user_id: query.actor_user_id.map(Into::into),
+            action: query.action.map(str::to_owned),
+            from_id: query.since.map(clm_pg::id_floor),
+            before_id: [until, page.before].into_iter().flatten().min(),
+        };
+        let mut tx = self.tenant_tx(ctx.organization_id).await?;
+        let rows = audit::list(&mut tx, ctx.organization_id.0, &filter, page.fetch_limit()).await?;
+        Ok(Page::cut(rows, page, |row| row.id))
+    }
+
+    /// What both databases wrote of one operation of the caller's organization.
+    ///
+    /// # Errors
+    /// `unavailable` while Secure is not reachable.
+    pub async fn trace_operation(
+        &self,
+        ctx: &Ctx,
+        operation_id: OperationId,
+    ) -> Result<OperationTrail, CoreError> {
+        ctx.require(Permission::AuditRead)?;
+        let filter = AuditFilter { operation_id: Some(operation_id.into()), ..AuditFilter::default() };
+        let mut tx = self.tenant_tx(ctx.organization_id).await?;
+        let mut core = audit::list(&mut tx, ctx.organization_id.0, &filter, i64::from(LARGEST_PAGE)).await?;
+        drop(tx);
+        let filter = clm_rpc::client::AuditFilter {
+            organization_id: Some(ctx.organization_id),
+            operation_id: Some(operation_id),
+            object_id: None,
+            before: None,
+            limit: LARGEST_PAGE,
+        };
+        let mut secure = self.secure.list_audit_entries(&filter).await?;
+        core.reverse();
+        secure.reverse();
+        Ok(OperationTrail { core, secure })
     }
 }

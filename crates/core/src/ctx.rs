@@ -63,15 +63,10 @@ impl Ctx {
     /// # Errors
     /// `permission_denied` when it is no user.
     pub fn user_id(&self) -> Result<UserId, Refusal> {
-        self.actor
-            .user_id
-            .ok_or_else(|| Refusal::new(ErrorCode::PermissionDenied, "only a user can do this"))
+        self.actor.user_id.ok_or_else(|| Refusal::new(ErrorCode::PermissionDenied, "only a user can do this"))
     }
 }
 
 fn denied(permission: Permission) -> Refusal {
-    Refusal::new(
-        ErrorCode::PermissionDenied,
-        format!("the permission {permission} is needed"),
-    )
+    Refusal::new(ErrorCode::PermissionDenied, format!("the permission {permission} is needed"))
 }

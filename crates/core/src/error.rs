@@ -26,10 +26,7 @@ pub enum CoreError {
 impl CoreError {
     /// A defect without an underlying error.
     pub fn defect(what: impl Into<String>) -> Self {
-        Self::Defect {
-            what: what.into(),
-            source: None,
-        }
+        Self::Defect { what: what.into(), source: None }
     }
 
     /// A defect that another error showed.
@@ -37,10 +34,7 @@ impl CoreError {
         what: impl Into<String>,
         source: impl std::error::Error + Send + Sync + 'static,
     ) -> Self {
-        Self::Defect {
-            what: what.into(),
-            source: Some(Box::new(source)),
-        }
+        Self::Defect { what: what.into(), source: Some(Box::new(source)) }
     }
 
     /// Whether the very same call may succeed later.
@@ -56,11 +50,10 @@ impl CoreError {
     pub fn to_refusal(&self) -> Refusal {
         match self {
             Self::Refused(refusal) => refusal.clone(),
-            Self::Database(error) if error.is_retryable() => Refusal::new(
-                ErrorCode::Unavailable,
-                "a part of the service is not reachable now",
-            )
-            .hint("try the same request again in a few seconds"),
+            Self::Database(error) if error.is_retryable() => {
+                Refusal::new(ErrorCode::Unavailable, "a part of the service is not reachable now")
+                    .hint("try the same request again in a few seconds")
+            }
             Self::Database(_) | Self::Defect { .. } => {
                 Refusal::new(ErrorCode::Internal, "an error of the service itself")
                     .hint("give the request id to whoever runs the service")
@@ -74,6 +67,26 @@ impl CoreError {
             Self::Refused(refusal) => Some(refusal.code),
             _ => None,
         }
+    }
+}
+
+/// A conflict with a row that exists, as `already_exists`; other errors as they are.
+pub(crate) fn exists_already(error: DbError, detail: impl Into<String>, field: &str) -> CoreError {
+    match error {
+        DbError::Conflict { .. } => Refusal::new(ErrorCode::AlreadyExists, detail).field(field).into(),
+        other => other.into(),
+    }
+}
+
+/// A row that is no longer in the version named, as `precondition_failed`; other errors as they are.
+pub(crate) fn has_changed(error: DbError) -> CoreError {
+    match error {
+        DbError::RowCount { .. } => {
+            Refusal::new(ErrorCode::PreconditionFailed, "it has changed since you read it")
+                .hint("read it again and repeat the change on what it is now")
+                .into()
+        }
+        other => other.into(),
     }
 }
 

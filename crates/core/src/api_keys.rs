@@ -1,0 +1,299 @@
+//! API keys: made once, shown once, never stronger than who makes them.
+
+use chrono::TimeDelta;
+use clm_core_db::{PgConnection, api_keys, audit, notices, users};
+use clm_types::{ApiKeyId, ErrorCode, Permission, Refusal, Time, UserId, ids};
+use serde_json::json;
+
+use crate::audit::AuditEntry;
+use crate::error::has_changed;
+use crate::fields::check_name;
+use crate::ip_range::IpRange;
+use crate::page::{Page, PageRequest};
+use crate::roles::{check_grant, parse_permissions};
+use crate::tokens::{Token, TokenKind};
+use crate::users::user_not_found;
+use crate::{Core, CoreError, Ctx};
+
+pub use clm_core_db::api_keys::ApiKeyRow as ApiKey;
+
+const DEFAULT_LIFETIME: TimeDelta = TimeDelta::days(90);
+const LONGEST_LIFETIME: TimeDelta = TimeDelta::days(365);
+
+/// A new key.
+#[derive(Debug, Clone)]
+pub struct NewApiKey {
+    /// Name to show.
+    pub name: String,
+    /// For whom; the caller unless given. For another user, and by a restricted key, scopes must be
+    /// named, all of them held by the caller.
+    pub user_id: Option<UserId>,
+    /// For a program and not a person: only the key's first letters differ.
+    pub service: bool,
+    /// Works in every organization of its user, and not only in the caller's.
+    pub everywhere: bool,
+    /// `noun:verb` texts; empty: all that its user may.
+    pub scopes: Vec<String>,
+    /// Networks (CIDR) it may be used from; empty: any.
+    pub allowed_addresses: Vec<String>,
+    /// When it ends: a year from now at most; 90 days unless given.
+    pub expires_at: Option<Time>,
+}
+
+fn api_key_not_found(id: ApiKeyId) -> Refusal {
+    Refusal::new(ErrorCode::ApiKeyNotFound, format!("there is no API key {id}"))
+}
+
+impl Core {
+    /// Makes a key; gives it with its secret, which is shown this once.
+    pub async fn create_api_key(&self, ctx: &Ctx, new: &NewApiKey) -> Result<(ApiKey, Token), CoreError> {
+        let user_id = check_may_create(ctx, new)?;
+        check_name(&new.name, "/name")?;
+        let ends = expiry(ctx, new.expires_at)?;
+        let networks = networks(&new.allowed_addresses)?;
+        let key = ApiKey {
+            id: ids::new_uuid(ctx.now, &self.entropy),
+            key_prefix: String::new(),
+            name: new.name.clone(),
+            user_id: user_id.0,
+            organization_id: (!new.everywhere).then_some(ctx.organization_id.0),
+            scopes: json!(new.scopes),
+            allowed_addresses: networks,
+            expires_at: Some(ends),
+            last_used_at: None,
+            revoked_at: None,
+            created_at: ctx.now,
+            version: 1,
+        };
+        let kind = if new.service { TokenKind::Service } else { TokenKind::Personal };
+        let key = &key;
+        self.in_system("create_api_key", |mut tx| async move {
+            let found = users::find_in_organization(&mut tx, user_id.0, ctx.organization_id.0, ctx.now);
+            if found.await?.is_none_or(|user| user.status != "active") {
+                return Err(user_not_found(user_id).field("/user_id").into());
+            }
+            let made = insert_api_key(self, &mut tx, ctx, key, kind).await?;
+            Ok((tx, made))
+        })
+        .await
+    }
+
+    /// A key of the caller, or of the caller's organization.
+    pub async fn show_api_key(&self, ctx: &Ctx, id: ApiKeyId) -> Result<ApiKey, CoreError> {
+        let mut tx = clm_pg::begin(&self.system).await?;
+        find_api_key(&mut tx, ctx, id, Permission::ApiKeyRead).await
+    }
+
+    /// Keys of the caller's organization, newest first; only one's own without the permission to
+    /// read all.
+    pub async fn list_api_keys(
+        &self,
+        ctx: &Ctx,
+        of_user: Option<UserId>,
+        page: PageRequest,
+    ) -> Result<Page<ApiKey>, CoreError> {
+        let own = ctx.actor.user_id;
+        let only = match ctx.require(Permission::ApiKeyRead) {
+            Ok(()) => of_user,
+            Err(refusal) if own.is_none() || of_user.is_some_and(|user| Some(user) != own) => {
+                return Err(refusal.into());
+            }
+            Err(_) => own,
+        };
+        let mut tx = clm_pg::begin(&self.system).await?;
+        let rows = api_keys::list(
+            &mut tx,
+            ctx.organization_id.0,
+            own.map(Into::into),
+            only.map(Into::into),
+            page.before,
+            page.fetch_limit(),
+        );
+        Ok(Page::cut(rows.await?, page, |row| row.id))
+    }
+
+    /// Ends a key at once, in every process.
+    pub async fn revoke_api_key(&self, ctx: &Ctx, id: ApiKeyId) -> Result<ApiKey, CoreError> {
+        let key = self
+            .in_system("revoke_api_key", |mut tx| async move {
+                let key = find_api_key(&mut tx, ctx, id, Permission::ApiKeyWrite).await?;
+                let by = ctx.actor.user_id.map(Into::into);
+                api_keys::revoke(&mut tx, id.0, by, ctx.now).await.map_err(has_changed)?;
+                let entry = AuditEntry::of(ctx, &self.entropy, "api_key.revoke", "api_key")
+                    .object(id)
+                    .before(json!({"prefix": key.key_prefix, "name": key.name}));
+                audit::insert(&mut tx, entry.row()).await?;
+                notices::send(&mut tx, notices::IDENTITY).await?;
+                let key = find_api_key(&mut tx, ctx, id, Permission::ApiKeyWrite).await?;
+                Ok((tx, key))
+            })
+            .await?;
+        self.identities.clear();
+        Ok(key)
+    }
+}
+
+/// Fails unless the new key is no stronger than its maker; gives whose it is to be.
+fn check_may_create(ctx: &Ctx, new: &NewApiKey) -> Result<UserId, Refusal> {
+    let user_id = match new.user_id {
+        Some(id) => id,
+        None => ctx.user_id()?,
+    };
+    let for_oneself = ctx.actor.user_id == Some(user_id) && !ctx.actor.restricted;
+    let scopes = parse_permissions(&new.scopes, "/scopes")?;
+    if !for_oneself {
+        ctx.require(Permission::ApiKeyWrite)?;
+        if new.scopes.is_empty() {
+            return Err(Refusal::new(
+                ErrorCode::PermissionDenied,
+                "a key for somebody else, or made with a key that is restricted itself, needs its scopes named",
+            )
+            .field("/scopes"));
+        }
+        check_grant(scopes, ctx.actor.permissions)?;
+    }
+    if new.everywhere && !for_oneself {
+        ctx.require_global(Permission::ApiKeyWrite)?;
+        check_grant(scopes, ctx.actor.global_permissions)?;
+    }
+    Ok(user_id)
+}
+
+fn expiry(ctx: &Ctx, asked: Option<Time>) -> Result<Time, Refusal> {
+    let ends = asked.unwrap_or(ctx.now + DEFAULT_LIFETIME);
+    if ends <= ctx.now || ends > ctx.now + LONGEST_LIFETIME {
+        return Err(Refusal::new(
+            ErrorCode::InvalidRequest,
+            "a key ends in the future, a year from now at most",
+        )
+        .field("/expires_at"));
+    }
+    Ok(ends)
+}
+
+/// Reads networks; a bare address is a network of one.
+fn networks(texts: &[String]) -> Result<Vec<String>, Refusal> {
+    let read = |(index, text): (usize, &String)| {
+        let text = match text.parse::<std::net::IpAddr>() {
+            Ok(std::net::IpAddr::V4(address)) => format!("{address}/32"),
+            Ok(std::net::IpAddr::V6(address)) => format!("{address}/128"),
+            Err(_) => text.clone(),
+        };
+        let range: Result<IpRange, String> = text.parse();
+        range.map(|range| range.to_string()).map_err(|detail| {
+            Refusal::new(ErrorCode::InvalidRequest, detail).field(format!("/allowed_addresses/{index}"))
+        })
+    };
+    texts.iter().enumerate().map(read).collect()
+}
+
+/// Finds one's own key, or one of the organization for those who have `permission`.
+async fn find_api_key(
+    conn: &mut PgConnection,
+    ctx: &Ctx,
+    id: ApiKeyId,
+    permission: Permission,
+) -> Result<ApiKey, CoreError> {
+    let own = ctx.actor.user_id.map(Into::into);
+    let found = api_keys::find(conn, id.0, ctx.organization_id.0, own).await?;
+    let key = found.ok_or_else(|| api_key_not_found(id))?;
+    if own != Some(key.user_id) && ctx.require(permission).is_err() {
+        return Err(api_key_not_found(id).into());
+    }
+    Ok(key)
+}
+
+/// Adds a key with a fresh secret and its audit entry, in an open transaction; asks nothing.
+pub(crate) async fn insert_api_key(
+    core: &Core,
+    conn: &mut PgConnection,
+    ctx: &Ctx,
+    key: &ApiKey,
+    kind: TokenKind,
+) -> Result<(ApiKey, Token), CoreError> {
+    let token = Token::generate(kind, &core.entropy);
+    let key = ApiKey { key_prefix: token.lookup_prefix().to_owned(), ..key.clone() };
+    api_keys::insert(conn, &key, &token.hash()).await?;
+    let entry = AuditEntry::of(ctx, &core.entropy, "api_key.create", "api_key").object(key.id).after(
+        json!({"prefix": key.key_prefix, "name": key.name, "user_id": key.user_id, "scopes": key.scopes,
+                      "organization_id": key.organization_id, "expires_at": key.expires_at}),
+    );
+    audit::insert(conn, entry.row()).await?;
+    Ok((key, token))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::actor::{Actor, ActorKind, PermissionSet};
+    use clm_types::OrganizationId;
+    use uuid::Uuid;
+
+    fn ctx(permissions: &[&str], restricted: bool) -> Ctx {
+        Ctx {
+            actor: Actor {
+                kind: ActorKind::User,
+                user_id: Some(UserId(Uuid::from_u128(1))),
+                api_key_id: None,
+                permissions: PermissionSet::from_texts(permissions.iter().copied()),
+                global_permissions: PermissionSet::EMPTY,
+                role_ids: Vec::new(),
+                restricted,
+            },
+            organization_id: OrganizationId(Uuid::from_u128(2)),
+            now: chrono::DateTime::from_timestamp(1_700_000_000, 0).unwrap(),
+            request_id: Uuid::from_u128(3),
+            address: None,
+        }
+    }
+
+    fn new(user: Option<u128>, scopes: &[&str], everywhere: bool) -> NewApiKey {
+        NewApiKey {
+            name: "key".to_owned(),
+            user_id: user.map(|number| UserId(Uuid::from_u128(number))),
+            service: false,
+            everywhere,
+            scopes: scopes.iter().map(|text| (*text).to_owned()).collect(),
+            allowed_addresses: Vec::new(),
+            expires_at: None,
+        }
+    }
+
+    #[test]
+    fn a_key_is_never_stronger_than_its_maker() {
+        let writer = ["api_key:write", "request:read"];
+        for (restricted, new, allowed) in [
+            (false, new(None, &[], true), true),
+            (false, new(Some(9), &[], false), false),
+            (false, new(Some(9), &["request:read"], false), true),
+            (false, new(Some(9), &["*"], false), false),
+            (false, new(Some(9), &["request:read"], true), false),
+            (true, new(None, &[], false), false),
+            (true, new(None, &["request:read"], false), true),
+            (true, new(None, &["request:create"], false), false),
+            (true, new(None, &["request:read"], true), false),
+        ] {
+            let verdict = check_may_create(&ctx(&writer, restricted), &new);
+            assert_eq!(verdict.is_ok(), allowed, "{new:?} {restricted}");
+        }
+        assert!(
+            check_may_create(&ctx(&["request:read"], true), &new(None, &["request:read"], false)).is_err()
+        );
+    }
+
+    #[test]
+    fn a_key_lives_a_year_at_most() {
+        let ctx = ctx(&[], false);
+        assert_eq!(expiry(&ctx, None).unwrap(), ctx.now + TimeDelta::days(90));
+        assert!(expiry(&ctx, Some(ctx.now)).is_err());
+        assert!(expiry(&ctx, Some(ctx.now + TimeDelta::days(366))).is_err());
+    }
+
+    #[test]
+    fn a_bare_address_is_a_network_of_one() {
+        let texts = ["192.0.2.1".to_owned(), "2001:db8::/32".to_owned()];
+        assert_eq!(networks(&texts).unwrap(), ["192.0.2.1/32", "2001:db8::/32"]);
+        let refusal = networks(&["example.com".to_owned()]).unwrap_err();
+        assert_eq!(refusal.field.as_deref(), Some("/allowed_addresses/0"));
+    }
+}

@@ -1,0 +1,323 @@
+//! From a presented API key to the actor and the organization of a call.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use clm_core_db::api_keys::{self, CredentialRow};
+use clm_core_db::roles::HeldRoleRow;
+use clm_core_db::{PgConnection, organizations, roles, users};
+use clm_types::{ApiKeyId, ErrorCode, OrganizationId, Refusal, RoleId, Time, UserId};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::actor::{Actor, ActorKind, PermissionSet};
+use crate::ip_range::IpRange;
+use crate::tokens::{Token, TokenKind};
+use crate::{Core, CoreError, Ctx};
+
+/// What a key is in the cache by: its hash and the organization asked for.
+pub(crate) type IdentityKey = ([u8; 32], Option<OrganizationId>);
+
+/// What a key stands for in one organization.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    actor: Actor,
+    organization_id: OrganizationId,
+    allowed_addresses: Vec<IpRange>,
+    /// When the key or one of the roles ends.
+    valid_until: Option<Time>,
+}
+
+fn unauthenticated(detail: &str) -> Refusal {
+    Refusal::new(ErrorCode::Unauthenticated, detail)
+        .hint("send a valid API key: Authorization: Bearer clm_pat_…")
+}
+
+fn organization_not_found() -> Refusal {
+    Refusal::new(ErrorCode::OrganizationNotFound, "there is no such organization")
+        .hint("name one that you belong to, or use an API key that works in it")
+}
+
+impl Core {
+    /// The circumstances of a call that presents `token` and asks to work in `organization` (the
+    /// key's own or the user's primary one unless named).
+    ///
+    /// # Errors
+    /// `unauthenticated`, `user_not_active`, `organization_not_found`, `organization_not_active`.
+    pub async fn authenticate(
+        &self,
+        token: &str,
+        organization: Option<OrganizationId>,
+        request_id: Uuid,
+        address: Option<IpAddr>,
+    ) -> Result<Ctx, CoreError> {
+        let now = self.clock.now();
+        let token = Token::parse(token)
+            .filter(|token| token.kind() != TokenKind::Bootstrap)
+            .ok_or_else(|| unauthenticated("this is not an API key"))?;
+        let identity = self.identify(&token, organization, now).await?;
+        identity.check_address(address)?;
+        if let Some(id) = identity.actor.api_key_id {
+            self.note_use(id, now);
+        }
+        Ok(Ctx {
+            actor: identity.actor.clone(),
+            organization_id: identity.organization_id,
+            now,
+            request_id,
+            address,
+        })
+    }
+
+    async fn identify(
+        &self,
+        token: &Token,
+        organization: Option<OrganizationId>,
+        now: Time,
+    ) -> Result<Arc<Identity>, CoreError> {
+        let key = (token.hash(), organization);
+        if let Some(known) = self.identities.get(&key)
+            && known.valid_until.is_none_or(|until| now < until)
+        {
+            return Ok(known);
+        }
+        let generation = self.identities.generation();
+        let mut conn = clm_pg::begin(&self.system).await?;
+        let credential = find_credential(&mut conn, token, now).await?;
+        let organization_id = choose_organization(&mut conn, &credential, organization).await?;
+        let held = roles::list_held(&mut conn, credential.user_id, now).await?;
+        check_membership(&mut conn, &credential, organization_id, &held).await?;
+        drop(conn);
+        let identity = Arc::new(Identity::of(&credential, organization_id, &held)?);
+        self.identities.insert(generation, &key, Arc::clone(&identity));
+        Ok(identity)
+    }
+
+    /// Notes the use of a key, at most once a minute, without keeping the caller waiting.
+    fn note_use(&self, id: ApiKeyId, now: Time) {
+        if self.used_keys.contains_key(&id) {
+            return;
+        }
+        self.used_keys.insert(id, ());
+        let pool = self.system.clone();
+        tokio::spawn(async move {
+            let noted = async {
+                let mut tx = clm_pg::begin(&pool).await?;
+                api_keys::touch(&mut tx, id.0, now).await?;
+                clm_pg::commit(tx).await
+            };
+            if let Err(error) = noted.await {
+                tracing::warn!(%error, api_key_id = %id, "the use of an API key was not noted");
+            }
+        });
+    }
+}
+
+async fn find_credential(
+    conn: &mut PgConnection,
+    token: &Token,
+    now: Time,
+) -> Result<CredentialRow, CoreError> {
+    let unknown = || unauthenticated("this API key is not known");
+    let credential = api_keys::find_credential(conn, token.lookup_prefix()).await?.ok_or_else(unknown)?;
+    verify_slices_are_equal(&credential.key_hash, &token.hash()).map_err(|_| unknown())?;
+    if credential.revoked_at.is_some() {
+        return Err(unauthenticated("this API key has been revoked").into());
+    }
+    if credential.expires_at.is_some_and(|end| end <= now) {
+        return Err(unauthenticated("this API key has expired").into());
+    }
+    if credential.user_status != "active" {
+        return Err(Refusal::new(
+            ErrorCode::UserNotActive,
+            format!("the user of this API key is {}", credential.user_status),
+        )
+        .into());
+    }
+    Ok(credential)
+}
+
+/// The organization to work in, which must be active; whether the user may, is checked after.
+async fn choose_organization(
+    conn: &mut PgConnection,
+    credential: &CredentialRow,
+    asked: Option<OrganizationId>,
+) -> Result<OrganizationId, CoreError> {
+    let bound = credential.organization_id.map(OrganizationId);
+    let chosen = match (bound, asked) {
+        (Some(bound), Some(asked)) if bound != asked => return Err(organization_not_found().into()),
+        (Some(id), _) | (None, Some(id)) => id,
+        (None, None) => users::find_home(conn, credential.user_id)
+            .await?
+            .map(OrganizationId)
+            .ok_or_else(organization_not_found)?,
+    };
+    Ok(chosen)
+}
+
+/// Fails unless the user belongs to the organization or holds a role everywhere, and it is active.
+async fn check_membership(
+    conn: &mut PgConnection,
+    credential: &CredentialRow,
+    id: OrganizationId,
+    held: &[HeldRoleRow],
+) -> Result<(), CoreError> {
+    let everywhere = held.iter().any(|role| role.organization_id.is_none());
+    let membership = users::find_membership_status(conn, credential.user_id, id.0).await?;
+    if !everywhere && membership.as_deref() != Some("active") {
+        return Err(organization_not_found().into());
+    }
+    let organization = organizations::find(conn, id.0).await?.ok_or_else(organization_not_found)?;
+    if organization.status == "active" {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        ErrorCode::OrganizationNotActive,
+        format!("the organization is {}", organization.status),
+    )
+    .into())
+}
+
+impl Identity {
+    fn of(
+        credential: &CredentialRow,
+        organization_id: OrganizationId,
+        held: &[HeldRoleRow],
+    ) -> Result<Self, CoreError> {
+        let here =
+            || held.iter().filter(|role| role.organization_id.is_none_or(|id| id == organization_id.0));
+        let everywhere = held.iter().filter(|role| role.organization_id.is_none());
+        let scopes = texts(&credential.scopes);
+        let limit = if scopes.is_empty() {
+            PermissionSet::all()
+        } else {
+            PermissionSet::from_texts(scopes.iter().copied())
+        };
+        let bound = credential.organization_id.is_some();
+        let actor = Actor {
+            kind: ActorKind::User,
+            user_id: Some(UserId(credential.user_id)),
+            api_key_id: Some(ApiKeyId(credential.id)),
+            permissions: union(here()).intersection(limit),
+            global_permissions: if bound {
+                PermissionSet::EMPTY
+            } else {
+                union(everywhere).intersection(limit)
+            },
+            role_ids: here().filter(|role| role.assigned).map(|role| RoleId(role.role_id)).collect(),
+            restricted: bound || !scopes.is_empty(),
+        };
+        let ends = here().filter_map(|role| role.valid_until).chain(credential.expires_at);
+        Ok(Self {
+            actor,
+            organization_id,
+            allowed_addresses: ranges(&credential.allowed_addresses)?,
+            valid_until: ends.min(),
+        })
+    }
+
+    fn check_address(&self, address: Option<IpAddr>) -> Result<(), Refusal> {
+        let allowed = self.allowed_addresses.is_empty()
+            || address.is_some_and(|address| {
+                let address = address.to_canonical();
+                self.allowed_addresses.iter().any(|range| range.contains(address))
+            });
+        if allowed {
+            return Ok(());
+        }
+        Err(unauthenticated("this API key may not be used from this address"))
+    }
+}
+
+fn ranges(texts: &[String]) -> Result<Vec<IpRange>, CoreError> {
+    texts
+        .iter()
+        .map(|text| {
+            text.parse()
+                .map_err(|detail: String| CoreError::defect(format!("an API key's networks: {detail}")))
+        })
+        .collect()
+}
+
+/// The texts of a stored array.
+pub(crate) fn texts(array: &Value) -> Vec<&str> {
+    array.as_array().map(|items| items.iter().filter_map(Value::as_str).collect()).unwrap_or_default()
+}
+
+fn union<'a>(held: impl Iterator<Item = &'a HeldRoleRow>) -> PermissionSet {
+    held.fold(PermissionSet::EMPTY, |set, role| {
+        set.union(PermissionSet::from_texts(texts(&role.permissions)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clm_types::Permission;
+    use serde_json::json;
+
+    fn credential(organization_id: Option<Uuid>, scopes: Value) -> CredentialRow {
+        CredentialRow {
+            id: Uuid::from_u128(1),
+            key_hash: vec![0; 32],
+            user_id: Uuid::from_u128(2),
+            organization_id,
+            scopes,
+            expires_at: None,
+            revoked_at: None,
+            user_status: "active".to_owned(),
+            allowed_addresses: vec!["10.0.0.0/8".to_owned()],
+        }
+    }
+
+    fn held(organization_id: Option<Uuid>, permissions: Value) -> HeldRoleRow {
+        HeldRoleRow {
+            role_id: Uuid::from_u128(9),
+            organization_id,
+            valid_until: None,
+            permissions,
+            assigned: true,
+        }
+    }
+
+    const HERE: OrganizationId = OrganizationId(Uuid::from_u128(3));
+
+    #[test]
+    fn roles_of_other_organizations_grant_nothing_here() {
+        let roles =
+            [held(Some(HERE.0), json!(["request:read"])), held(Some(Uuid::from_u128(4)), json!(["*"]))];
+        let identity = Identity::of(&credential(None, json!([])), HERE, &roles).unwrap();
+        assert_eq!(identity.actor.permissions.names(), "request:read");
+        assert!(identity.actor.global_permissions.is_empty());
+        assert!(!identity.actor.restricted);
+    }
+
+    #[test]
+    fn a_key_bound_to_an_organization_has_no_power_everywhere() {
+        let roles = [held(None, json!(["*"]))];
+        let bound = Identity::of(&credential(Some(HERE.0), json!([])), HERE, &roles).unwrap();
+        assert!(bound.actor.permissions.contains(Permission::UserWrite));
+        assert!(bound.actor.global_permissions.is_empty() && bound.actor.restricted);
+        let free = Identity::of(&credential(None, json!([])), HERE, &roles).unwrap();
+        assert!(free.actor.global_permissions.contains(Permission::UserWrite));
+    }
+
+    #[test]
+    fn scopes_cut_down_and_never_add() {
+        let roles = [held(Some(HERE.0), json!(["request:read", "request:create"]))];
+        let scopes = json!(["request:read", "user:write"]);
+        let identity = Identity::of(&credential(None, scopes), HERE, &roles).unwrap();
+        assert_eq!(identity.actor.permissions.names(), "request:read");
+        assert!(identity.actor.restricted);
+    }
+
+    #[test]
+    fn a_key_works_from_its_networks_only() {
+        let identity = Identity::of(&credential(None, json!([])), HERE, &[]).unwrap();
+        assert!(identity.check_address(Some("10.1.2.3".parse().unwrap())).is_ok());
+        assert!(identity.check_address(Some("::ffff:10.1.2.3".parse().unwrap())).is_ok());
+        assert!(identity.check_address(Some("192.0.2.1".parse().unwrap())).is_err());
+        assert!(identity.check_address(None).is_err());
+    }
+}

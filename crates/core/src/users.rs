@@ -1,0 +1,289 @@
+//! Users: people and programs. They are global; what a caller sees are those of its organization.
+
+use clm_core_db::users::{self, NewUserRow};
+use clm_core_db::{DbError, PgConnection, audit, notices, organizations, roles};
+use clm_types::{ErrorCode, Permission, Refusal, UserId, ids};
+use serde_json::json;
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use crate::audit::AuditEntry;
+use crate::error::has_changed;
+use crate::fields::{check_email, check_name, check_username};
+use crate::page::{Page, PageRequest};
+use crate::passwords::{HashedPassword, check_password, hash_password};
+use crate::roles::{administrates, check_other_administrator};
+use crate::{Core, CoreError, Ctx};
+
+pub use clm_core_db::users::UserRow as User;
+
+/// A new user.
+pub struct NewUser {
+    /// Unique in the installation.
+    pub username: String,
+    /// Address.
+    pub email: String,
+    /// Name to show; the username unless given.
+    pub display_name: Option<String>,
+    /// None: the user cannot sign in with a password.
+    pub password: Option<Zeroizing<String>>,
+}
+
+impl NewUser {
+    pub(crate) fn check(&self) -> Result<(), Refusal> {
+        check_username(&self.username, "/username")?;
+        check_email(&self.email, "/email")?;
+        if let Some(name) = &self.display_name {
+            check_name(name, "/display_name")?;
+        }
+        match &self.password {
+            Some(password) => check_password(password, "/password"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What can change of a user.
+#[derive(Debug, Clone)]
+pub struct UserChange {
+    /// Address.
+    pub email: String,
+    /// Name to show.
+    pub display_name: String,
+}
+
+/// `user_not_found`.
+pub(crate) fn user_not_found(id: UserId) -> Refusal {
+    Refusal::new(ErrorCode::UserNotFound, format!("there is no user {id}"))
+}
+
+impl Core {
+    /// Makes a user, a member of the caller's organization, without roles.
+    pub async fn create_user(&self, ctx: &Ctx, new: &NewUser) -> Result<User, CoreError> {
+        ctx.require(Permission::UserWrite)?;
+        new.check()?;
+        let password = self.hash_new_password(new).await?;
+        let password = password.as_ref();
+        self.in_system("create_user", |mut tx| async move {
+            check_license(&mut tx, ctx).await?;
+            let user = insert_user(self, &mut tx, ctx, new, password).await?;
+            Ok((tx, user))
+        })
+        .await
+    }
+
+    pub(crate) async fn hash_new_password(&self, new: &NewUser) -> Result<Option<HashedPassword>, CoreError> {
+        match &new.password {
+            None => Ok(None),
+            Some(password) => hash_password(password.clone(), &self.entropy).await.map(Some),
+        }
+    }
+
+    /// Makes an existing user a member of the caller's organization. Needs the permission
+    /// everywhere: it tells who exists.
+    pub async fn add_member(&self, ctx: &Ctx, id: UserId) -> Result<(), CoreError> {
+        ctx.require_global(Permission::UserWrite)?;
+        self.in_system("add_member", |mut tx| async move {
+            check_license(&mut tx, ctx).await?;
+            users::find(&mut tx, id.0).await?.ok_or_else(|| user_not_found(id))?;
+            insert_membership(self, &mut tx, ctx, id.0).await?;
+            let entry = AuditEntry::of(ctx, &self.entropy, "organization.add_member", "user").object(id);
+            audit::insert(&mut tx, entry.row()).await?;
+            notices::send(&mut tx, notices::IDENTITY).await?;
+            Ok((tx, ()))
+        })
+        .await?;
+        self.identities.clear();
+        Ok(())
+    }
+
+    /// A user of the caller's organization. Everybody may see themselves.
+    pub async fn show_user(&self, ctx: &Ctx, id: UserId) -> Result<User, CoreError> {
+        if ctx.actor.user_id != Some(id) {
+            ctx.require(Permission::UserRead)?;
+        }
+        let mut tx = self.tenant_tx(ctx.organization_id).await?;
+        find_user(&mut tx, ctx, id).await
+    }
+
+    /// Members of the caller's organization, newest first.
+    pub async fn list_users(&self, ctx: &Ctx, page: PageRequest) -> Result<Page<User>, CoreError> {
+        ctx.require(Permission::UserRead)?;
+        let mut tx = self.tenant_tx(ctx.organization_id).await?;
+        let rows =
+            users::list_in_organization(&mut tx, ctx.organization_id.0, page.before, page.fetch_limit());
+        Ok(Page::cut(rows.await?, page, |row| row.id))
+    }
+
+    /// Changes address and name.
+    pub async fn update_user(
+        &self,
+        ctx: &Ctx,
+        id: UserId,
+        version: i64,
+        change: &UserChange,
+    ) -> Result<User, CoreError> {
+        check_email(&change.email, "/email")?;
+        check_name(&change.display_name, "/display_name")?;
+        self.in_system("update_user", |mut tx| async move {
+            let old = find_for_change(&mut tx, ctx, id).await?;
+            users::update(&mut tx, id.0, version, &change.email, &change.display_name, ctx.now)
+                .await
+                .map_err(|error| taken(has_changed(error)))?;
+            let entry = AuditEntry::of(ctx, &self.entropy, "user.update", "user")
+                .object(id)
+                .before(json!({"email": old.email, "display_name": old.display_name}))
+                .after(json!({"email": change.email, "display_name": change.display_name}));
+            audit::insert(&mut tx, entry.row()).await?;
+            let user = find_user(&mut tx, ctx, id).await?;
+            Ok((tx, user))
+        })
+        .await
+    }
+
+    /// Lets a user in no longer: keys and sessions end at once.
+    ///
+    /// # Errors
+    /// `conflict` for the last administrator of the installation.
+    pub async fn disable_user(&self, ctx: &Ctx, id: UserId, version: i64) -> Result<User, CoreError> {
+        self.set_user_status(ctx, id, version, "disabled").await
+    }
+
+    /// Lets a disabled user in again.
+    pub async fn enable_user(&self, ctx: &Ctx, id: UserId, version: i64) -> Result<User, CoreError> {
+        self.set_user_status(ctx, id, version, "active").await
+    }
+
+    async fn set_user_status(
+        &self,
+        ctx: &Ctx,
+        id: UserId,
+        version: i64,
+        status: &'static str,
+    ) -> Result<User, CoreError> {
+        let user = self
+            .in_system("set_user_status", |mut tx| async move {
+                roles::lock_administrators(&mut tx).await?;
+                let old = find_for_change(&mut tx, ctx, id).await?;
+                ctx.require(Permission::UserWrite)?;
+                if status != "active" && administrates(&mut tx, ctx, id).await? {
+                    check_other_administrator(&mut tx, ctx, id).await?;
+                }
+                users::set_status(&mut tx, id.0, version, status, ctx.now).await.map_err(has_changed)?;
+                let entry = AuditEntry::of(ctx, &self.entropy, "user.set_status", "user")
+                    .object(id)
+                    .before(json!({"status": old.status}))
+                    .after(json!({"status": status}));
+                audit::insert(&mut tx, entry.row()).await?;
+                notices::send(&mut tx, notices::IDENTITY).await?;
+                let user = find_user(&mut tx, ctx, id).await?;
+                Ok((tx, user))
+            })
+            .await?;
+        self.identities.clear();
+        Ok(user)
+    }
+
+    /// Sets a user's password.
+    pub async fn set_password(
+        &self,
+        ctx: &Ctx,
+        id: UserId,
+        password: Zeroizing<String>,
+    ) -> Result<(), CoreError> {
+        check_password(&password, "/password")?;
+        let hashed = hash_password(password, &self.entropy).await?;
+        let hashed = &hashed;
+        self.in_system("set_password", |mut tx| async move {
+            find_for_change(&mut tx, ctx, id).await?;
+            users::set_password(&mut tx, id.0, &hashed.hash, &hashed.salt, ctx.now).await?;
+            let entry = AuditEntry::of(ctx, &self.entropy, "user.set_password", "user").object(id);
+            audit::insert(&mut tx, entry.row()).await?;
+            Ok((tx, ()))
+        })
+        .await
+    }
+}
+
+async fn find_user(conn: &mut PgConnection, ctx: &Ctx, id: UserId) -> Result<User, CoreError> {
+    let found = users::find_in_organization(conn, id.0, ctx.organization_id.0, ctx.now).await?;
+    found.ok_or_else(|| user_not_found(id).into())
+}
+
+/// Finds a user whom the caller may change: themselves, or one of their organization. Who belongs
+/// elsewhere too is changed only by those who may do so everywhere.
+async fn find_for_change(conn: &mut PgConnection, ctx: &Ctx, id: UserId) -> Result<User, CoreError> {
+    let oneself = ctx.actor.user_id == Some(id) && !ctx.actor.restricted;
+    if !oneself {
+        ctx.require(Permission::UserWrite)?;
+    }
+    let user = find_user(conn, ctx, id).await?;
+    if !oneself && users::reaches_beyond(conn, id.0, ctx.organization_id.0).await? {
+        ctx.require_global(Permission::UserWrite)?;
+    }
+    Ok(user)
+}
+
+async fn check_license(conn: &mut PgConnection, ctx: &Ctx) -> Result<(), CoreError> {
+    let organization = organizations::find(conn, ctx.organization_id.0).await?;
+    let Some(most) = organization.and_then(|it| it.license_max_users) else {
+        return Ok(());
+    };
+    let members = users::count_in_organization(conn, ctx.organization_id.0).await?;
+    if members < i64::from(most) {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        ErrorCode::LicenseLimitReached,
+        format!("the organization has {members} members, its subscription allows {most}"),
+    )
+    .into())
+}
+
+/// A conflict on username or address, as `already_exists`.
+fn taken(error: CoreError) -> CoreError {
+    let CoreError::Database(DbError::Conflict { constraint, .. }) = &error else {
+        return error;
+    };
+    let (what, field) =
+        if constraint.contains("email") { ("e-mail address", "/email") } else { ("username", "/username") };
+    Refusal::new(ErrorCode::AlreadyExists, format!("this {what} is taken")).field(field).into()
+}
+
+async fn insert_membership(
+    core: &Core,
+    conn: &mut PgConnection,
+    ctx: &Ctx,
+    user_id: Uuid,
+) -> Result<(), DbError> {
+    let id = ids::new_uuid(ctx.now, &core.entropy);
+    let by = ctx.actor.user_id.map(Into::into);
+    users::insert_membership(conn, id, user_id, ctx.organization_id.0, by, ctx.now).await
+}
+
+/// Adds a user with membership and audit entry, in an open transaction; asks nothing.
+pub(crate) async fn insert_user(
+    core: &Core,
+    conn: &mut PgConnection,
+    ctx: &Ctx,
+    new: &NewUser,
+    password: Option<&HashedPassword>,
+) -> Result<User, CoreError> {
+    let id = UserId::generate(ctx.now, &core.entropy);
+    let row = NewUserRow {
+        id: id.0,
+        username: &new.username,
+        email: &new.email,
+        display_name: new.display_name.as_deref().unwrap_or(&new.username),
+        password_hash: password.map(|it| it.hash.as_str()),
+        password_salt: password.map(|it| it.salt.as_str()),
+        created_at: ctx.now,
+    };
+    users::insert(conn, &row).await.map_err(|error| taken(error.into()))?;
+    insert_membership(core, conn, ctx, id.0).await?;
+    let entry = AuditEntry::of(ctx, &core.entropy, "user.create", "user")
+        .object(id)
+        .after(json!({"username": new.username, "email": new.email}));
+    audit::insert(conn, entry.row()).await?;
+    find_user(conn, ctx, id).await
+}
