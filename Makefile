@@ -49,7 +49,6 @@ test: deps-test ## Runs the whole suite
 	@echo "Building the programs and the tests: 5 minutes the first time on two cores."
 	step() { echo "-- $$*"; "$$@"; }
 	step cargo build $(QUIET) --workspace --bins --tests $(FAILPOINTS)
-	step cargo xtask sqlx --check
 	export PATH="$(CURDIR)/$(PKILINT)/bin:$$PATH"
 	step cargo test --quiet --workspace --bins --lib --tests $(FAILPOINTS)
 

@@ -18,16 +18,10 @@ const OURS: &[(&str, &[&str])] = &[
     ("core-db", &["types", "pg"]),
     ("core", &["types", "x509", "pg", "rpc", "core-db"]),
     ("core-web", &["types", "api", "core"]),
-    (
-        "core-server",
-        &["types", "pg", "service", "rpc", "core-db", "core", "core-web"],
-    ),
+    ("core-server", &["types", "pg", "service", "rpc", "core-db", "core", "core-web"]),
     ("secure-db", &["types", "pg"]),
     ("secure", &["types", "x509", "pg", "secure-db"]),
-    (
-        "secure-server",
-        &["types", "pg", "service", "rpc", "secure-db", "secure"],
-    ),
+    ("secure-server", &["types", "pg", "service", "rpc", "secure-db", "secure"]),
     ("cli", &["types", "api"]),
     ("local", &["types", "service"]),
     ("xtask", &[]),
@@ -52,11 +46,7 @@ const FENCED: &[(&str, &[&str])] = &[
 pub(crate) fn check(repository: &Repository) -> Result<Vec<String>> {
     let mut problems = Vec::new();
     for entry in fs::read_dir(repository.root.join("crates"))? {
-        let folder = entry?
-            .file_name()
-            .into_string()
-            .ok()
-            .context("a folder's name is not UTF-8")?;
+        let folder = entry?.file_name().into_string().ok().context("a folder's name is not UTF-8")?;
         let manifest: Table = repository.read(format!("crates/{folder}/Cargo.toml"))?.parse()?;
         problems.extend(check_crate(&folder, &dependencies(&manifest)));
     }
@@ -65,11 +55,7 @@ pub(crate) fn check(repository: &Repository) -> Result<Vec<String>> {
 
 fn dependencies(manifest: &Table) -> Vec<String> {
     let table = manifest.get("dependencies").and_then(|table| table.as_table());
-    table
-        .into_iter()
-        .flatten()
-        .map(|(name, _)| name.clone())
-        .collect()
+    table.into_iter().flatten().map(|(name, _)| name.clone()).collect()
 }
 
 fn check_crate(folder: &str, dependencies: &[String]) -> Vec<String> {
@@ -83,9 +69,7 @@ fn check_crate(folder: &str, dependencies: &[String]) -> Vec<String> {
     for dependency in dependencies {
         let allowed = match dependency.strip_prefix("clm-") {
             Some(name) => ours.contains(&name),
-            None => FENCED
-                .iter()
-                .all(|(name, folders)| name != dependency || folders.contains(&folder)),
+            None => FENCED.iter().all(|(name, folders)| name != dependency || folders.contains(&folder)),
         };
         if !allowed {
             problems.push(format!("crates/{folder}: must not depend on {dependency}"));
@@ -121,12 +105,9 @@ mod tests {
 
     #[test]
     fn what_the_table_allows_passes() {
-        for (folder, dependency) in [
-            ("secure", "clm-secure-db"),
-            ("pg", "sqlx"),
-            ("testkit", "clm-core"),
-            ("types", "serde"),
-        ] {
+        for (folder, dependency) in
+            [("secure", "clm-secure-db"), ("pg", "sqlx"), ("testkit", "clm-core"), ("types", "serde")]
+        {
             assert_eq!(problems(folder, dependency), 0, "{folder} -> {dependency}");
         }
     }

@@ -25,11 +25,7 @@ enum Task {
     /// Checks who depends on whom, the tidy rules, frozen migrations and the OpenAPI file
     Check,
     /// Makes the query caches `crates/*-db/.sqlx` anew, with throwaway databases
-    Sqlx {
-        /// Changes nothing and fails when a cache is stale
-        #[arg(long)]
-        check: bool,
-    },
+    Sqlx,
     /// Writes docs/reference/openapi.json as the API's code has it
     Openapi,
     /// Freezes all migrations there are: from now on `check` refuses a change to any of them
@@ -40,7 +36,7 @@ fn main() -> Result<ExitCode> {
     let repository = Repository::find()?;
     match Arguments::parse().task {
         Task::Check => return check(&repository),
-        Task::Sqlx { check } => generated::sqlx(&repository, check)?,
+        Task::Sqlx => generated::sqlx(&repository)?,
         Task::Openapi => generated::write_openapi(&repository)?,
         Task::Freeze => migrations::freeze(&repository)?,
     }
@@ -55,9 +51,5 @@ fn check(repository: &Repository) -> Result<ExitCode> {
     for problem in &problems {
         eprintln!("{problem}");
     }
-    Ok(if problems.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

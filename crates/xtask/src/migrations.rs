@@ -19,9 +19,7 @@ pub(crate) fn check(repository: &Repository) -> Result<Vec<String>> {
         let (id, path) = line.split_once(' ').with_context(|| format!("{LIST}: {line}"))?;
         match current.get(path) {
             Some(now) if now == id => {}
-            Some(_) => problems.push(format!(
-                "{path}: frozen, and changed: write a new migration instead"
-            )),
+            Some(_) => problems.push(format!("{path}: frozen, and changed: write a new migration instead")),
             None => problems.push(format!("{path}: frozen, and gone")),
         }
     }
@@ -42,22 +40,12 @@ fn contents(repository: &Repository) -> Result<BTreeMap<String, String>> {
     for database in ["core-db", "secure-db"] {
         let folder = format!("crates/{database}/migrations");
         for entry in fs::read_dir(repository.root.join(&folder)).context(folder.clone())? {
-            let name = entry?
-                .file_name()
-                .into_string()
-                .ok()
-                .context("a name is not UTF-8")?;
+            let name = entry?.file_name().into_string().ok().context("a name is not UTF-8")?;
             paths.push(format!("{folder}/{name}"));
         }
     }
-    let arguments: Vec<&str> = ["hash-object", "--"]
-        .into_iter()
-        .chain(paths.iter().map(String::as_str))
-        .collect();
+    let arguments: Vec<&str> =
+        ["hash-object", "--"].into_iter().chain(paths.iter().map(String::as_str)).collect();
     let ids = repository.git(&arguments)?;
-    Ok(paths
-        .iter()
-        .cloned()
-        .zip(ids.lines().map(str::to_owned))
-        .collect())
+    Ok(paths.iter().cloned().zip(ids.lines().map(str::to_owned)).collect())
 }

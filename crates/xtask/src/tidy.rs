@@ -8,11 +8,7 @@ use crate::repository::Repository;
 
 const LONGEST_FILE: usize = 500;
 /// Folders of one machine, which no reader has.
-const MACHINE_PATHS: &[&str] = &[
-    concat!("/wo", "rk/"),
-    concat!("/ro", "ot/"),
-    concat!("/ho", "me/"),
-];
+const MACHINE_PATHS: &[&str] = &[concat!("/wo", "rk/"), concat!("/ro", "ot/"), concat!("/ho", "me/")];
 
 pub(crate) fn check(repository: &Repository) -> Result<Vec<String>> {
     let mut problems = Vec::new();
@@ -30,9 +26,7 @@ fn check_file(path: &Path, text: &str) -> Vec<String> {
     let name = path.display();
     let mut problems = Vec::new();
     if let Some(length) = length_before_tests(path, text).filter(|length| *length > LONGEST_FILE) {
-        problems.push(format!(
-            "{name}: {length} lines before its tests, more than {LONGEST_FILE}: split it"
-        ));
+        problems.push(format!("{name}: {length} lines before its tests, more than {LONGEST_FILE}: split it"));
     }
     for (number, line) in (1..).zip(text.lines()) {
         if is_sql(path) && selects_all(line) {
@@ -81,10 +75,7 @@ mod tests {
         let sql = Path::new("crates/core-db/src/users.rs");
         assert_eq!(check_file(sql, "    \"SELECT * FROM users\"").len(), 1);
         assert_eq!(check_file(sql, "    // never SELECT * here").len(), 0);
-        assert_eq!(
-            check_file(Path::new("crates/testkit/tests/spec.rs"), "SELECT * FROM v").len(),
-            0
-        );
+        assert_eq!(check_file(Path::new("crates/testkit/tests/spec.rs"), "SELECT * FROM v").len(), 0);
         assert_eq!(check_file(sql, "SELECT count(*) FROM users").len(), 0);
     }
 
@@ -94,10 +85,7 @@ mod tests {
         let long = "x\n".repeat(LONGEST_FILE);
         assert_eq!(check_file(path, &format!("{long}#[cfg(test)]\nmore\n")).len(), 0);
         assert_eq!(check_file(path, &format!("{long}one more\n")).len(), 1);
-        assert_eq!(
-            check_file(Path::new("docs/long.md"), &format!("{long}{long}")).len(),
-            0
-        );
+        assert_eq!(check_file(Path::new("docs/long.md"), &format!("{long}{long}")).len(), 0);
     }
 
     #[test]
