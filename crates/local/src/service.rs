@@ -186,12 +186,15 @@ impl Service {
             .is_ok_and(|answer| answer.starts_with("HTTP/1.0 200"))
     }
 
-    /// Asks the process to end, and waits for it.
+    /// Asks the process to end and waits for it; one that does not end is killed, which loses
+    /// nothing but time.
     pub fn stop(&self) -> Result<()> {
         let Some(pid) = self.pid() else { return Ok(()) };
         pid.signal(Signal::TERM)?;
-        pid.wait(STOPPED_WITHIN)?;
-        self.forget_pid()
+        match pid.wait(STOPPED_WITHIN) {
+            Ok(()) => self.forget_pid(),
+            Err(_) => self.kill(),
+        }
     }
 
     /// Ends the process as a crash would.
