@@ -76,14 +76,7 @@ pub struct Credentials {
 impl Credentials {
     /// A connection URL for PostgreSQL's own programs and for sqlx.
     pub fn url(&self) -> String {
-        let Self {
-            host,
-            port,
-            database,
-            user,
-            ca_file,
-            files,
-        } = self;
+        let Self { host, port, database, user, ca_file, files } = self;
         format!(
             "postgres://{user}@{host}:{port}/{database}?sslmode=verify-full&sslrootcert={}&sslcert={}&sslkey={}",
             ca_file.display(),
@@ -105,10 +98,7 @@ impl Cluster {
     pub fn new(options: ClusterOptions) -> Result<Self> {
         let socket = options.socket_folder();
         if socket.as_os_str().len() > LONGEST_SOCKET_FOLDER {
-            bail!(
-                "{} is too long a path for a Unix socket: choose a shorter folder",
-                socket.display()
-            );
+            bail!("{} is too long a path for a Unix socket: choose a shorter folder", socket.display());
         }
         let programs = PostgresPrograms::find(Some(&options.data_folder()))?;
         Ok(Self { options, programs })
@@ -134,8 +124,7 @@ impl Cluster {
         let data = self.options.data_folder();
         let file = fs::read_to_string(data.join("postmaster.pid")).ok()?;
         let pid = Pid::new(file.lines().next()?.trim().parse().ok()?)?;
-        pid.runs_program("postgres", &data.display().to_string())
-            .then_some(pid)
+        pid.runs_program("postgres", &data.display().to_string()).then_some(pid)
     }
 
     /// Makes what is missing, starts the server and provisions the database with its roles. Done
@@ -153,11 +142,8 @@ impl Cluster {
         self.write_configuration()?;
         let log = self.options.log_folder().join("startup.log");
         let mut command = self.pg_ctl("start");
-        command
-            .args(["--wait", "--timeout=120", "--silent", "--log"])
-            .arg(&log);
-        self.run(command, None)
-            .with_context(|| format!("the log says:\n{}", tail(&log)))?;
+        command.args(["--wait", "--timeout=120", "--silent", "--log"]).arg(&log);
+        self.run(command, None).with_context(|| format!("the log says:\n{}", tail(&log)))?;
         Ok(())
     }
 
@@ -204,13 +190,7 @@ impl Cluster {
     /// fields separated by `|`.
     pub fn psql(&self, database: &str, sql: &str) -> Result<String> {
         let mut command = self.programs.command("psql");
-        command.args([
-            "--no-psqlrc",
-            "--quiet",
-            "--tuples-only",
-            "--no-align",
-            "--set=ON_ERROR_STOP=1",
-        ]);
+        command.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1"]);
         command.arg(format!("--host={}", self.options.socket_folder().display()));
         command.args([
             &format!("--port={}", self.options.port),
@@ -230,12 +210,9 @@ impl Cluster {
 
     fn create(&self, ca: &PlatformCa) -> Result<()> {
         let options = &self.options;
-        for folder in [
-            &options.folder,
-            &options.log_folder(),
-            &options.socket_folder(),
-            &options.tls_folder(),
-        ] {
+        for folder in
+            [&options.folder, &options.log_folder(), &options.socket_folder(), &options.tls_folder()]
+        {
             make_folder(folder, 0o700, &options.os_user)?;
         }
         let files = KeyFiles::new(&options.tls_folder(), "server");
@@ -282,10 +259,7 @@ impl Cluster {
 
     fn provision(&self) -> Result<()> {
         let name = self.options.database.name();
-        let exists = self.psql(
-            "postgres",
-            &format!("SELECT 1 FROM pg_database WHERE datname = '{name}'"),
-        )?;
+        let exists = self.psql("postgres", &format!("SELECT 1 FROM pg_database WHERE datname = '{name}'"))?;
         if exists.is_empty() {
             self.psql("postgres", &format!("CREATE DATABASE {name} TEMPLATE template0"))?;
         }
@@ -306,25 +280,15 @@ impl Cluster {
 
     fn pg_ctl(&self, action: &str) -> Command {
         let mut command = self.programs.command("pg_ctl");
-        command
-            .arg(action)
-            .arg("--pgdata")
-            .arg(self.options.data_folder());
+        command.arg(action).arg("--pgdata").arg(self.options.data_folder());
         command
     }
 
     /// Runs a program of PostgreSQL as the cluster's user, with `input` on its standard input.
     fn run(&self, mut command: Command, input: Option<&str>) -> Result<Output> {
         self.options.os_user.run_as(&mut command);
-        command
-            .env_clear()
-            .env("PATH", "/usr/bin:/bin")
-            .env("LC_ALL", "C.UTF-8");
-        command.stdin(if input.is_some() {
-            Stdio::piped()
-        } else {
-            Stdio::null()
-        });
+        command.env_clear().env("PATH", "/usr/bin:/bin").env("LC_ALL", "C.UTF-8");
+        command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let program = command.get_program().display().to_string();
         let mut child = command.spawn().with_context(|| format!("cannot run {program}"))?;
@@ -334,11 +298,7 @@ impl Cluster {
         }
         let output = child.wait_with_output()?;
         if !output.status.success() {
-            bail!(
-                "{program}: {}\n{}",
-                output.status,
-                String::from_utf8_lossy(&output.stderr).trim()
-            );
+            bail!("{program}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr).trim());
         }
         Ok(output)
     }

@@ -13,11 +13,7 @@ pub(crate) const SUPERUSER: &str = "postgres";
 pub(crate) fn postgresql_conf(options: &ClusterOptions) -> String {
     let sockets = quoted(&options.socket_folder().display().to_string());
     let tls = |file: &str| quoted(&options.tls_folder().join(file).display().to_string());
-    let (shared_buffers, max_connections) = if options.throwaway {
-        ("64MB", 200)
-    } else {
-        ("256MB", 100)
-    };
+    let (shared_buffers, max_connections) = if options.throwaway { ("64MB", 200) } else { ("256MB", 100) };
     let mut text = format!(
         "# Written by clm-local at each start.
 listen_addresses = '127.0.0.1'
@@ -73,11 +69,7 @@ log_parameter_max_length_on_error = 0
 /// `pg_hba.conf`: one line per role, nothing for everybody.
 pub(crate) fn pg_hba_conf(options: &ClusterOptions) -> String {
     // The databases of tests are copies of the product's, under other names.
-    let database = if options.throwaway {
-        "all"
-    } else {
-        options.database.name()
-    };
+    let database = if options.throwaway { "all" } else { options.database.name() };
     let mut text = format!("# Written by clm-local at each start.\nlocal all {SUPERUSER} peer map=os\n");
     let mut line = |role: &str| {
         let _ = writeln!(text, "hostssl {database} {role} 127.0.0.1/32 cert map=clm");
@@ -94,10 +86,8 @@ pub(crate) fn pg_hba_conf(options: &ClusterOptions) -> String {
 
 /// `pg_ident.conf`: which certificate is which role.
 pub(crate) fn pg_ident_conf(options: &ClusterOptions) -> String {
-    let mut text = format!(
-        "# Written by clm-local at each start.\nos {} {SUPERUSER}\n",
-        options.os_user.name
-    );
+    let mut text =
+        format!("# Written by clm-local at each start.\nos {} {SUPERUSER}\n", options.os_user.name);
     for role in options.database.login_roles() {
         let _ = writeln!(text, "clm {} {role}", certificate_name(role));
     }

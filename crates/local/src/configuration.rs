@@ -51,24 +51,12 @@ impl<'a> ServiceFolder<'a> {
                 ("public_url", text(format!("https://localhost:{}", ports.api))),
             ]),
         );
-        let validation = [
-            ("listen", listen(ports.validation)),
-            ("base_url", text(validation_url(ports))),
-        ];
+        let validation = [("listen", listen(ports.validation)), ("base_url", text(validation_url(ports)))];
         config.insert("validation".to_owned(), section(validation));
-        config.insert(
-            "admin".to_owned(),
-            section([("listen", listen(ports.core_admin))]),
-        );
+        config.insert("admin".to_owned(), section([("listen", listen(ports.core_admin))]));
         config.insert("database".to_owned(), self.database(cluster, "clm_core_app", 20)?);
-        config.insert(
-            "system_database".to_owned(),
-            self.database(cluster, "clm_core_system", 10)?,
-        );
-        config.insert(
-            "migration_database".to_owned(),
-            self.database(cluster, "clm_core_migrator", 1)?,
-        );
+        config.insert("system_database".to_owned(), self.database(cluster, "clm_core_system", 10)?);
+        config.insert("migration_database".to_owned(), self.database(cluster, "clm_core_migrator", 1)?);
         config.insert(
             "rpc".to_owned(),
             section([
@@ -85,19 +73,10 @@ impl<'a> ServiceFolder<'a> {
     /// Writes the configuration of Secure, and makes the passphrase of its master key.
     pub(crate) fn write_secure(&self, cluster: &Cluster, ports: &Ports, entropy: &Entropy) -> Result<()> {
         let rpc = self.tls("rpc");
-        self.ca.server(
-            &rpc,
-            RPC_SERVER,
-            &[RPC_SERVER, "localhost", "127.0.0.1"],
-            &self.owner,
-        )?;
+        self.ca.server(&rpc, RPC_SERVER, &[RPC_SERVER, "localhost", "127.0.0.1"], &self.owner)?;
         let passphrase = self.folder.join("secrets/master-passphrase");
         if !passphrase.exists() {
-            write_private(
-                &passphrase,
-                hex::encode(entropy.bytes::<32>()).as_bytes(),
-                &self.owner,
-            )?;
+            write_private(&passphrase, hex::encode(entropy.bytes::<32>()).as_bytes(), &self.owner)?;
         }
         let mut config = Table::new();
         config.insert(
@@ -110,18 +89,9 @@ impl<'a> ServiceFolder<'a> {
                 ("allowed_peers", Value::Array(vec![text(RPC_CLIENT)])),
             ]),
         );
-        config.insert(
-            "admin".to_owned(),
-            section([("listen", listen(ports.secure_admin))]),
-        );
-        config.insert(
-            "database".to_owned(),
-            self.database(cluster, "clm_secure_app", 10)?,
-        );
-        config.insert(
-            "migration_database".to_owned(),
-            self.database(cluster, "clm_secure_migrator", 1)?,
-        );
+        config.insert("admin".to_owned(), section([("listen", listen(ports.secure_admin))]));
+        config.insert("database".to_owned(), self.database(cluster, "clm_secure_app", 10)?);
+        config.insert("migration_database".to_owned(), self.database(cluster, "clm_secure_migrator", 1)?);
         config.insert(
             "master_key".to_owned(),
             section([
@@ -134,14 +104,8 @@ impl<'a> ServiceFolder<'a> {
     }
 
     fn database(&self, cluster: &Cluster, role: &str, max_connections: i64) -> Result<Value> {
-        let Credentials {
-            host,
-            port,
-            database,
-            user,
-            ca_file,
-            files,
-        } = cluster.credentials(self.ca, role, &self.folder.join("tls"), &self.owner)?;
+        let Credentials { host, port, database, user, ca_file, files } =
+            cluster.credentials(self.ca, role, &self.folder.join("tls"), &self.owner)?;
         Ok(section([
             ("host", text(host)),
             ("port", Value::Integer(port.into())),
@@ -159,14 +123,8 @@ impl<'a> ServiceFolder<'a> {
     }
 
     fn write(&self, name: &str, mut config: Table) -> Result<()> {
-        config.insert(
-            "log".to_owned(),
-            section([("format", text("json")), ("level", text("info"))]),
-        );
-        let content = format!(
-            "# Written by `clm-local up`, each time.\n\n{}",
-            toml::to_string(&config)?
-        );
+        config.insert("log".to_owned(), section([("format", text("json")), ("level", text("info"))]));
+        let content = format!("# Written by `clm-local up`, each time.\n\n{}", toml::to_string(&config)?);
         write_private(&self.folder.join(name), content.as_bytes(), &self.owner)
     }
 }
@@ -177,12 +135,7 @@ pub(crate) fn validation_url(ports: &Ports) -> String {
 }
 
 fn section<const N: usize>(entries: [(&str, Value); N]) -> Value {
-    Value::Table(
-        entries
-            .into_iter()
-            .map(|(key, value)| (key.to_owned(), value))
-            .collect(),
-    )
+    Value::Table(entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
 }
 
 fn listen(port: u16) -> Value {

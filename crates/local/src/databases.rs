@@ -39,9 +39,7 @@ impl Databases {
         let os_user = OsUser::for_databases()?;
         let cluster = |database: Database, port| {
             let folder = folder.join(database.word());
-            let DatabaseOptions {
-                durable, throwaway, ..
-            } = options;
+            let DatabaseOptions { durable, throwaway, .. } = options;
             Cluster::new(ClusterOptions {
                 database,
                 folder,
@@ -72,9 +70,7 @@ impl Databases {
         thread::scope(|scope| {
             let secure = scope.spawn(|| self.secure.up(ca));
             self.core.up(ca)?;
-            secure
-                .join()
-                .map_err(|_| anyhow!("starting the secure cluster panicked"))?
+            secure.join().map_err(|_| anyhow!("starting the secure cluster panicked"))?
         })
     }
 

@@ -42,11 +42,7 @@ fn write(path: &Path, content: &[u8], mode: u32, owner: &OsUser) -> Result<()> {
 fn write_new(path: &Path, content: &[u8], mode: u32, owner: &OsUser) -> Result<()> {
     // Left by an interrupted run.
     let _ = fs::remove_file(path);
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(path)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
     owner.own(path)?;
     file.write_all(content)?;
     file.set_permissions(Permissions::from_mode(mode))?;

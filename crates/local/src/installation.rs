@@ -50,12 +50,7 @@ pub struct Installation {
 impl Installation {
     /// The installation of `options`. Nothing is made or started.
     pub fn new(options: Options) -> Result<Self> {
-        let Options {
-            folder,
-            programs,
-            ports,
-            ..
-        } = &options;
+        let Options { folder, programs, ports, .. } = &options;
         Ok(Self {
             databases: Databases::new(&folder.join("databases"), options.databases())?,
             core: Service::new("core", programs, folder, ports.core_admin),
@@ -107,10 +102,7 @@ impl Installation {
             return Ok(());
         }
         if !folder.join(MARKER).is_file() {
-            bail!(
-                "{} is not an installation of clm-local: it is left alone",
-                folder.display()
-            );
+            bail!("{} is not an installation of clm-local: it is left alone", folder.display());
         }
         self.down()?;
         fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))
@@ -167,18 +159,13 @@ impl Installation {
         entropy: &Entropy,
     ) -> Result<Credentials> {
         if !self.options.folder.join(MARKER).exists() {
-            bail!(
-                "there is no installation in {}: run `clm-local up` first",
-                self.options.folder.display()
-            );
+            bail!("there is no installation in {}: run `clm-local up` first", self.options.folder.display());
         }
         let owner = OsUser::current()?;
         let folder = self.options.folder.join("operator");
         make_folder(&folder, 0o700, &owner)?;
         let ca = self.platform_ca(now, entropy)?;
-        self.databases
-            .cluster(database)
-            .credentials(&ca, role, &folder, &owner)
+        self.databases.cluster(database).credentials(&ca, role, &folder, &owner)
     }
 
     fn platform_ca(&self, now: DateTime<Utc>, entropy: &Entropy) -> Result<PlatformCa> {
@@ -198,8 +185,7 @@ impl Installation {
         thread::scope(|scope| {
             let core = scope.spawn(|| self.core.run(&["migrate"]));
             self.secure.run(&["migrate"])?;
-            core.join()
-                .map_err(|_| anyhow!("migrating the core database panicked"))??;
+            core.join().map_err(|_| anyhow!("migrating the core database panicked"))??;
             Ok(())
         })
     }
@@ -208,14 +194,7 @@ impl Installation {
     fn make_authorities(&self) -> Result<()> {
         self.secure.run(&["master", "init"])?;
         self.make_authority(SANDBOX_ROOT, &["--profile", "root-ca", "--validity-days", "3650"])?;
-        let issuing = [
-            "--profile",
-            "issuing-ca",
-            "--parent",
-            SANDBOX_ROOT,
-            "--validity-days",
-            "1825",
-        ];
+        let issuing = ["--profile", "issuing-ca", "--parent", SANDBOX_ROOT, "--validity-days", "1825"];
         self.make_authority(SANDBOX_ISSUING, &issuing)
     }
 
@@ -229,16 +208,9 @@ impl Installation {
     }
 
     fn write_marker(&self) -> Result<()> {
-        let marker = Marker {
-            format: 1,
-            ports: self.options.ports,
-        };
+        let marker = Marker { format: 1, ports: self.options.ports };
         let text = serde_json::to_string_pretty(&marker)?;
-        write_public(
-            &self.options.folder.join(MARKER),
-            text.as_bytes(),
-            &OsUser::current()?,
-        )
+        write_public(&self.options.folder.join(MARKER), text.as_bytes(), &OsUser::current()?)
     }
 
     /// Only one `up` at a time.
@@ -267,10 +239,7 @@ impl Installation {
         user.run_as(&mut command);
         if !command.status()?.success() {
             let folder = self.options.folder.display();
-            bail!(
-                "the user {} cannot reach {folder}: choose another folder with --dir",
-                user.name
-            );
+            bail!("the user {} cannot reach {folder}: choose another folder with --dir", user.name);
         }
         Ok(())
     }

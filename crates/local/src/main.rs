@@ -128,17 +128,10 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
         Action::Status { output } => return status(&installation, output),
         Action::Reset { yes: true } => installation.reset()?,
         Action::Reset { yes: false } => {
-            bail!(
-                "this deletes all data in {}: say --yes",
-                installation.folder().display()
-            )
+            bail!("this deletes all data in {}: say --yes", installation.folder().display())
         }
         Action::Env => print_env(&installation),
-        Action::Psql {
-            database,
-            role,
-            arguments,
-        } => return psql(&installation, database, role, &arguments),
+        Action::Psql { database, role, arguments } => return psql(&installation, database, role, &arguments),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -151,19 +144,10 @@ impl Place {
         };
         let programs = match self.programs {
             Some(programs) => std::path::absolute(programs)?,
-            None => std::env::current_exe()?
-                .parent()
-                .context("clm-local lies in no folder")?
-                .to_owned(),
+            None => std::env::current_exe()?.parent().context("clm-local lies in no folder")?.to_owned(),
         };
         let remembered = Installation::ports_of(&folder)?.unwrap_or_default();
-        Ok(Options {
-            ports: self.ports.over(remembered),
-            folder,
-            programs,
-            durable: true,
-            throwaway: false,
-        })
+        Ok(Options { ports: self.ports.over(remembered), folder, programs, durable: true, throwaway: false })
     }
 }
 
@@ -187,9 +171,9 @@ fn default_folder() -> Result<PathBuf> {
     }
     let data = match std::env::var_os("XDG_DATA_HOME") {
         Some(folder) => PathBuf::from(folder),
-        None => std::env::home_dir()
-            .context("there is no home folder: name one with --dir")?
-            .join(".local/share"),
+        None => {
+            std::env::home_dir().context("there is no home folder: name one with --dir")?.join(".local/share")
+        }
     };
     Ok(data.join("clm-local"))
 }
@@ -211,22 +195,13 @@ fn status(installation: &Installation, output: Output) -> Result<ExitCode> {
         Output::Json => println!("{}", serde_json::to_string_pretty(&status)?),
         Output::Table => println!("{}", table(&status)),
     }
-    let all_ready = status
-        .components
-        .iter()
-        .all(|component| component.state == State::Ready);
-    Ok(if all_ready {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    let all_ready = status.components.iter().all(|component| component.state == State::Ready);
+    Ok(if all_ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn table(status: &Status) -> Table {
     let mut table = Table::new();
-    table
-        .load_style(presets::NOTHING)
-        .set_header(["COMPONENT", "STATE", "ADDRESS", "VERSION", "PID"]);
+    table.load_style(presets::NOTHING).set_header(["COMPONENT", "STATE", "ADDRESS", "VERSION", "PID"]);
     for component in &status.components {
         table.add_row([
             component.name.clone(),
@@ -245,14 +220,8 @@ fn print_env(installation: &Installation) {
         ("CLM_CA_FILE", installation.ca_file().display().to_string()),
         ("CLM_VALIDATION_URL", installation.validation_url()),
         ("CLM_LOCAL_DIR", installation.folder().display().to_string()),
-        (
-            "CLM_CORE_CONFIG",
-            installation.core.config_file().display().to_string(),
-        ),
-        (
-            "CLM_SECURE_CONFIG",
-            installation.secure.config_file().display().to_string(),
-        ),
+        ("CLM_CORE_CONFIG", installation.core.config_file().display().to_string()),
+        ("CLM_SECURE_CONFIG", installation.secure.config_file().display().to_string()),
     ];
     for (name, value) in variables {
         println!("export {name}='{}'", value.replace('\'', r"'\''"));
@@ -271,10 +240,7 @@ fn psql(
     };
     let role = role.unwrap_or_else(|| database.read_only_role().to_owned());
     if !database.login_roles().contains(&role.as_str()) {
-        bail!(
-            "there is no role {role}: choose one of {}",
-            database.login_roles().join(", ")
-        );
+        bail!("there is no role {role}: choose one of {}", database.login_roles().join(", "));
     }
     let mut command = installation.psql(database, &role, Clock::system().now(), &Entropy::system())?;
     // Replaces this program, so that signals and the exit code are psql's own.

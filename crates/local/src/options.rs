@@ -29,19 +29,9 @@ impl Options {
     pub fn throwaway(folder: &ThrowawayFolder) -> Result<Self> {
         let test = std::env::current_exe()?;
         // target/debug/deps/test-0123 lies beside target/debug/clm-core.
-        let programs = test
-            .ancestors()
-            .nth(2)
-            .context("the test program has no folder")?
-            .to_owned();
+        let programs = test.ancestors().nth(2).context("the test program has no folder")?.to_owned();
         let folder = folder.path().to_owned();
-        Ok(Self {
-            folder,
-            ports: Ports::free()?,
-            programs,
-            durable: false,
-            throwaway: true,
-        })
+        Ok(Self { folder, ports: Ports::free()?, programs, durable: false, throwaway: true })
     }
 
     pub(crate) fn databases(&self) -> DatabaseOptions {
@@ -92,14 +82,6 @@ impl Ports {
     /// Ports that nobody uses now.
     pub fn free() -> Result<Self> {
         let [core, secure, api, validation, rpc, core_admin, secure_admin] = free_ports()?;
-        Ok(Self {
-            core,
-            secure,
-            api,
-            validation,
-            rpc,
-            core_admin,
-            secure_admin,
-        })
+        Ok(Self { core, secure, api, validation, rpc, core_admin, secure_admin })
     }
 }

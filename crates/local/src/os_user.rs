@@ -78,14 +78,7 @@ mod tests {
     #[test]
     fn a_line_of_passwd_gives_name_and_ids() {
         let user = OsUser::parse("postgres:x:101:104:PostgreSQL,,,:/var/lib/postgresql:/bin/bash").unwrap();
-        assert_eq!(
-            user,
-            OsUser {
-                name: "postgres".to_owned(),
-                uid: 101,
-                gid: 104
-            }
-        );
+        assert_eq!(user, OsUser { name: "postgres".to_owned(), uid: 101, gid: 104 });
         assert!(OsUser::parse("+::::::").is_none());
     }
 

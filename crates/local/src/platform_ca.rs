@@ -34,10 +34,7 @@ pub struct KeyFiles {
 impl KeyFiles {
     /// `<folder>/<stem>.pem` and `<folder>/<stem>.key`.
     pub fn new(folder: &Path, stem: &str) -> Self {
-        Self {
-            cert_file: folder.join(format!("{stem}.pem")),
-            key_file: folder.join(format!("{stem}.key")),
-        }
+        Self { cert_file: folder.join(format!("{stem}.pem")), key_file: folder.join(format!("{stem}.key")) }
     }
 }
 
@@ -66,12 +63,7 @@ impl PlatformCa {
         let key = KeyPair::from_pem(&read(&files.key_file)?).context("the platform authority's key")?;
         let issuer =
             Issuer::from_ca_cert_pem(&read(&files.cert_file)?, key).context("the platform authority")?;
-        Ok(Self {
-            folder: folder.to_owned(),
-            issuer,
-            now,
-            entropy: entropy.clone(),
-        })
+        Ok(Self { folder: folder.to_owned(), issuer, now, entropy: entropy.clone() })
     }
 
     /// The authority's certificate, which every party trusts.
@@ -127,8 +119,7 @@ impl PlatformCa {
         let Ok((_, pem)) = parse_x509_pem(&pem) else {
             return false;
         };
-        pem.parse_x509()
-            .is_ok_and(|certificate| certificate.validity().not_after.timestamp() > limit)
+        pem.parse_x509().is_ok_and(|certificate| certificate.validity().not_after.timestamp() > limit)
     }
 }
 
@@ -137,13 +128,7 @@ fn create(folder: &Path, files: &KeyFiles, now: DateTime<Utc>, entropy: &Entropy
     make_folder(folder, 0o700, &owner)?;
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
     let mut params = CertificateParams::default();
-    dated(
-        &mut params,
-        "CLM local platform authority",
-        now,
-        AUTHORITY_DAYS,
-        entropy,
-    );
+    dated(&mut params, "CLM local platform authority", now, AUTHORITY_DAYS, entropy);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let certificate = params.self_signed(&key)?;

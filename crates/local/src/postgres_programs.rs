@@ -51,10 +51,7 @@ fn installed() -> Vec<PostgresPrograms> {
     let debian = fs::read_dir(DEBIAN_FOLDER).into_iter().flatten().flatten();
     let debian = debian.map(|version| version.path().join("bin"));
     let path = env::var_os("PATH").unwrap_or_default();
-    debian
-        .chain(env::split_paths(&path))
-        .filter_map(|folder| at(folder).ok())
-        .collect()
+    debian.chain(env::split_paths(&path)).filter_map(|folder| at(folder).ok()).collect()
 }
 
 fn at(folder: PathBuf) -> Result<PostgresPrograms> {
@@ -64,11 +61,7 @@ fn at(folder: PathBuf) -> Result<PostgresPrograms> {
         }
     }
     let version = version_of(&folder)?;
-    let major = version
-        .split('.')
-        .next()
-        .and_then(|text| text.parse().ok())
-        .context("no version")?;
+    let major = version.split('.').next().and_then(|text| text.parse().ok()).context("no version")?;
     Ok(PostgresPrograms { folder, major })
 }
 
@@ -76,8 +69,5 @@ fn at(folder: PathBuf) -> Result<PostgresPrograms> {
 fn version_of(folder: &Path) -> Result<String> {
     let output = Command::new(folder.join("postgres")).arg("--version").output()?;
     let text = String::from_utf8(output.stdout)?;
-    text.split_whitespace()
-        .nth(2)
-        .map(str::to_owned)
-        .context("no version")
+    text.split_whitespace().nth(2).map(str::to_owned).context("no version")
 }

@@ -20,10 +20,7 @@ pub(crate) fn check(installation: &Installation) -> Result<()> {
 
 fn check_folder(folder: &Path) -> Result<()> {
     if !folder.is_absolute() {
-        bail!(
-            "{} is not an absolute path: give one with --dir",
-            folder.display()
-        );
+        bail!("{} is not an absolute path: give one with --dir", folder.display());
     }
     if !folder.exists() || folder.join(MARKER).exists() {
         return Ok(());
@@ -31,34 +28,19 @@ fn check_folder(folder: &Path) -> Result<()> {
     let mut entries = fs::read_dir(folder).with_context(|| format!("cannot use {}", folder.display()))?;
     // The folder of a test is made before its installation.
     if entries.next().is_some() {
-        bail!(
-            "{} holds other files: choose an empty or new folder with --dir",
-            folder.display()
-        );
+        bail!("{} holds other files: choose an empty or new folder with --dir", folder.display());
     }
     Ok(())
 }
 
 /// Every port must be free, unless our own process is the one that uses it.
 fn check_ports(installation: &Installation) -> Result<()> {
-    let Ports {
-        core,
-        secure,
-        api,
-        validation,
-        rpc,
-        core_admin,
-        secure_admin,
-    } = installation.options.ports;
+    let Ports { core, secure, api, validation, rpc, core_admin, secure_admin } = installation.options.ports;
     let core_runs = installation.core.pid().is_some();
     let secure_runs = installation.secure.pid().is_some();
     let wanted = [
         (installation.databases.core.pid().is_some(), core, "--core-port"),
-        (
-            installation.databases.secure.pid().is_some(),
-            secure,
-            "--secure-port",
-        ),
+        (installation.databases.secure.pid().is_some(), secure, "--secure-port"),
         (core_runs, api, "--api-port"),
         (core_runs, validation, "--validation-port"),
         (secure_runs, rpc, "--rpc-port"),

@@ -34,9 +34,7 @@ impl Pid {
             return false;
         };
         let mut words = command_line.split(|byte| *byte == 0).map(String::from_utf8_lossy);
-        let runs = words
-            .next()
-            .is_some_and(|first| Path::new(&*first).ends_with(program));
+        let runs = words.next().is_some_and(|first| Path::new(&*first).ends_with(program));
         runs && words.any(|word| word == argument)
     }
 
@@ -44,10 +42,7 @@ impl Pid {
     pub fn is_alive(self) -> bool {
         let status = fs::read_to_string(format!("/proc/{}/stat", self.number())).unwrap_or_default();
         // The name in parentheses may contain anything, so count from its end.
-        let state = status
-            .rsplit(')')
-            .next()
-            .and_then(|rest| rest.trim_start().chars().next());
+        let state = status.rsplit(')').next().and_then(|rest| rest.trim_start().chars().next());
         test_kill_process(self.0).is_ok() && !matches!(state, None | Some('Z'))
     }
 
@@ -61,11 +56,7 @@ impl Pid {
         let end = Instant::now() + limit;
         while self.is_alive() {
             if Instant::now() > end {
-                bail!(
-                    "process {} has not ended after {} s",
-                    self.number(),
-                    limit.as_secs()
-                );
+                bail!("process {} has not ended after {} s", self.number(), limit.as_secs());
             }
             sleep(POLL);
         }

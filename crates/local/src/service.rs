@@ -32,12 +32,7 @@ pub struct Service {
 impl Service {
     pub(crate) fn new(word: &'static str, programs: &Path, folder: &Path, admin_port: u16) -> Self {
         let program = programs.join(format!("clm-{word}"));
-        Self {
-            word,
-            program,
-            folder: folder.join(word),
-            admin_port,
-        }
+        Self { word, program, folder: folder.join(word), admin_port }
     }
 
     /// `clm-core` or `clm-secure`.
@@ -68,22 +63,14 @@ impl Service {
     /// The process, if it runs.
     pub fn pid(&self) -> Option<Pid> {
         let pid = Pid::new(fs::read_to_string(self.pid_file()).ok()?.trim().parse().ok()?)?;
-        pid.runs_program(&self.name(), &self.config_file().display().to_string())
-            .then_some(pid)
+        pid.runs_program(&self.name(), &self.config_file().display().to_string()).then_some(pid)
     }
 
     /// What the program says about itself: `1.2.3`.
     pub fn version(&self) -> Result<String> {
-        let output = self
-            .command()
-            .arg("--version")
-            .output()
-            .with_context(|| self.missing())?;
+        let output = self.command().arg("--version").output().with_context(|| self.missing())?;
         let text = String::from_utf8(output.stdout)?;
-        text.split_whitespace()
-            .nth(1)
-            .map(str::to_owned)
-            .context("no version")
+        text.split_whitespace().nth(1).map(str::to_owned).context("no version")
     }
 
     /// Fails unless the program is there.
@@ -101,13 +88,7 @@ impl Service {
         let output = command.output().with_context(|| self.missing())?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr);
-            bail!(
-                "{} {}: {}\n{}",
-                self.name(),
-                arguments.join(" "),
-                output.status,
-                said.trim()
-            );
+            bail!("{} {}: {}\n{}", self.name(), arguments.join(" "), output.status, said.trim());
         }
         Ok(String::from_utf8(output.stdout)?)
     }
@@ -127,11 +108,7 @@ impl Service {
             }
             self.stop()?;
         }
-        let log = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(self.log_file())?;
+        let log = OpenOptions::new().append(true).create(true).mode(0o600).open(self.log_file())?;
         let mut command = self.command();
         command.arg("serve").arg("--config").arg(self.config_file());
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
@@ -140,11 +117,7 @@ impl Service {
         }
         // Not reached by an interrupt from the keyboard of whoever started it.
         let mut child = command.process_group(0).spawn().with_context(|| self.missing())?;
-        write_private(
-            &self.pid_file(),
-            child.id().to_string().as_bytes(),
-            &OsUser::current()?,
-        )?;
+        write_private(&self.pid_file(), child.id().to_string().as_bytes(), &OsUser::current()?)?;
         // Takes the process's end notice, should it end before us.
         thread::spawn(move || child.wait());
         Ok(())
@@ -155,21 +128,14 @@ impl Service {
         let end = Instant::now() + READY_WITHIN;
         loop {
             let answer = self.readiness();
-            if answer
-                .as_ref()
-                .is_ok_and(|answer| answer.starts_with("HTTP/1.0 200"))
-            {
+            if answer.as_ref().is_ok_and(|answer| answer.starts_with("HTTP/1.0 200")) {
                 return Ok(());
             }
             let problem = match self.pid() {
                 None => "has ended".to_owned(),
                 Some(_) if Instant::now() > end => {
                     let answer = answer.unwrap_or_else(|error| error.to_string());
-                    format!(
-                        "is not ready after {} s: {}",
-                        READY_WITHIN.as_secs(),
-                        last_line(&answer)
-                    )
+                    format!("is not ready after {} s: {}", READY_WITHIN.as_secs(), last_line(&answer))
                 }
                 Some(_) => {
                     sleep(POLL);
@@ -182,8 +148,7 @@ impl Service {
 
     /// Whether the service can do its work now.
     pub fn is_ready(&self) -> bool {
-        self.readiness()
-            .is_ok_and(|answer| answer.starts_with("HTTP/1.0 200"))
+        self.readiness().is_ok_and(|answer| answer.starts_with("HTTP/1.0 200"))
     }
 
     /// Asks the process to end and waits for it; one that does not end is killed, which loses

@@ -59,10 +59,7 @@ impl Installation {
             cluster(&self.databases.core),
             cluster(&self.databases.secure),
             service(&self.secure, rpc),
-            service(
-                &self.core,
-                format!("{}, {}", self.api_url(), self.validation_url()),
-            ),
+            service(&self.core, format!("{}, {}", self.api_url(), self.validation_url())),
         ];
         Status { components }
     }

@@ -46,10 +46,7 @@ impl ThrowawayFolder {
         make_folder(&path, 0o711, &OsUser::current()?)?;
         let mut command = Command::new("sh");
         command.args(["-c", REAPER, "clm-test-reaper"]).arg(&path);
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         // Not reached by an interrupt from the keyboard, which ends the tests.
         let reaper = command.process_group(0).spawn().context("cannot start a shell")?;
         Ok(Self { path, reaper })

@@ -65,10 +65,7 @@ impl From<sqlx::Error> for DbError {
                 match (database.code().as_deref().map(class_of), constraint) {
                     (Some(Class::Unavailable), _) => Self::Unavailable(error),
                     (Some(Class::Serialization), _) => Self::Serialization(error),
-                    (Some(Class::Conflict), Some(constraint)) => Self::Conflict {
-                        constraint,
-                        source: error,
-                    },
+                    (Some(Class::Conflict), Some(constraint)) => Self::Conflict { constraint, source: error },
                     _ => Self::Other(error),
                 }
             }
@@ -131,11 +128,7 @@ mod tests {
     #[test]
     fn a_broken_connection_may_be_retried() {
         let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
-        for error in [
-            sqlx::Error::Io(refused),
-            sqlx::Error::PoolTimedOut,
-            sqlx::Error::PoolClosed,
-        ] {
+        for error in [sqlx::Error::Io(refused), sqlx::Error::PoolTimedOut, sqlx::Error::PoolClosed] {
             assert!(DbError::from(error).is_retryable());
         }
     }

@@ -13,9 +13,7 @@ use crate::DbError;
 pub async fn migrate(pool: &PgPool, migrator: &Migrator) -> Result<(), DbError> {
     migrator.run(pool).await.map_err(from_migrate_error)?;
     // Every service role compares the applied migrations with its own at start.
-    sqlx::query("GRANT SELECT ON _sqlx_migrations TO PUBLIC")
-        .execute(pool)
-        .await?;
+    sqlx::query("GRANT SELECT ON _sqlx_migrations TO PUBLIC").execute(pool).await?;
     Ok(())
 }
 
@@ -33,10 +31,7 @@ pub async fn check_schema(pool: &PgPool, migrator: &Migrator) -> Result<(), DbEr
         }
     }
     match applied.keys().find(|version| !migrator.version_exists(**version)) {
-        Some(version) => Err(schema(
-            *version,
-            "is unknown here: this program is older than the database",
-        )),
+        Some(version) => Err(schema(*version, "is unknown here: this program is older than the database")),
         None => Ok(()),
     }
 }
@@ -47,16 +42,13 @@ struct Applied {
 }
 
 async fn applied_migrations(pool: &PgPool) -> Result<BTreeMap<i64, Applied>, DbError> {
-    let exists: bool = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL")
-        .fetch_one(pool)
-        .await?;
+    let exists: bool =
+        sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL").fetch_one(pool).await?;
     if !exists {
         return Err(DbError::Schema("it is empty: run `migrate` first".to_owned()));
     }
     let rows: Vec<(i64, Vec<u8>, bool)> =
-        sqlx::query_as("SELECT version, checksum, success FROM _sqlx_migrations")
-            .fetch_all(pool)
-            .await?;
+        sqlx::query_as("SELECT version, checksum, success FROM _sqlx_migrations").fetch_all(pool).await?;
     Ok(rows
         .into_iter()
         .map(|(version, checksum, success)| (version, Applied { checksum, success }))

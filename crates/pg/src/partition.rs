@@ -76,10 +76,7 @@ mod tests {
     #[test]
     fn the_last_day_of_a_month_belongs_to_that_month() {
         let months = months_around(at("2026-03-31T23:59:59.999999Z"), 0);
-        assert_eq!(
-            months[1],
-            (at("2026-03-01T00:00:00Z"), at("2026-04-01T00:00:00Z"))
-        );
+        assert_eq!(months[1], (at("2026-03-01T00:00:00Z"), at("2026-04-01T00:00:00Z")));
     }
 
     #[test]

@@ -90,9 +90,7 @@ mod tests {
             transaction(pool, "rename", |mut tx| async move {
                 let mut count = 0;
                 for id in ids {
-                    let query = sqlx::query("UPDATE t SET name = $1 WHERE id = $2")
-                        .bind(name)
-                        .bind(id);
+                    let query = sqlx::query("UPDATE t SET name = $1 WHERE id = $2").bind(name).bind(id);
                     count += query.execute(&mut *tx).await?.rows_affected();
                 }
                 Ok((tx, count))
@@ -106,10 +104,7 @@ mod tests {
             let _guard = runtime.enter();
             PgPool::connect_lazy("postgres://localhost/none").unwrap()
         };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         is_send(owned(pool(&runtime)));
     }
 

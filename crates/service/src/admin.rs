@@ -34,9 +34,7 @@ pub async fn serve_admin(
     shutdown: CancellationToken,
 ) -> io::Result<()> {
     let listener = TcpListener::bind(config.listen).await?;
-    axum::serve(listener, router(health, metrics))
-        .with_graceful_shutdown(shutdown.cancelled_owned())
-        .await
+    axum::serve(listener, router(health, metrics)).with_graceful_shutdown(shutdown.cancelled_owned()).await
 }
 
 fn router(health: Health, metrics: Metrics) -> Router {
@@ -48,11 +46,7 @@ fn router(health: Health, metrics: Metrics) -> Router {
 
 async fn readyz(State(health): State<Health>) -> Response {
     let readiness = health.readiness().await;
-    let status = if readiness.ready {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
+    let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(readiness)).into_response()
 }
 

@@ -30,14 +30,10 @@ pub enum ConfigError {
 
 /// Reads a whole configuration file. Sections deny unknown fields, so a misspelt key is an error.
 pub fn load<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
-    let text = fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
-        path: path.to_owned(),
-        source,
-    })?;
-    toml::from_str(&text).map_err(|error| ConfigError::Invalid {
-        path: path.to_owned(),
-        detail: error.to_string(),
-    })
+    let text = fs::read_to_string(path)
+        .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+    toml::from_str(&text)
+        .map_err(|error| ConfigError::Invalid { path: path.to_owned(), detail: error.to_string() })
 }
 
 #[cfg(test)]
@@ -70,9 +66,7 @@ mod tests {
 
     #[test]
     fn a_misspelt_key_is_named_with_its_file_and_what_is_allowed() {
-        let error = load_text("[admin]\nlisen = '127.0.0.1:1'\n")
-            .unwrap_err()
-            .to_string();
+        let error = load_text("[admin]\nlisen = '127.0.0.1:1'\n").unwrap_err().to_string();
         for part in ["test.toml", "line 2", "`lisen`", "`listen`"] {
             assert!(error.contains(part), "{part} is not in: {error}");
         }
@@ -80,12 +74,7 @@ mod tests {
 
     #[test]
     fn a_missing_file_says_which_option_names_it() {
-        let error = load::<Config>(Path::new("/nowhere/core.toml"))
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("/nowhere/core.toml") && error.contains("--config"),
-            "{error}"
-        );
+        let error = load::<Config>(Path::new("/nowhere/core.toml")).unwrap_err().to_string();
+        assert!(error.contains("/nowhere/core.toml") && error.contains("--config"), "{error}");
     }
 }

@@ -14,11 +14,7 @@ pub struct FailpointError(String);
 /// `name=abort` kills the process at the first hit, `name=3*off->abort` at the fourth.
 pub fn init_failpoints() -> Result<(), FailpointError> {
     let settings = env::var(VARIABLE).unwrap_or_default();
-    for setting in settings
-        .split(';')
-        .map(str::trim)
-        .filter(|setting| !setting.is_empty())
-    {
+    for setting in settings.split(';').map(str::trim).filter(|setting| !setting.is_empty()) {
         let (name, skip) = parse(setting).ok_or_else(|| FailpointError(setting.to_owned()))?;
         let hits = AtomicU64::new(0);
         let point = name.to_owned();
@@ -53,15 +49,7 @@ mod tests {
     fn settings_name_a_point_and_the_hits_to_let_pass() {
         assert_eq!(parse("issue_after_intent=abort"), Some(("issue_after_intent", 0)));
         assert_eq!(parse("x=3*off->abort"), Some(("x", 3)));
-        for wrong in [
-            "x",
-            "x=",
-            "=abort",
-            "x=panic",
-            "x=3*on->abort",
-            "x=*off->abort",
-            "x=3*off->return",
-        ] {
+        for wrong in ["x", "x=", "=abort", "x=panic", "x=3*on->abort", "x=*off->abort", "x=3*off->return"] {
             assert_eq!(parse(wrong), None, "{wrong}");
         }
     }

@@ -38,10 +38,7 @@ impl Health {
         Fut: Future<Output = Result<(), String>> + Send + 'static,
     {
         let check: Check = Arc::new(move || Box::pin(check()));
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(name, check);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name, check);
     }
 
     /// Runs all checks at once, three seconds at most.
@@ -51,10 +48,7 @@ impl Health {
         for (name, check) in checks {
             running.spawn(async move {
                 let result = timeout(CHECK_TIMEOUT, check()).await;
-                (
-                    name,
-                    result.unwrap_or_else(|_| Err("no answer within 3 s".to_owned())),
-                )
+                (name, result.unwrap_or_else(|_| Err("no answer within 3 s".to_owned())))
             });
         }
         let results = running.join_all().await;

@@ -17,10 +17,7 @@ pub struct LogConfig {
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self {
-            format: LogFormat::Json,
-            level: "info".to_owned(),
-        }
+        Self { format: LogFormat::Json, level: "info".to_owned() }
     }
 }
 
@@ -48,9 +45,7 @@ pub enum LogError {
 /// Starts logging for the whole process.
 pub fn init_logging(config: &LogConfig) -> Result<(), LogError> {
     let filter = EnvFilter::try_new(&config.level).map_err(LogError::Level)?;
-    let builder = fmt::Subscriber::builder()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+    let builder = fmt::Subscriber::builder().with_env_filter(filter).with_writer(std::io::stderr);
     match config.format {
         LogFormat::Json => builder.json().flatten_event(true).finish().try_init(),
         LogFormat::Text => builder.with_ansi(false).finish().try_init(),

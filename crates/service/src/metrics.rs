@@ -46,9 +46,6 @@ mod tests {
         counter.inc();
         let text = metrics.encode().unwrap();
         assert!(text.contains("clm_requests_total 1"), "{text}");
-        assert!(
-            text.contains("clm_build_info{program=\"clm-core\",version=\"1.2.3\"} 1"),
-            "{text}"
-        );
+        assert!(text.contains("clm_build_info{program=\"clm-core\",version=\"1.2.3\"} 1"), "{text}");
     }
 }

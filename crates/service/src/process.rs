@@ -26,13 +26,7 @@ pub fn shutdown_on_signal() -> io::Result<CancellationToken> {
 
 /// Keeps memory, and so keys, out of core dumps and away from debuggers of the same user.
 pub fn harden_process() -> io::Result<()> {
-    setrlimit(
-        Resource::Core,
-        Rlimit {
-            current: Some(0),
-            maximum: Some(0),
-        },
-    )?;
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     Ok(())
 }
@@ -45,10 +39,7 @@ mod tests {
     fn a_hardened_process_dumps_no_core() {
         harden_process().unwrap();
         let limits = std::fs::read_to_string("/proc/self/limits").unwrap();
-        let core = limits
-            .lines()
-            .find(|line| line.starts_with("Max core file size"))
-            .unwrap();
+        let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
         assert_eq!(core.split_whitespace().collect::<Vec<_>>()[4..6], ["0", "0"]);
     }
 }

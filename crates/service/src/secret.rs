@@ -49,33 +49,21 @@ pub enum SecretError {
 impl Secret {
     /// Reads a secret, without a line end at its end. Refuses a file that others may read.
     pub fn from_file(path: &Path) -> Result<Self, SecretError> {
-        let unreadable = |source| SecretError::Unreadable {
-            path: path.to_owned(),
-            source,
-        };
+        let unreadable = |source| SecretError::Unreadable { path: path.to_owned(), source };
         let file = File::open(path).map_err(unreadable)?;
         let metadata = file.metadata().map_err(unreadable)?;
         let mode = metadata.permissions().mode() & 0o7777;
         if mode & FORBIDDEN_MODE != 0 {
-            return Err(SecretError::Exposed {
-                path: path.to_owned(),
-                mode,
-            });
+            return Err(SecretError::Exposed { path: path.to_owned(), mode });
         }
         // Room for everything at once: growing would leave copies behind.
-        let mut bytes = Zeroizing::new(Vec::with_capacity(
-            usize::try_from(LONGEST).unwrap_or_default() + 1,
-        ));
-        file.take(LONGEST + 1)
-            .read_to_end(&mut bytes)
-            .map_err(unreadable)?;
+        let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(LONGEST).unwrap_or_default() + 1));
+        file.take(LONGEST + 1).read_to_end(&mut bytes).map_err(unreadable)?;
         while bytes.last().is_some_and(|last| matches!(last, b'\n' | b'\r')) {
             bytes.pop();
         }
         if bytes.is_empty() || bytes.len() as u64 > LONGEST {
-            return Err(SecretError::Length {
-                path: path.to_owned(),
-            });
+            return Err(SecretError::Length { path: path.to_owned() });
         }
         Ok(Self(bytes))
     }
@@ -122,10 +110,7 @@ mod tests {
     #[test]
     fn a_file_that_others_may_read_is_refused() {
         for mode in [0o604, 0o644, 0o602, 0o620, 0o666] {
-            assert!(
-                matches!(secret("x", mode), Err(SecretError::Exposed { .. })),
-                "{mode:o}"
-            );
+            assert!(matches!(secret("x", mode), Err(SecretError::Exposed { .. })), "{mode:o}");
         }
         for mode in [0o400, 0o600, 0o440, 0o640] {
             assert!(secret("x", mode).is_ok(), "{mode:o}");
@@ -135,9 +120,6 @@ mod tests {
     #[test]
     fn an_empty_or_endless_file_is_no_secret() {
         assert!(matches!(secret("\n", 0o600), Err(SecretError::Length { .. })));
-        assert!(matches!(
-            secret(&"x".repeat(70_000), 0o600),
-            Err(SecretError::Length { .. })
-        ));
+        assert!(matches!(secret(&"x".repeat(70_000), 0o600), Err(SecretError::Length { .. })));
     }
 }

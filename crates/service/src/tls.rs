@@ -45,15 +45,10 @@ pub fn install_provider() {
 
 /// For the API: TLS 1.2 and 1.3, anonymous clients, HTTP/2 and HTTP/1.1.
 pub fn public_server(cert_file: &Path, key_file: &Path) -> Result<ServerConfig, TlsError> {
-    let unusable = |source| TlsError::Unusable {
-        path: cert_file.to_owned(),
-        source,
-    };
+    let unusable = |source| TlsError::Unusable { path: cert_file.to_owned(), source };
     let chain = certificates(cert_file)?;
-    let key = PrivateKeyDer::from_pem_file(key_file).map_err(|source| TlsError::Pem {
-        path: key_file.to_owned(),
-        source,
-    })?;
+    let key = PrivateKeyDer::from_pem_file(key_file)
+        .map_err(|source| TlsError::Pem { path: key_file.to_owned(), source })?;
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(unusable)?
@@ -66,10 +61,7 @@ pub fn public_server(cert_file: &Path, key_file: &Path) -> Result<ServerConfig, 
 
 /// For clients of the API: trusts the authorities of `ca_file` and nobody else.
 pub fn public_client(ca_file: &Path) -> Result<ClientConfig, TlsError> {
-    let unusable = |source| TlsError::Unusable {
-        path: ca_file.to_owned(),
-        source,
-    };
+    let unusable = |source| TlsError::Unusable { path: ca_file.to_owned(), source };
     let mut roots = RootCertStore::empty();
     for certificate in certificates(ca_file)? {
         roots.add(certificate).map_err(unusable)?;
@@ -81,17 +73,11 @@ pub fn public_client(ca_file: &Path) -> Result<ClientConfig, TlsError> {
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let pem = |source| TlsError::Pem {
-        path: path.to_owned(),
-        source,
-    };
-    let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect)
-        .map_err(pem)?;
+    let pem = |source| TlsError::Pem { path: path.to_owned(), source };
+    let certificates: Vec<_> =
+        CertificateDer::pem_file_iter(path).and_then(Iterator::collect).map_err(pem)?;
     if certificates.is_empty() {
-        return Err(TlsError::Empty {
-            path: path.to_owned(),
-        });
+        return Err(TlsError::Empty { path: path.to_owned() });
     }
     Ok(certificates)
 }
@@ -115,18 +101,9 @@ mod tests {
             fs::write(file(&format!("{stem}.key")), made.signing_key.serialize_pem()).unwrap();
         }
         assert!(public_server(&file("a.pem"), &file("a.key")).is_ok());
-        assert!(matches!(
-            public_server(&file("a.pem"), &file("b.key")),
-            Err(TlsError::Unusable { .. })
-        ));
-        assert!(matches!(
-            public_server(&file("a.key"), &file("a.key")),
-            Err(TlsError::Empty { .. })
-        ));
-        assert!(matches!(
-            public_server(&file("c.pem"), &file("a.key")),
-            Err(TlsError::Pem { .. })
-        ));
+        assert!(matches!(public_server(&file("a.pem"), &file("b.key")), Err(TlsError::Unusable { .. })));
+        assert!(matches!(public_server(&file("a.key"), &file("a.key")), Err(TlsError::Empty { .. })));
+        assert!(matches!(public_server(&file("c.pem"), &file("a.key")), Err(TlsError::Pem { .. })));
         assert!(public_client(&file("a.pem")).is_ok());
     }
 }

@@ -10,9 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 fn get(address: SocketAddr, path: &str) -> String {
     // The listener may not be there yet.
-    let mut stream = std::iter::repeat_with(|| TcpStream::connect(address))
-        .find_map(Result::ok)
-        .unwrap();
+    let mut stream = std::iter::repeat_with(|| TcpStream::connect(address)).find_map(Result::ok).unwrap();
     write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
@@ -26,30 +24,16 @@ async fn health_and_metrics_are_served_until_shutdown() {
     let health = Health::new();
     let server = tokio::spawn({
         let (health, shutdown) = (health.clone(), shutdown.clone());
-        async move {
-            serve_admin(
-                &AdminConfig { listen },
-                health,
-                Metrics::new("test", "1"),
-                shutdown,
-            )
-            .await
-        }
+        async move { serve_admin(&AdminConfig { listen }, health, Metrics::new("test", "1"), shutdown).await }
     });
-    let ask = async |path: &'static str| {
-        tokio::task::spawn_blocking(move || get(listen, path))
-            .await
-            .unwrap()
-    };
+    let ask =
+        async |path: &'static str| tokio::task::spawn_blocking(move || get(listen, path)).await.unwrap();
     assert!(ask("/livez").await.starts_with("HTTP/1.0 200"));
     assert!(ask("/readyz").await.ends_with(r#"{"ready":true,"checks":{}}"#));
     health.add("database", async || Err("gone".to_owned()));
     let unready = ask("/readyz").await;
     assert!(unready.starts_with("HTTP/1.0 503"), "{unready}");
-    assert!(
-        unready.ends_with(r#"{"ready":false,"checks":{"database":"gone"}}"#),
-        "{unready}"
-    );
+    assert!(unready.ends_with(r#"{"ready":false,"checks":{"database":"gone"}}"#), "{unready}");
     let metrics = ask("/metrics").await;
     assert!(
         metrics.contains("application/openmetrics-text") && metrics.contains("clm_build_info"),

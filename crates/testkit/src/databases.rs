@@ -48,9 +48,7 @@ static SERVER: OnceCell<Server> = OnceCell::const_new();
 impl TestDatabases {
     /// Copies the migrated databases; the first call of a test process starts the clusters.
     pub async fn start() -> Self {
-        let server = SERVER
-            .get_or_init(async || Server::start().await.expect("the databases start"))
-            .await;
+        let server = SERVER.get_or_init(async || Server::start().await.expect("the databases start")).await;
         Self {
             core: TestDatabase::copy(server, Database::Core),
             secure: TestDatabase::copy(server, Database::Secure),
@@ -66,35 +64,19 @@ impl TestDatabase {
         let sql = format!(
             "CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy;\nALTER DATABASE {name} SET search_path = clm, ext;"
         );
-        server
-            .databases
-            .cluster(database)
-            .psql("postgres", &sql)
-            .expect("the template can be copied");
-        Self {
-            name,
-            database,
-            server,
-        }
+        server.databases.cluster(database).psql("postgres", &sql).expect("the template can be copied");
+        Self { name, database, server }
     }
 
     /// How `role` (as `clm_core_app`) connects; `postgres` is the superuser.
     pub fn config(&self, role: &str) -> PgConfig {
-        let credentials = self
-            .server
-            .credentials(self.database, role)
-            .expect("a certificate for the role");
-        pg_config(&Credentials {
-            database: self.name.clone(),
-            ..credentials
-        })
+        let credentials = self.server.credentials(self.database, role).expect("a certificate for the role");
+        pg_config(&Credentials { database: self.name.clone(), ..credentials })
     }
 
     /// A pool that logs in as `role`.
     pub async fn pool(&self, role: &str) -> PgPool {
-        clm_pg::connect(&self.config(role), "test")
-            .await
-            .expect("the role can log in")
+        clm_pg::connect(&self.config(role), "test").await.expect("the role can log in")
     }
 
     /// A pool that may do everything: to plant and to tamper.
@@ -104,15 +86,8 @@ impl TestDatabase {
 
     /// A connection URL for `role`.
     pub fn url(&self, role: &str) -> String {
-        let credentials = self
-            .server
-            .credentials(self.database, role)
-            .expect("a certificate for the role");
-        Credentials {
-            database: self.name.clone(),
-            ..credentials
-        }
-        .url()
+        let credentials = self.server.credentials(self.database, role).expect("a certificate for the role");
+        Credentials { database: self.name.clone(), ..credentials }.url()
     }
 }
 
@@ -125,26 +100,13 @@ impl Server {
             &Entropy::system(),
         )?;
         let [core_port, secure_port] = free_ports()?;
-        let options = DatabaseOptions {
-            core_port,
-            secure_port,
-            durable: false,
-            throwaway: true,
-        };
+        let options = DatabaseOptions { core_port, secure_port, durable: false, throwaway: true };
         let databases = Databases::new(&folder.path().join("databases"), options)?;
         databases.up(&ca)?;
         std::fs::create_dir(folder.path().join("roles"))?;
-        let server = Self {
-            folder,
-            ca,
-            databases,
-            copies: AtomicU32::new(0),
-        };
+        let server = Self { folder, ca, databases, copies: AtomicU32::new(0) };
         for database in Database::ALL {
-            server
-                .migrate(database)
-                .await
-                .with_context(|| format!("migrating {}", database.name()))?;
+            server.migrate(database).await.with_context(|| format!("migrating {}", database.name()))?;
         }
         Ok(server)
     }
@@ -170,9 +132,7 @@ impl Server {
 
     fn credentials(&self, database: Database, role: &str) -> Result<Credentials> {
         let folder = self.folder.path().join("roles");
-        self.databases
-            .cluster(database)
-            .credentials(&self.ca, role, &folder, &OsUser::current()?)
+        self.databases.cluster(database).credentials(&self.ca, role, &folder, &OsUser::current()?)
     }
 }
 

@@ -38,10 +38,7 @@ impl TestInstallation {
             let installation = Installation::new(options).expect("PostgreSQL is installed");
             let up = installation.up(Clock::system().now(), &Entropy::system(), |_| {});
             up.expect("the installation starts");
-            Self {
-                installation,
-                _folder: folder,
-            }
+            Self { installation, _folder: folder }
         };
         spawn_blocking(start).await.expect("the installation starts")
     }
@@ -49,23 +46,15 @@ impl TestInstallation {
     /// A client of the API that trusts the platform authority.
     pub fn client(&self) -> Client {
         let tls = clm_service::public_client(&self.ca_file()).expect("the platform authority");
-        Client::builder()
-            .tls_backend_preconfigured(tls)
-            .build()
-            .expect("a client")
+        Client::builder().tls_backend_preconfigured(tls).build().expect("a client")
     }
 
     /// A one-time token for the first administrator.
     pub fn bootstrap_token(&self) -> String {
         let file = self.core.folder().join("secrets/bootstrap-token");
         let output = file.display().to_string();
-        self.core
-            .run(&["bootstrap-token", "--output", &output])
-            .expect("a bootstrap token");
-        std::fs::read_to_string(file)
-            .expect("a bootstrap token")
-            .trim()
-            .to_owned()
+        self.core.run(&["bootstrap-token", "--output", &output]).expect("a bootstrap token");
+        std::fs::read_to_string(file).expect("a bootstrap token").trim().to_owned()
     }
 
     /// How `role` (as `clm_core_app`) connects; `postgres` is the superuser.
@@ -76,9 +65,7 @@ impl TestInstallation {
 
     /// A pool that logs in as `role`.
     pub async fn pool(&self, database: Database, role: &str) -> PgPool {
-        clm_pg::connect(&self.config(database, role), "test")
-            .await
-            .expect("the role can log in")
+        clm_pg::connect(&self.config(database, role), "test").await.expect("the role can log in")
     }
 }
 

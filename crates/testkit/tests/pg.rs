@@ -13,10 +13,9 @@ use tokio::sync::Barrier;
 
 async fn with_table() -> PgPool {
     let pool = TestDatabases::start().await.core.superuser().await;
-    for sql in [
-        "CREATE TABLE balance (id int PRIMARY KEY, amount int)",
-        "INSERT INTO balance VALUES (1, 0), (2, 0)",
-    ] {
+    for sql in
+        ["CREATE TABLE balance (id int PRIMARY KEY, amount int)", "INSERT INTO balance VALUES (1, 0), (2, 0)"]
+    {
         sqlx::query(sql).execute(&pool).await.unwrap();
     }
     pool
@@ -32,12 +31,9 @@ async fn a_transaction_that_loses_is_tried_again() {
         let (pool, attempts, everybody_has_read) = (&pool, &attempts, &everybody_has_read);
         transaction(pool, "add", move |mut tx| async move {
             let attempt = attempts.fetch_add(1, Ordering::Relaxed);
-            sqlx::query("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE")
-                .execute(&mut *tx)
-                .await?;
-            let old: i32 = sqlx::query_scalar("SELECT amount FROM balance WHERE id = 1")
-                .fetch_one(&mut *tx)
-                .await?;
+            sqlx::query("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE").execute(&mut *tx).await?;
+            let old: i32 =
+                sqlx::query_scalar("SELECT amount FROM balance WHERE id = 1").fetch_one(&mut *tx).await?;
             if attempt < 3 {
                 everybody_has_read.wait().await;
             }
@@ -50,35 +46,23 @@ async fn a_transaction_that_loses_is_tried_again() {
     };
     let (a, b, c) = tokio::join!(add(1), add(10), add(100));
     a.and(b).and(c).unwrap();
-    let total: i32 = sqlx::query_scalar("SELECT amount FROM balance WHERE id = 1")
-        .fetch_one(&pool)
-        .await
-        .unwrap();
+    let total: i32 =
+        sqlx::query_scalar("SELECT amount FROM balance WHERE id = 1").fetch_one(&pool).await.unwrap();
     assert_eq!(total, 111);
-    assert!(
-        attempts.load(Ordering::Relaxed) > 3,
-        "nobody lost, so nothing was tried again"
-    );
+    assert!(attempts.load(Ordering::Relaxed) > 3, "nobody lost, so nothing was tried again");
 }
 
 #[tokio::test]
 async fn a_failed_body_leaves_nothing_behind() {
     let pool = with_table().await;
     let result = transaction(&pool, "fail", |mut tx| async move {
-        sqlx::query("UPDATE balance SET amount = 5")
-            .execute(&mut *tx)
-            .await?;
-        sqlx::query("INSERT INTO balance VALUES (1, 1)")
-            .execute(&mut *tx)
-            .await?;
+        sqlx::query("UPDATE balance SET amount = 5").execute(&mut *tx).await?;
+        sqlx::query("INSERT INTO balance VALUES (1, 1)").execute(&mut *tx).await?;
         Ok::<_, DbError>((tx, ()))
     })
     .await;
     assert_eq!(result.unwrap_err().constraint(), Some("balance_pkey"));
-    let total: i64 = sqlx::query_scalar("SELECT sum(amount) FROM balance")
-        .fetch_one(&pool)
-        .await
-        .unwrap();
+    let total: i64 = sqlx::query_scalar("SELECT sum(amount) FROM balance").fetch_one(&pool).await.unwrap();
     assert_eq!(total, 0);
     drop(begin(&pool).await.unwrap());
     commit(begin(&pool).await.unwrap()).await.unwrap();
@@ -98,19 +82,12 @@ async fn a_schema_that_is_not_ours_is_refused() {
     assert!(error.to_string().contains("is unknown here"), "{error}");
 
     let tamper = "UPDATE clm._sqlx_migrations SET checksum = '\\x00' WHERE version = 2";
-    sqlx::query(tamper)
-        .execute(&databases.secure.superuser().await)
-        .await
-        .unwrap();
+    sqlx::query(tamper).execute(&databases.secure.superuser().await).await.unwrap();
     let error = check_schema(&app, &ours).await.unwrap_err();
-    assert!(
-        error.to_string().contains("0002 was applied with another text"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("0002 was applied with another text"), "{error}");
 
-    let core = Migrator::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("../core-db/migrations"))
-        .await
-        .unwrap();
+    let core =
+        Migrator::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("../core-db/migrations")).await.unwrap();
     let ro = databases.core.pool("clm_core_ro").await;
     check_schema(&ro, &core).await.unwrap();
 }
@@ -120,26 +97,13 @@ async fn partitions_are_made_by_the_app_role_and_only_once() {
     let databases = TestDatabases::start().await;
     let app = databases.secure.pool("clm_secure_app").await;
     let count = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'clm.secure_audit_log'::regclass";
-    let count = async || {
-        sqlx::query_scalar::<_, i64>(AssertSqlSafe(count))
-            .fetch_one(&app)
-            .await
-            .unwrap()
-    };
+    let count = async || sqlx::query_scalar::<_, i64>(AssertSqlSafe(count)).fetch_one(&app).await.unwrap();
     assert_eq!(count().await, 5);
-    ensure_partitions(&app, &["secure_audit_log"], Clock::system().now(), 3)
-        .await
-        .unwrap();
+    ensure_partitions(&app, &["secure_audit_log"], Clock::system().now(), 3).await.unwrap();
     assert_eq!(count().await, 5);
-    ensure_partitions(&app, &["secure_audit_log"], Clock::system().now(), 4)
-        .await
-        .unwrap();
+    ensure_partitions(&app, &["secure_audit_log"], Clock::system().now(), 4).await.unwrap();
     assert_eq!(count().await, 6);
-    assert!(
-        ensure_partitions(&app, &["certificates"], Clock::system().now(), 3)
-            .await
-            .is_err()
-    );
+    assert!(ensure_partitions(&app, &["certificates"], Clock::system().now(), 3).await.is_err());
 }
 
 #[tokio::test]
@@ -150,20 +114,9 @@ async fn a_database_that_is_gone_is_unavailable() {
     assert!(clm_pg::connect(&config, "test").await.unwrap_err().is_retryable());
     let pool = databases.core.pool("clm_core_app").await;
     let mut tx = begin(&pool).await.unwrap();
-    let victim: i32 = sqlx::query_scalar("SELECT pg_backend_pid()")
-        .fetch_one(&mut *tx)
-        .await
-        .unwrap();
+    let victim: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut *tx).await.unwrap();
     let kill = "SELECT pg_terminate_backend($1, 5000)";
-    sqlx::query(kill)
-        .bind(victim)
-        .execute(&databases.core.superuser().await)
-        .await
-        .unwrap();
-    let error: DbError = sqlx::query("SELECT 1")
-        .execute(&mut *tx)
-        .await
-        .unwrap_err()
-        .into();
+    sqlx::query(kill).bind(victim).execute(&databases.core.superuser().await).await.unwrap();
+    let error: DbError = sqlx::query("SELECT 1").execute(&mut *tx).await.unwrap_err().into();
     assert!(error.is_retryable(), "{error:?}");
 }
