@@ -103,11 +103,11 @@ impl Profile {
         }
     }
 
-    /// A root signs intermediates for ten years, an issuing authority end entities for 397 days.
+    /// A root signs intermediates for ten years, an issuing authority end entities for 398 days.
     fn envelope(self) -> Envelope {
         let (profiles, days): (&[&str], u64) = match self {
             Self::RootCa => (&["intermediate-ca"], 3_650),
-            Self::IssuingCa => (&["tls-server", "tls-client", "tls-server-client"], 397),
+            Self::IssuingCa => (&["tls-server", "tls-client", "tls-server-client"], 398),
         };
         Envelope {
             profiles: profiles.iter().map(|name| (*name).to_owned()).collect(),
