@@ -1,2 +1,54 @@
-//! Load generator and ceilings
-fn main() {}
+//! The program `clm-bench`: load on a throwaway installation, beside the ceilings of the machine.
+#![expect(clippy::print_stdout, reason = "standard output is this program's purpose")]
+
+mod cpu;
+mod csrs;
+mod installation;
+mod issue;
+mod load;
+mod options;
+mod pgbench;
+mod report;
+mod signing;
+mod statistics;
+mod tenant;
+mod usage;
+mod verification;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::options::IssueOptions;
+
+/// Puts load on a throwaway installation and measures the machine's ceilings beside it.
+///
+/// The programs are those in the folder of this one.
+#[derive(Parser)]
+#[command(name = "clm-bench", version)]
+struct Arguments {
+    #[command(subcommand)]
+    section: Section,
+}
+
+#[derive(Subcommand)]
+enum Section {
+    /// Certificates issued per second over the REST API, beside signing and beside pgbench.
+    Issue(IssueOptions),
+    /// Every section.
+    All(IssueOptions),
+}
+
+// One thread: the load generator shares the machine with what it measures.
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<()> {
+    clm_service::install_provider();
+    match Arguments::parse().section {
+        Section::Issue(options) | Section::All(options) => issue::run(&options).await,
+    }
+}
+
+/// Tells on standard error what happens next.
+#[expect(clippy::print_stderr, reason = "progress does not belong to the figures")]
+fn progress(text: &str) {
+    eprintln!("-- {text}");
+}

@@ -38,7 +38,7 @@ const FENCED: &[(&str, &[&str])] = &[
     ("tower-http", &["core-web", "core-server"]),
     ("tonic", &["rpc", "core-server", "secure-server"]),
     ("reqwest", &["cli", "testkit", "bench"]),
-    ("rcgen", &["local"]),
+    ("rcgen", &["local", "bench"]),
     ("x509-cert", &["x509"]),
     ("der", &["x509"]),
 ];

@@ -1,0 +1,73 @@
+//! The installation under load: as in production, but in a temporary folder and on free ports.
+
+use std::ops::Deref;
+
+use anyhow::{Context, Result};
+use clm_local::cluster::{Cluster, Database};
+use clm_local::throwaway::ThrowawayFolder;
+use clm_local::{Installation, Options, Ports};
+use clm_types::{Clock, Entropy};
+
+use crate::progress;
+
+/// Both databases and both services, gone when dropped. A commit is on the disk before it is
+/// acknowledged.
+pub(crate) struct BenchInstallation {
+    installation: Installation,
+    _folder: ThrowawayFolder,
+}
+
+impl BenchInstallation {
+    /// Starts everything. `statements` makes the databases keep figures per statement.
+    pub(crate) fn start(statements: bool) -> Result<Self> {
+        let folder = ThrowawayFolder::new()?;
+        let program = std::env::current_exe()?;
+        let options = Options {
+            folder: folder.path().to_owned(),
+            ports: Ports::free()?,
+            programs: program.parent().context("this program has no folder")?.to_owned(),
+            durable: true,
+            throwaway: false,
+        };
+        let installation = Installation::new(options)?;
+        installation.up(Clock::system().now(), &Entropy::system(), progress)?;
+        let started = Self { installation, _folder: folder };
+        if statements {
+            started.count_statements()?;
+        }
+        Ok(started)
+    }
+
+    /// Runs SQL as the superuser of one database.
+    pub(crate) fn sql(&self, database: Database, sql: &str) -> Result<String> {
+        self.cluster(database).psql(database.name(), sql)
+    }
+
+    /// The cluster of one database.
+    pub(crate) fn cluster(&self, database: Database) -> &Cluster {
+        self.databases.cluster(database)
+    }
+
+    /// The library that counts is loaded only at the start of a server.
+    fn count_statements(&self) -> Result<()> {
+        progress("restarting the databases with pg_stat_statements");
+        self.core.stop()?;
+        self.secure.stop()?;
+        for database in Database::ALL {
+            let cluster = self.cluster(database);
+            self.sql(database, "ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statements'")?;
+            cluster.stop()?;
+            cluster.start()?;
+            self.sql(database, "CREATE EXTENSION pg_stat_statements SCHEMA public")?;
+        }
+        self.start_services()
+    }
+}
+
+impl Deref for BenchInstallation {
+    type Target = Installation;
+
+    fn deref(&self) -> &Installation {
+        &self.installation
+    }
+}

@@ -1,0 +1,50 @@
+//! What can be chosen on the command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+/// More than two cores have been seen to issue.
+const MOST_PER_SECOND: u64 = 3_000;
+
+/// How certificates are asked for.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct IssueOptions {
+    /// Clients at work at once, each with its own connection; also those of pgbench.
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=90))]
+    pub clients: u16,
+    /// Seconds that are measured; also those of pgbench.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    pub seconds: u32,
+    /// Seconds of load before the measured ones.
+    #[arg(long, default_value_t = 5)]
+    pub warmup: u32,
+    /// Signing requests made beforehand; as many as two cores could need unless given.
+    #[arg(long)]
+    pub requests: Option<u64>,
+    /// Shows this many of the costliest statements of each database, which costs a little itself.
+    #[arg(long, default_value_t = 0)]
+    pub statements: u32,
+    /// Writes the figures as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+impl IssueOptions {
+    /// The measured time.
+    pub(crate) fn window(&self) -> Duration {
+        Duration::from_secs(self.seconds.into())
+    }
+
+    /// The time before it.
+    pub(crate) fn warmup(&self) -> Duration {
+        Duration::from_secs(self.warmup.into())
+    }
+
+    /// How many signing requests are made beforehand.
+    pub(crate) fn request_count(&self) -> u64 {
+        let seconds = u64::from(self.seconds) + u64::from(self.warmup);
+        self.requests.unwrap_or(seconds * MOST_PER_SECOND)
+    }
+}
