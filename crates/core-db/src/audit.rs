@@ -1,5 +1,6 @@
 //! `audit_log`: who did what in Core. Rows are only ever added.
 
+use chrono::SubsecRound;
 use clm_pg::DbError;
 use clm_types::Time;
 use serde_json::Value;
@@ -119,10 +120,12 @@ pub struct AuditFilter {
     pub actor_user_id: Option<Uuid>,
     /// Only this action.
     pub action: Option<String>,
-    /// Only ids from here on (see [`clm_pg::id_floor`]).
-    pub from_id: Option<Uuid>,
+    /// Only at this moment or after.
+    pub since: Option<Time>,
+    /// Only before this moment.
+    pub until: Option<Time>,
     /// Only ids below this one.
-    pub before_id: Option<Uuid>,
+    pub before: Option<Uuid>,
 }
 
 /// Entries of one organization, newest first.
@@ -132,6 +135,10 @@ pub async fn list(
     filter: &AuditFilter,
     limit: i64,
 ) -> Result<Vec<AuditRow>, DbError> {
+    // The partitions are cut by id, and ids sort by time to the millisecond; the rest is exact.
+    let from_id = filter.since.map(|since| clm_pg::id_floor(since.trunc_subsecs(3)));
+    let until_id = filter.until.map(clm_pg::id_floor);
+    let before_id = [until_id, filter.before].into_iter().flatten().min();
     Ok(sqlx::query_as!(
         AuditRow,
         "SELECT id, occurred_at, actor_user_id, actor_type, api_key_id, organization_id, host(ip_address) AS ip_address,
@@ -144,14 +151,18 @@ pub async fn list(
            AND ($5::text IS NULL OR action = $5)
            AND ($6::uuid IS NULL OR id >= $6)
            AND ($7::uuid IS NULL OR id < $7)
-         ORDER BY id DESC LIMIT $8",
+           AND ($8::timestamptz IS NULL OR occurred_at >= $8)
+           AND ($9::timestamptz IS NULL OR occurred_at < $9)
+         ORDER BY id DESC LIMIT $10",
         organization_id,
         filter.object_id,
         filter.operation_id,
         filter.actor_user_id,
         filter.action,
-        filter.from_id,
-        filter.before_id,
+        from_id,
+        before_id,
+        filter.since,
+        filter.until,
         limit
     )
     .fetch_all(conn)

@@ -118,15 +118,14 @@ impl Core {
         page: PageRequest,
     ) -> Result<Page<AuditRow>, CoreError> {
         ctx.require(Permission::AuditRead)?;
-        // Ids sort by time, and the partitions are cut by them.
-        let until = query.until.map(clm_pg::id_floor);
         let filter = AuditFilter {
             object_id: query.object_id,
             operation_id: None,
             actor_user_id: query.actor_user_id.map(Into::into),
             action: query.action.map(str::to_owned),
-            from_id: query.since.map(clm_pg::id_floor),
-            before_id: [until, page.before].into_iter().flatten().min(),
+            since: query.since,
+            until: query.until,
+            before: page.before,
         };
         let mut tx = self.tenant_tx(ctx.organization_id).await?;
         let rows = audit::list(&mut tx, ctx.organization_id.0, &filter, page.fetch_limit()).await?;

@@ -1,0 +1,15 @@
+//! The rules of Core against a real database, without the Secure Service.
+
+#![expect(clippy::unwrap_used, reason = "a helper that fails fails the test")]
+
+mod api_keys;
+mod audit;
+mod authentication;
+mod bootstrap;
+mod idempotency;
+mod office;
+mod organizations;
+mod policies;
+mod roles;
+mod users;
+mod workflows;

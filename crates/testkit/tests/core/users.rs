@@ -1,0 +1,131 @@
+use clm_core::passwords::verify_password;
+use clm_core::roles::{ADMINISTRATOR, REQUESTER};
+use clm_core::users::UserChange;
+use clm_types::{ErrorCode, UserId};
+use zeroize::Zeroizing;
+
+use crate::office::{FIRST, Office, new_user, refused};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn usernames_and_addresses_are_taken_once() {
+    let office = Office::open().await;
+    let ctx = office.as_administrator().await;
+    office.core.create_user(&ctx, &new_user("ann")).await.unwrap();
+    let mut same_name = new_user("ANN");
+    same_name.email = "other@example.com".to_owned();
+    assert_eq!(refused(office.core.create_user(&ctx, &same_name).await), ErrorCode::AlreadyExists);
+    let mut same_address = new_user("ann2");
+    same_address.email = "ann@example.com".to_owned();
+    let Err(clm_core::CoreError::Refused(refusal)) = office.core.create_user(&ctx, &same_address).await
+    else {
+        panic!("must be refused");
+    };
+    assert_eq!(refusal.field.as_deref(), Some("/email"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn users_of_another_organization_are_not_found() {
+    let office = Office::open().await;
+    let other = office.new_organization("other").await;
+    let theirs = office.hire(&office.as_administrator_of(other).await, "ann", ADMINISTRATOR).await;
+    let ctx = office.as_administrator().await;
+    let id = UserId(theirs.id);
+    assert_eq!(refused(office.core.show_user(&ctx, id).await), ErrorCode::UserNotFound);
+    assert_eq!(refused(office.core.disable_user(&ctx, id, 1).await), ErrorCode::UserNotFound);
+    let names: Vec<_> = office.core.list_users(&ctx, FIRST).await.unwrap().items;
+    assert!(names.iter().all(|user| user.id != theirs.id));
+    office.core.add_member(&ctx, id).await.unwrap();
+    office.core.show_user(&ctx, id).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_administrator_of_one_organization_leaves_global_ones_alone() {
+    let office = Office::open().await;
+    let ctx = office.as_administrator().await;
+    let ann = office.hire(&ctx, "ann", ADMINISTRATOR).await;
+    let key = office.key_for(&ctx, &ann, &["*"]).await;
+    let inside = office.enter(&key).await.unwrap();
+    let root = office.core.show_user(&inside, office.administrator).await.unwrap();
+    let attempt = office.core.disable_user(&inside, office.administrator, root.version).await;
+    assert_eq!(refused(attempt), ErrorCode::PermissionDenied);
+    let password = Zeroizing::new("a new password".to_owned());
+    let attempt = office.core.set_password(&inside, office.administrator, password).await;
+    assert_eq!(refused(attempt), ErrorCode::PermissionDenied);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_without_permissions_sees_only_themselves() {
+    let office = Office::open().await;
+    let ctx = office.as_administrator().await;
+    let ann = office.hire(&ctx, "ann", REQUESTER).await;
+    let key = office.key_for(&ctx, &ann, &["request:read"]).await;
+    let inside = office.enter(&key).await.unwrap();
+    office.core.show_user(&inside, UserId(ann.id)).await.unwrap();
+    assert_eq!(
+        refused(office.core.show_user(&inside, office.administrator).await),
+        ErrorCode::PermissionDenied
+    );
+    assert_eq!(refused(office.core.list_users(&inside, FIRST).await), ErrorCode::PermissionDenied);
+    assert_eq!(
+        refused(office.core.create_user(&inside, &new_user("bob")).await),
+        ErrorCode::PermissionDenied
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_is_stored_as_argon2id_with_its_salt() {
+    let office = Office::open().await;
+    let ctx = office.as_administrator().await;
+    let pool = office.database.superuser().await;
+    let stored = async || {
+        sqlx::query_as::<_, (Option<String>, Option<String>)>(
+            "SELECT password_hash, password_salt FROM users WHERE username = 'root'",
+        )
+        .fetch_one(&pool)
+        .await
+        .unwrap()
+    };
+    assert_eq!(stored().await, (None, None), "there is no default password");
+    let password = || Zeroizing::new("correct horse battery".to_owned());
+    office.core.set_password(&ctx, office.administrator, password()).await.unwrap();
+    let (Some(hash), Some(salt)) = stored().await else {
+        panic!("must be stored");
+    };
+    assert!(hash.starts_with("$argon2id$") && hash.contains(&salt));
+    assert!(verify_password(password(), hash).await.unwrap());
+    let short = Zeroizing::new("short".to_owned());
+    assert_eq!(
+        refused(office.core.set_password(&ctx, office.administrator, short).await),
+        ErrorCode::InvalidRequest
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_is_changed_in_the_version_that_was_read() {
+    let office = Office::open().await;
+    let ctx = office.as_administrator().await;
+    let ann = office.core.create_user(&ctx, &new_user("ann")).await.unwrap();
+    let change = UserChange { email: "ann@example.net".to_owned(), display_name: "Ann".to_owned() };
+    let changed = office.core.update_user(&ctx, UserId(ann.id), ann.version, &change).await.unwrap();
+    assert_eq!((changed.email.as_str(), changed.version), ("ann@example.net", 2));
+    let late = office.core.update_user(&ctx, UserId(ann.id), ann.version, &change).await;
+    assert_eq!(refused(late), ErrorCode::PreconditionFailed);
+    let taken = UserChange { email: "root@example.com".to_owned(), ..change };
+    let taken = office.core.update_user(&ctx, UserId(ann.id), changed.version, &taken).await;
+    assert_eq!(refused(taken), ErrorCode::AlreadyExists);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_organization_has_no_more_members_than_its_licence() {
+    let office = Office::open().await;
+    let ctx = office.as_administrator().await;
+    sqlx::query("UPDATE organizations SET license_max_users = 2")
+        .execute(&office.database.superuser().await)
+        .await
+        .unwrap();
+    office.core.create_user(&ctx, &new_user("ann")).await.unwrap();
+    assert_eq!(
+        refused(office.core.create_user(&ctx, &new_user("bob")).await),
+        ErrorCode::LicenseLimitReached
+    );
+}
