@@ -119,10 +119,7 @@ pub async fn list(
     filter: &CertificateFilter,
 ) -> Result<Vec<CertificateRow>, DbError> {
     // Comparisons are leakproof and so may use an index under row-level security; LIKE may not.
-    let prefix_end = filter
-        .prefix
-        .as_ref()
-        .map(|prefix| format!("{prefix}{LAST_CHARACTER}"));
+    let prefix_end = filter.prefix.as_ref().map(|prefix| format!("{prefix}{LAST_CHARACTER}"));
     let rows = sqlx::query_as!(
         CertificateRow,
         r#"SELECT m.id, m.certificate_id, m.organization_id, m.owner_user_id, u.username AS "owner_username?", m.request_id,
@@ -201,14 +198,17 @@ pub struct MetadataChangeRow {
     pub notes: Option<String>,
 }
 
-/// Changes metadata if it is still at `version`; true if it was.
+/// Changes metadata that is still at `version`.
+///
+/// # Errors
+/// `RowCount` when it is at another version.
 pub async fn update_metadata(
     conn: &mut PgConnection,
     certificate_id: Uuid,
     version: i64,
     change: &MetadataChangeRow,
     now: Time,
-) -> Result<bool, DbError> {
+) -> Result<(), DbError> {
     let result = sqlx::query!(
         "UPDATE certificate_metadata SET owner_user_id = COALESCE($3, owner_user_id), tags = COALESCE($4, tags),
              environment = COALESCE($5, environment), category = COALESCE($6, category),
@@ -226,7 +226,7 @@ pub async fn update_metadata(
     )
     .execute(conn)
     .await?;
-    Ok(result.rows_affected() == 1)
+    clm_pg::expect_rows(&result, 1)
 }
 
 /// Marks up to `limit` certificates whose time is over as expired; how many there were.

@@ -26,12 +26,9 @@ pub async fn ensure_position(
 
 /// The last sequence that is reflected.
 pub async fn find_position(conn: &mut PgConnection, source: &str) -> Result<Option<i64>, DbError> {
-    let sequence = sqlx::query_scalar!(
-        "SELECT sequence FROM follower_positions WHERE source = $1",
-        source
-    )
-    .fetch_optional(conn)
-    .await?;
+    let sequence = sqlx::query_scalar!("SELECT sequence FROM follower_positions WHERE source = $1", source)
+        .fetch_optional(conn)
+        .await?;
     Ok(sequence)
 }
 
@@ -61,11 +58,6 @@ pub async fn advance(conn: &mut PgConnection, source: &str, sequence: i64, now: 
 
 /// Tells the validation services of all processes what to forget.
 pub async fn announce(conn: &mut PgConnection, what: &str) -> Result<(), DbError> {
-    sqlx::query!(
-        r#"SELECT pg_notify('clm_validation', $1)::text AS notified"#,
-        what
-    )
-    .fetch_one(conn)
-    .await?;
+    sqlx::query!(r#"SELECT pg_notify('clm_validation', $1)::text AS notified"#, what).fetch_one(conn).await?;
     Ok(())
 }

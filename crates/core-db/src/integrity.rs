@@ -43,7 +43,7 @@ pub async fn list_references(
              (o.id IS NOT NULL AND o.deleted_at IS NULL) AS "organization_exists!"
          FROM (SELECT certificate_id, organization_id, owner_user_id, policy_id, operation_id, status
                FROM certificate_metadata
-               WHERE deleted_at IS NULL AND certificate_id > COALESCE($1, '00000000-0000-0000-0000-000000000000'::uuid)
+               WHERE certificate_id > COALESCE($1, '00000000-0000-0000-0000-000000000000'::uuid)
                ORDER BY certificate_id LIMIT $2) m
          LEFT JOIN users u ON u.id = m.owner_user_id
          LEFT JOIN policies p ON p.id = m.policy_id
@@ -55,6 +55,43 @@ pub async fn list_references(
     .fetch_all(conn)
     .await?;
     Ok(rows)
+}
+
+/// Ids that are no longer there, of users, policies and organizations.
+#[derive(Debug, Clone, Default)]
+pub struct MissingRow {
+    /// Users that do not exist or are deleted.
+    pub users: Vec<Uuid>,
+    /// Policies that do not exist or are deleted.
+    pub policies: Vec<Uuid>,
+    /// Organizations that do not exist or are deleted.
+    pub organizations: Vec<Uuid>,
+}
+
+/// Which of these ids lead nowhere.
+pub async fn list_missing(
+    conn: &mut PgConnection,
+    users: &[Uuid],
+    policies: &[Uuid],
+    organizations: &[Uuid],
+) -> Result<MissingRow, DbError> {
+    let row = sqlx::query_as!(
+        MissingRow,
+        r#"SELECT
+             COALESCE((SELECT array_agg(a.id) FROM unnest($1::uuid[]) AS a (id)
+                WHERE NOT EXISTS (SELECT FROM users u WHERE u.id = a.id AND u.deleted_at IS NULL)), '{}') AS "users!",
+             COALESCE((SELECT array_agg(a.id) FROM unnest($2::uuid[]) AS a (id)
+                WHERE NOT EXISTS (SELECT FROM policies p WHERE p.id = a.id AND p.deleted_at IS NULL)), '{}') AS "policies!",
+             COALESCE((SELECT array_agg(a.id) FROM unnest($3::uuid[]) AS a (id)
+                WHERE NOT EXISTS (SELECT FROM organizations o WHERE o.id = a.id AND o.deleted_at IS NULL)), '{}')
+                AS "organizations!""#,
+        users,
+        policies,
+        organizations
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(row)
 }
 
 /// An operation that should have ended long ago.

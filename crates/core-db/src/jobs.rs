@@ -127,9 +127,7 @@ pub async fn bury(
 
 /// The job is done.
 pub async fn delete(conn: &mut PgConnection, id: Uuid) -> Result<(), DbError> {
-    sqlx::query!("DELETE FROM jobs WHERE id = $1", id)
-        .execute(conn)
-        .await?;
+    sqlx::query!("DELETE FROM jobs WHERE id = $1", id).execute(conn).await?;
     Ok(())
 }
 

@@ -187,10 +187,6 @@ pub struct RequestFilter {
 ///
 /// Every part takes its rows from the one before, so that the setting of `clm.org_id` has happened
 /// before any row meets row-level security; were it otherwise, the insert would be refused.
-#[expect(
-    clippy::too_many_lines,
-    reason = "one statement with its parameters in their order"
-)]
 pub async fn insert_intent(conn: &mut PgConnection, intent: &IntentRow) -> Result<(), DbError> {
     let (instance, steps, audit) = (&intent.instance, &intent.steps, &intent.audit);
     let (job, told) = (intent.job.as_ref(), &intent.notifications);

@@ -73,6 +73,13 @@ pub struct HeldRoleRow {
     pub assigned: bool,
 }
 
+impl HeldRoleRow {
+    /// Whether it holds in this organization, there or everywhere.
+    pub fn holds_in(&self, organization_id: Uuid) -> bool {
+        self.organization_id.is_none_or(|id| id == organization_id)
+    }
+}
+
 /// Adds a role of an organization.
 ///
 /// # Errors

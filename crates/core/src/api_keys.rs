@@ -244,6 +244,7 @@ mod tests {
             now: chrono::DateTime::from_timestamp(1_700_000_000, 0).unwrap(),
             request_id: Uuid::from_u128(3),
             address: None,
+            asked: None,
         }
     }
 

@@ -67,6 +67,7 @@ impl Core {
             now,
             request_id,
             address,
+            asked: None,
         })
     }
 
@@ -185,8 +186,7 @@ impl Identity {
         organization_id: OrganizationId,
         held: &[HeldRoleRow],
     ) -> Result<Self, CoreError> {
-        let here =
-            || held.iter().filter(|role| role.organization_id.is_none_or(|id| id == organization_id.0));
+        let here = || held.iter().filter(|role| role.holds_in(organization_id.0));
         let everywhere = held.iter().filter(|role| role.organization_id.is_none());
         let scopes = texts(&credential.scopes);
         let limit = if scopes.is_empty() {
@@ -245,7 +245,8 @@ pub(crate) fn texts(array: &Value) -> Vec<&str> {
     array.as_array().map(|items| items.iter().filter_map(Value::as_str).collect()).unwrap_or_default()
 }
 
-fn union<'a>(held: impl Iterator<Item = &'a HeldRoleRow>) -> PermissionSet {
+/// All that these roles grant.
+pub(crate) fn union<'a>(held: impl Iterator<Item = &'a HeldRoleRow>) -> PermissionSet {
     held.fold(PermissionSet::EMPTY, |set, role| {
         set.union(PermissionSet::from_texts(texts(&role.permissions)))
     })

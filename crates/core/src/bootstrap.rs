@@ -104,7 +104,14 @@ async fn check_first(conn: &mut PgConnection) -> Result<(), CoreError> {
 
 /// The organization is named once it exists.
 fn operator_ctx(now: Time, request_id: Uuid, address: Option<IpAddr>) -> Ctx {
-    Ctx { actor: Actor::operator(), organization_id: OrganizationId(Uuid::nil()), now, request_id, address }
+    Ctx {
+        actor: Actor::operator(),
+        organization_id: OrganizationId(Uuid::nil()),
+        now,
+        request_id,
+        address,
+        asked: None,
+    }
 }
 
 async fn insert_installation(

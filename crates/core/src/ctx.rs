@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use clm_types::{Entropy, ErrorCode, OrganizationId, Permission, Refusal, Time, UserId, ids};
+use clm_types::{Entropy, ErrorCode, OperationId, OrganizationId, Permission, Refusal, Time, UserId, ids};
 use uuid::Uuid;
 
 use crate::actor::Actor;
@@ -20,6 +20,17 @@ pub struct Ctx {
     pub request_id: Uuid,
     /// Where the request came from.
     pub address: Option<IpAddr>,
+    /// The operation that this call begins, where the caller sent an `Idempotency-Key`.
+    pub asked: Option<AskedOperation>,
+}
+
+/// An operation that its caller can name again: the same call, sent twice, is one operation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AskedOperation {
+    /// Follows from caller, route and key alone.
+    pub operation_id: OperationId,
+    /// SHA-256 of path and body, hexadecimal: another call under the same key shows.
+    pub call_sha256: String,
 }
 
 impl Ctx {
@@ -31,7 +42,14 @@ impl Ctx {
             now,
             request_id: ids::new_uuid(now, entropy),
             address: None,
+            asked: None,
         }
+    }
+
+    /// The id of the operation that this call begins: the same one when the call is repeated.
+    pub fn operation_id(&self, entropy: &Entropy) -> OperationId {
+        let asked = self.asked.as_ref().map(|asked| asked.operation_id);
+        asked.unwrap_or_else(|| OperationId::generate(self.now, entropy))
     }
 
     /// Fails unless the actor has the permission in this organization.

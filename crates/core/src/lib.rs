@@ -5,27 +5,48 @@
 
 pub mod actor;
 pub mod api_keys;
+pub mod approvals;
 pub mod audit;
 pub mod authentication;
+pub mod authorities;
 pub mod bootstrap;
 mod cache;
+pub mod certificates;
 pub mod ctx;
+pub mod deadlines;
 mod defaults;
 pub mod error;
 mod fields;
+pub mod follower;
 pub mod idempotency;
+pub mod integrity;
+mod intents;
 pub mod ip_range;
+pub mod jobs;
+mod mandates;
+mod merge;
 pub mod name_rules;
+pub mod notifications;
+mod operations;
 pub mod organizations;
 pub mod page;
 pub mod passwords;
 pub mod policies;
 pub mod policy_rules;
 pub mod proposal;
+mod records;
+mod references;
+pub mod renewals;
+mod repeats;
+pub mod request_context;
+pub mod request_view;
+pub mod requests;
+pub mod revocations;
 pub mod roles;
 pub mod subject_rules;
 pub mod tokens;
 pub mod users;
+pub mod validation;
 pub mod workflow_definition;
 pub mod workflows;
 
@@ -35,16 +56,20 @@ use std::time::Duration;
 use clm_core_db::{PgPool, notices, tenancy};
 use clm_pg::{DbError, Tx};
 use clm_rpc::SecureClient;
-use clm_types::{ApiKeyId, Clock, Entropy, OrganizationId};
+use clm_types::{ApiKeyId, CertificateId, Clock, Entropy, IssuedCertificate, OrganizationId};
 use moka::sync::Cache;
 
 pub use actor::{Actor, ActorKind, PermissionSet};
-pub use ctx::Ctx;
+pub use ctx::{AskedOperation, Ctx};
 pub use error::CoreError;
 
 use authentication::{Identity, IdentityKey};
+use authorities::AuthorityCache;
 use cache::ShortCache;
+use jobs::Worker;
 use policies::ReadPolicy;
+use references::ReferenceCache;
+use validation::Validation;
 use workflows::ReadWorkflow;
 
 /// How long keys, roles, policies and workflows are believed without asking again. Changes are
@@ -81,11 +106,20 @@ pub struct Core {
     pub(crate) policies: ShortCache<(OrganizationId, String), ReadPolicy>,
     /// By code.
     pub(crate) workflows: ShortCache<(OrganizationId, String), ReadWorkflow>,
+    pub(crate) references: ReferenceCache,
+    pub(crate) authorities: AuthorityCache,
+    /// Certificates fetched from Secure: public and never changing.
+    pub(crate) downloads: Cache<CertificateId, Arc<IssuedCertificate>>,
+    pub(crate) validation: Validation,
+    pub(crate) worker: Worker,
+    /// Held while the databases are compared.
+    pub(crate) integrity: tokio::sync::Mutex<()>,
 }
 
 impl Core {
     /// The rules over these parts, shared by every task of the process.
     pub fn new(parts: CoreParts) -> Arc<Self> {
+        let worker = Worker::new(parts.clock.now(), &parts.entropy);
         Arc::new(Self {
             app: parts.app,
             system: parts.system,
@@ -96,13 +130,22 @@ impl Core {
             used_keys: Cache::builder().max_capacity(10_000).time_to_live(Duration::from_mins(1)).build(),
             policies: ShortCache::new(1_000, BELIEVED),
             workflows: ShortCache::new(1_000, BELIEVED),
+            references: references::new_cache(),
+            authorities: AuthorityCache::new(),
+            downloads: Cache::new(5_000),
+            validation: Validation::new(),
+            worker,
+            integrity: tokio::sync::Mutex::new(()),
         })
     }
 
     /// Drops what a notice of another process says is no longer so; see [`clm_core_db::notices`].
     pub fn heed_notice(&self, channel: &str) {
         match channel {
-            notices::IDENTITY => self.identities.clear(),
+            notices::IDENTITY => {
+                self.identities.clear();
+                self.references.clear();
+            }
             notices::POLICY => self.forget_policies(),
             _ => {}
         }
@@ -111,6 +154,8 @@ impl Core {
     /// Drops everything believed, for when notices may have been missed.
     pub fn forget_everything(&self) {
         self.identities.clear();
+        self.references.clear();
+        self.validation.forget_all();
         self.forget_policies();
     }
 

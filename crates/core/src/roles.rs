@@ -217,6 +217,7 @@ impl Core {
             .in_system("assign_role", |mut tx| async move {
                 let granted = permissions_of(&mut tx, ctx, new.role_id).await?;
                 check_grant(granted, held)?;
+                check_reach(&mut tx, ctx, new).await?;
                 let member =
                     users::find_in_organization(&mut tx, new.user_id.0, ctx.organization_id.0, ctx.now);
                 if member.await?.is_none() {
@@ -300,6 +301,20 @@ fn check_window(ctx: &Ctx, new: &NewAssignment) -> Result<(), Refusal> {
         }
         _ => Ok(()),
     }
+}
+
+/// Only built-in roles can be given everywhere: others are of one organization.
+async fn check_reach(conn: &mut PgConnection, ctx: &Ctx, new: &NewAssignment) -> Result<(), CoreError> {
+    let role = find_role(conn, ctx, new.role_id).await?;
+    if new.everywhere && role.organization_id.is_some() {
+        return Err(Refusal::new(
+            ErrorCode::InvalidRequest,
+            "this role is of one organization; it cannot be given in all of them",
+        )
+        .field("/role_id")
+        .into());
+    }
+    Ok(())
 }
 
 async fn find_role(conn: &mut PgConnection, ctx: &Ctx, id: RoleId) -> Result<Role, CoreError> {

@@ -8,11 +8,12 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::audit::AuditEntry;
+use crate::authentication::union;
 use crate::error::has_changed;
 use crate::fields::{check_email, check_name, check_username};
 use crate::page::{Page, PageRequest};
 use crate::passwords::{HashedPassword, check_password, hash_password};
-use crate::roles::{administrates, check_other_administrator};
+use crate::roles::{administrates, check_grant, check_other_administrator};
 use crate::{Core, CoreError, Ctx};
 
 pub use clm_core_db::users::UserRow as User;
@@ -210,17 +211,24 @@ async fn find_user(conn: &mut PgConnection, ctx: &Ctx, id: UserId) -> Result<Use
     found.ok_or_else(|| user_not_found(id).into())
 }
 
-/// Finds a user whom the caller may change: themselves, or one of their organization. Who belongs
-/// elsewhere too is changed only by those who may do so everywhere.
+/// Finds a user whom the caller may change: themselves, or one of their organization who may do no
+/// more than they (who sets another's password has all that the other has). Who belongs elsewhere
+/// too is changed only by those who may do so everywhere.
 async fn find_for_change(conn: &mut PgConnection, ctx: &Ctx, id: UserId) -> Result<User, CoreError> {
     let oneself = ctx.actor.user_id == Some(id) && !ctx.actor.restricted;
     if !oneself {
         ctx.require(Permission::UserWrite)?;
     }
     let user = find_user(conn, ctx, id).await?;
-    if !oneself && users::reaches_beyond(conn, id.0, ctx.organization_id.0).await? {
+    if oneself {
+        return Ok(user);
+    }
+    if users::reaches_beyond(conn, id.0, ctx.organization_id.0).await? {
         ctx.require_global(Permission::UserWrite)?;
     }
+    let held = roles::list_held(conn, id.0, ctx.now).await?;
+    let theirs = union(held.iter().filter(|role| role.holds_in(ctx.organization_id.0)));
+    check_grant(theirs, ctx.actor.permissions)?;
     Ok(user)
 }
 
