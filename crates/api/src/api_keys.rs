@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use clm_types::{ApiKeyId, OrganizationId, UserId};
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 /// An API key, without its secret.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -47,6 +47,12 @@ pub struct NewApiKey {
     #[schema(value_type = Option<Uuid>)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_id: Option<UserId>,
+    /// For a program and not a person: the key begins with `clm_svc_`.
+    #[serde(default)]
+    pub service: bool,
+    /// Works in every organization of its user, and not only in the caller's.
+    #[serde(default)]
+    pub everywhere: bool,
     /// What it may do at most, `noun:verb`; empty: all that its user may.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scopes: Vec<String>,
@@ -65,4 +71,22 @@ pub struct CreatedApiKey {
     pub api_key: ApiKey,
     /// The secret: shown this once.
     pub secret: String,
+}
+
+/// Which API keys to list.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ApiKeyQuery {
+    /// Only of this user.
+    #[param(value_type = Option<Uuid>)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<UserId>,
+    /// Items per page, 1 to 200; 50 unless told.
+    #[param(minimum = 1, maximum = 200)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
 }

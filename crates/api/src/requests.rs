@@ -102,6 +102,8 @@ pub struct Request {
     pub certificate: Option<RequestedCertificate>,
     /// What would be revoked; absent for issuance.
     pub revocation: Option<RequestedRevocation>,
+    /// What the requester said to the approvers.
+    pub comment: Option<String>,
     /// Why no approval was needed, or why it was.
     pub approval_reason: Option<String>,
     /// The approval steps in their order.

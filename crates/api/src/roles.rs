@@ -90,6 +90,9 @@ pub struct NewRoleAssignment {
     /// Which role.
     #[schema(value_type = Uuid)]
     pub role_id: RoleId,
+    /// In every organization, and not only in the caller's.
+    #[serde(default)]
+    pub everywhere: bool,
     /// From when; now unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub valid_from: Option<DateTime<Utc>>,
@@ -117,4 +120,26 @@ pub struct RoleAssignmentQuery {
     /// `next_cursor` of the page before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
+}
+
+/// Takes a role back.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RoleAssignmentEnd {
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// What can change of a role.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RoleChange {
+    /// Name to show.
+    pub name: String,
+    /// What it is for.
+    #[serde(default)]
+    pub description: String,
+    /// `noun:verb`; none that the caller does not hold.
+    pub permissions: Vec<String>,
 }

@@ -35,8 +35,5 @@ enum_schemas! {
 }
 
 fn texts(values: impl Iterator<Item = &'static str>) -> Object {
-    ObjectBuilder::new()
-        .schema_type(Type::String)
-        .enum_values(Some(values))
-        .build()
+    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(values)).build()
 }

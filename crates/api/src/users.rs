@@ -19,6 +19,8 @@ pub struct User {
     pub display_name: String,
     /// `invited`, `active`, `locked`, `disabled`.
     pub status: String,
+    /// Whether a second factor is set up.
+    pub mfa_enabled: bool,
     /// When last signed in.
     pub last_login_at: Option<DateTime<Utc>>,
     /// When it was made.
@@ -38,4 +40,14 @@ pub struct NewUser {
     /// Name to show; the username unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub display_name: Option<String>,
+}
+
+/// What can change of a user.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UserChange {
+    /// Address for notifications.
+    pub email: String,
+    /// Name to show.
+    pub display_name: String,
 }

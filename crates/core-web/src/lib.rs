@@ -1,1 +1,71 @@
-//! The edge of the Core Service: REST API, CRL, OCSP
+//! The edge of the Core Service: the REST API, and what relying parties fetch (CRL, OCSP, CA certificates).
+//!
+//! A handler parses, calls one rule of `clm-core` and renders. Everything that all routes have in common is in the
+//! layers: [`surroundings`](self) (limits, request id, problem document) outside, the gate (credentials,
+//! permission, idempotency) inside, both driven by the table in [`routes`].
+
+mod answer;
+mod api;
+mod etag;
+mod extract;
+mod failure;
+mod gate;
+mod idempotency;
+mod metrics;
+pub mod openapi;
+mod paging;
+mod pem;
+pub mod problem_kinds;
+mod problems;
+pub mod routes;
+mod surroundings;
+mod validation;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, FromRef};
+use axum::middleware::from_fn_with_state;
+use axum::routing::get;
+use clm_core::Core;
+use tower_http::catch_panic::CatchPanicLayer;
+
+pub use failure::Failure;
+pub use metrics::HttpMetrics;
+
+use surroundings::{MAX_BODY_BYTES, Surroundings};
+
+/// What the handlers work with.
+#[derive(Clone, FromRef)]
+pub struct Edge {
+    /// The rules.
+    pub core: Arc<Core>,
+    /// Where relying parties reach the validation listener, without a slash at the end.
+    pub validation_url: ValidationUrl,
+}
+
+/// Base address of the validation listener.
+#[derive(Debug, Clone)]
+pub struct ValidationUrl(pub Arc<str>);
+
+/// The API listener's routes.
+pub fn api_router(edge: Edge, metrics: HttpMetrics) -> Router {
+    let surroundings = Surroundings::new(Arc::clone(&edge.core), metrics);
+    let (router, _) = routes().split_for_parts();
+    router
+        .route("/openapi.json", get(openapi::serve))
+        .route_layer(from_fn_with_state(Arc::clone(&edge.core), gate::guard))
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(CatchPanicLayer::custom(surroundings::panicked))
+        .layer(from_fn_with_state(surroundings, surroundings::surround))
+        .with_state(edge)
+}
+
+/// The validation listener's routes: public, signed bytes and nothing else.
+pub fn validation_router(core: Arc<Core>, metrics: HttpMetrics) -> Router {
+    validation::router(core, metrics)
+}
+
+fn routes() -> utoipa_axum::router::OpenApiRouter<Edge> {
+    utoipa_axum::router::OpenApiRouter::new().merge(problems::router()).nest("/api/v1", api::router())
+}

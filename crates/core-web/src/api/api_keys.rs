@@ -1,0 +1,106 @@
+//! `/api/v1/api-keys`.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{OriginalUri, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use clm_api::Page;
+use clm_api::api_keys::{ApiKey, ApiKeyQuery, CreatedApiKey, NewApiKey};
+use clm_core::{Core, api_keys};
+use clm_types::ApiKeyId;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::etag::Versioned;
+use crate::extract::{Body, Caller, Id, Query};
+use crate::failure::Failure;
+use crate::idempotency::ShownOnce;
+use crate::{Edge, answer, paging};
+
+pub(crate) fn router() -> OpenApiRouter<Edge> {
+    OpenApiRouter::new().routes(routes!(create, list)).routes(routes!(show)).routes(routes!(revoke))
+}
+
+/// Makes an API key. The answer holds its secret, which is shown this once and not stored.
+#[utoipa::path(post, path = "/api-keys", tag = "api-keys", request_body = NewApiKey,
+    responses((status = 201, body = CreatedApiKey)))]
+async fn create(
+    State(core): State<Arc<Core>>,
+    Caller(ctx): Caller,
+    Body(new): Body<NewApiKey>,
+) -> Result<Response, Failure> {
+    let new = api_keys::NewApiKey {
+        name: new.name,
+        user_id: new.user_id,
+        service: new.service,
+        everywhere: new.everywhere,
+        scopes: new.scopes,
+        allowed_addresses: new.allowed_addresses,
+        expires_at: new.expires_at,
+    };
+    let (made, secret) = core.create_api_key(&ctx, &new).await?;
+    let location = format!("/api/v1/api-keys/{}", made.id);
+    let version = made.version;
+    let body = CreatedApiKey { api_key: view(made), secret: secret.expose().to_owned() };
+    let mut response = answer::created(&location, Some(version), body);
+    response.extensions_mut().insert(ShownOnce);
+    Ok(response)
+}
+
+/// Lists API keys of the caller's organization, newest first; one's own without `api_key:read`.
+#[utoipa::path(get, path = "/api-keys", tag = "api-keys", params(ApiKeyQuery),
+    responses((status = 200, body = Page<ApiKey>)))]
+async fn list(
+    State(core): State<Arc<Core>>,
+    Caller(ctx): Caller,
+    OriginalUri(uri): OriginalUri,
+    Query(query): Query<ApiKeyQuery>,
+) -> Result<Response, Failure> {
+    let page = paging::request(query.limit, query.cursor.as_deref())?;
+    let found = core.list_api_keys(&ctx, query.user, page).await?;
+    Ok(paging::answer(&uri, found, view))
+}
+
+/// Shows an API key, without its secret.
+#[utoipa::path(get, path = "/api-keys/{id}", tag = "api-keys", params(("id" = Uuid, Path)),
+    responses((status = 200, body = ApiKey)))]
+async fn show(
+    State(core): State<Arc<Core>>,
+    Caller(ctx): Caller,
+    Id(id): Id<ApiKeyId>,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    let found = core.show_api_key(&ctx, id).await?;
+    let versioned = Versioned { version: found.version, body: view(found) };
+    Ok(versioned.answer(&headers))
+}
+
+/// Ends an API key at once.
+#[utoipa::path(post, path = "/api-keys/{id}/revoke", tag = "api-keys", params(("id" = Uuid, Path)),
+    responses((status = 200, body = ApiKey)))]
+async fn revoke(
+    State(core): State<Arc<Core>>,
+    Caller(ctx): Caller,
+    Id(id): Id<ApiKeyId>,
+) -> Result<Json<ApiKey>, Failure> {
+    Ok(Json(view(core.revoke_api_key(&ctx, id).await?)))
+}
+
+fn view(row: api_keys::ApiKey) -> ApiKey {
+    ApiKey {
+        id: row.id.into(),
+        prefix: row.key_prefix,
+        name: row.name,
+        user_id: row.user_id.into(),
+        organization_id: row.organization_id.map(Into::into),
+        scopes: super::texts(&row.scopes),
+        allowed_addresses: row.allowed_addresses,
+        expires_at: row.expires_at,
+        last_used_at: row.last_used_at,
+        revoked_at: row.revoked_at,
+        created_at: row.created_at,
+        version: row.version,
+    }
+}

@@ -1,0 +1,103 @@
+//! `GET /api/v1/audit`: the audit logs of both databases.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{OriginalUri, State};
+use axum::response::{IntoResponse, Response};
+use clm_api::Page;
+use clm_api::audit::{AuditEntry, AuditQuery};
+use clm_core::{Core, audit};
+use clm_types::SecureAuditEntry;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::extract::{Caller, Query};
+use crate::failure::Failure;
+use crate::{Edge, paging};
+
+pub(crate) fn router() -> OpenApiRouter<Edge> {
+    OpenApiRouter::new().routes(routes!(list))
+}
+
+/// Lists audit entries of Core, newest first; with `operation_id`, those of both databases, oldest first.
+#[utoipa::path(get, path = "/audit", tag = "audit", params(AuditQuery),
+    responses((status = 200, body = Page<AuditEntry>)))]
+async fn list(
+    State(core): State<Arc<Core>>,
+    Caller(ctx): Caller,
+    OriginalUri(uri): OriginalUri,
+    Query(query): Query<AuditQuery>,
+) -> Result<Response, Failure> {
+    if let Some(operation) = query.operation_id {
+        let trail = core.trace_operation(&ctx, operation).await?;
+        let page = Page { items: merged(trail), next_cursor: None };
+        return Ok(Json(page).into_response());
+    }
+    let page = paging::request(query.limit, query.cursor.as_deref())?;
+    let asked = audit::AuditQuery {
+        object_id: query.object,
+        actor_user_id: query.actor,
+        action: query.action.as_deref(),
+        since: query.since,
+        until: query.until,
+    };
+    let found = core.list_audit_entries(&ctx, asked, page).await?;
+    Ok(paging::answer(&uri, found, core_view))
+}
+
+/// Both logs in one, by time.
+fn merged(trail: audit::OperationTrail) -> Vec<AuditEntry> {
+    let core = trail.core.into_iter().map(core_view);
+    let secure = trail.secure.into_iter().map(secure_view);
+    let mut all: Vec<AuditEntry> = core.chain(secure).collect();
+    all.sort_by_key(|entry| entry.occurred_at);
+    all
+}
+
+fn core_view(row: audit::AuditRow) -> AuditEntry {
+    let actor = row.actor_user_id.map(|id| id.to_string());
+    AuditEntry {
+        id: row.id,
+        source: "core".to_owned(),
+        occurred_at: row.occurred_at,
+        actor: actor.unwrap_or_else(|| row.actor_type.clone()),
+        actor_type: row.actor_type,
+        organization_id: row.organization_id.map(Into::into),
+        operation_id: row.operation_id.map(Into::into),
+        request_id: row.request_id,
+        address: row.ip_address,
+        action: row.action,
+        object_type: row.object_type,
+        object_id: row.object_id,
+        outcome: row.outcome,
+        detail: row.detail,
+        before: row.before_state,
+        after: row.after_state,
+        sequence: None,
+        chain_hash: None,
+    }
+}
+
+fn secure_view(entry: SecureAuditEntry) -> AuditEntry {
+    AuditEntry {
+        id: entry.id,
+        source: "secure".to_owned(),
+        occurred_at: entry.occurred_at,
+        actor: entry.actor,
+        actor_type: "service".to_owned(),
+        organization_id: entry.organization_id,
+        operation_id: entry.operation_id,
+        request_id: None,
+        address: None,
+        action: entry.action,
+        object_type: entry.object_type,
+        object_id: entry.object_id,
+        outcome: entry.outcome,
+        detail: entry.reason,
+        before: None,
+        after: None,
+        sequence: Some(entry.sequence),
+        chain_hash: Some(entry.chain_hash),
+    }
+}

@@ -1,0 +1,50 @@
+//! `/api/v1`: one file per noun.
+
+mod api_keys;
+mod approvals;
+mod audit;
+mod authorities;
+mod bootstrap;
+mod certificate_view;
+mod certificates;
+mod integrity;
+mod me;
+mod notifications;
+mod organizations;
+mod policies;
+mod request_view;
+mod requests;
+mod role_assignments;
+mod roles;
+mod users;
+mod workflows;
+
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::Edge;
+
+pub(crate) fn router() -> OpenApiRouter<Edge> {
+    OpenApiRouter::new()
+        .merge(bootstrap::router())
+        .merge(me::router())
+        .merge(requests::router())
+        .merge(approvals::router())
+        .merge(certificates::router())
+        .merge(authorities::router())
+        .merge(policies::router())
+        .merge(workflows::router())
+        .merge(organizations::router())
+        .merge(users::router())
+        .merge(roles::router())
+        .merge(role_assignments::router())
+        .merge(api_keys::router())
+        .merge(notifications::router())
+        .merge(audit::router())
+        .merge(integrity::router())
+}
+
+/// The texts of a stored array.
+fn texts(array: &serde_json::Value) -> Vec<String> {
+    let items = array.as_array().into_iter().flatten();
+    items.filter_map(|item| item.as_str().map(str::to_owned)).collect()
+}

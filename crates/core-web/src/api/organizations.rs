@@ -1,0 +1,131 @@
+//! `/api/v1/organizations`.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{OriginalUri, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use clm_api::Page;
+use clm_api::organizations::{NewOrganization, Organization, OrganizationChange};
+use clm_api::page::PageQuery;
+use clm_core::{Core, organizations};
+use clm_types::OrganizationId;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::etag::{IfMatch, Versioned};
+use crate::extract::{Body, Caller, Id, Query};
+use crate::failure::Failure;
+use crate::{Edge, answer, paging};
+
+pub(crate) fn router() -> OpenApiRouter<Edge> {
+    OpenApiRouter::new()
+        .routes(routes!(create, list))
+        .routes(routes!(show))
+        .routes(routes!(update))
+        .routes(routes!(suspend))
+        .routes(routes!(resume))
+}
+
+/// Makes an organization with the default workflows and policies.
+#[utoipa::path(post, path = "/organizations", tag = "organizations", request_body = NewOrganization,
+    responses((status = 201, body = Organization)))]
+async fn create(
+    State(core): State<Arc<Core>>,
+    Caller(ctx): Caller,
+    Body(new): Body<NewOrganization>,
+) -> Result<Response, Failure> {
+    let new = organizations::NewOrganization { code: new.code, name: new.name };
+    let made = core.create_organization(&ctx, &new).await?;
+    let location = format!("/api/v1/organizations/{}", made.id);
+    Ok(answer::created(&location, Some(made.version), view(made)))
+}
+
+/// Lists organizations, newest first: all for those who may read everywhere, else the caller's own.
+#[utoipa::path(get, path = "/organizations", tag = "organizations", params(PageQuery),
+    responses((status = 200, body = Page<Organization>)))]
+async fn list(
+    State(core): State<Arc<Core>>,
+    Caller(ctx): Caller,
+    OriginalUri(uri): OriginalUri,
+    Query(query): Query<PageQuery>,
+) -> Result<Response, Failure> {
+    let page = paging::request(query.limit, query.cursor.as_deref())?;
+    let found = core.list_organizations(&ctx, page).await?;
+    Ok(paging::answer(&uri, found, view))
+}
+
+/// Shows an organization.
+#[utoipa::path(get, path = "/organizations/{id}", tag = "organizations", params(("id" = Uuid, Path)),
+    responses((status = 200, body = Organization)))]
+async fn show(
+    State(core): State<Arc<Core>>,
+    Caller(ctx): Caller,
+    Id(id): Id<OrganizationId>,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    let found = core.show_organization(&ctx, id).await?;
+    Ok(versioned(found).answer(&headers))
+}
+
+/// Changes name and settings of the caller's organization.
+#[utoipa::path(put, path = "/organization", tag = "organizations", request_body = OrganizationChange,
+    responses((status = 200, body = Organization)))]
+async fn update(
+    State(core): State<Arc<Core>>,
+    Caller(ctx): Caller,
+    IfMatch(version): IfMatch,
+    Body(change): Body<OrganizationChange>,
+) -> Result<Versioned<Organization>, Failure> {
+    let change = organizations::OrganizationChange {
+        name: change.name,
+        settings: serde_json::Value::Object(change.settings),
+    };
+    Ok(versioned(core.update_organization(&ctx, version, &change).await?))
+}
+
+/// Suspends an organization: nobody works in it any more. CRL and OCSP go on.
+#[utoipa::path(post, path = "/organizations/{id}/suspend", tag = "organizations", params(("id" = Uuid, Path)),
+    responses((status = 200, body = Organization)))]
+async fn suspend(
+    State(core): State<Arc<Core>>,
+    Caller(ctx): Caller,
+    Id(id): Id<OrganizationId>,
+) -> Result<Json<Organization>, Failure> {
+    let version = core.show_organization(&ctx, id).await?.version;
+    Ok(Json(view(core.suspend_organization(&ctx, id, version).await?)))
+}
+
+/// Lets people work in a suspended organization again.
+#[utoipa::path(post, path = "/organizations/{id}/resume", tag = "organizations", params(("id" = Uuid, Path)),
+    responses((status = 200, body = Organization)))]
+async fn resume(
+    State(core): State<Arc<Core>>,
+    Caller(ctx): Caller,
+    Id(id): Id<OrganizationId>,
+) -> Result<Json<Organization>, Failure> {
+    let version = core.show_organization(&ctx, id).await?.version;
+    Ok(Json(view(core.resume_organization(&ctx, id, version).await?)))
+}
+
+fn versioned(row: organizations::Organization) -> Versioned<Organization> {
+    Versioned { version: row.version, body: view(row) }
+}
+
+fn view(row: organizations::Organization) -> Organization {
+    Organization {
+        id: row.id.into(),
+        code: row.org_code,
+        name: row.org_name,
+        status: row.status,
+        subscription_plan: row.subscription_plan,
+        subscription_status: row.subscription_status,
+        subscription_expires_at: row.subscription_expires_at,
+        license_max_certificates: row.license_max_certificates,
+        license_max_users: row.license_max_users,
+        settings: row.settings,
+        created_at: row.created_at,
+        version: row.version,
+    }
+}

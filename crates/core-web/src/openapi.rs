@@ -1,0 +1,123 @@
+//! The description of the API (OpenAPI 3.1): from the handlers, completed from the table of routes.
+
+use std::sync::LazyLock;
+
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use clm_core::policy_rules::PolicyRules;
+use clm_core::workflow_definition::{AutoApproval, WorkflowDefinition};
+use serde_json::{Value, json};
+use utoipa::OpenApi;
+
+use crate::routes::{Access, Idempotency, ROUTES, Route};
+
+/// The parts that no handler describes.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "CLM",
+        description = "Certificate lifecycle management. Errors are problem documents (RFC 9457). Lists are read with \
+                       `limit` and `cursor`. What changes carries an `ETag`; PUT and PATCH need it as `If-Match`.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    components(schemas(clm_api::Problem, PolicyRules, WorkflowDefinition, AutoApproval))
+)]
+struct Document;
+
+/// Properties that hold a document which has a schema of its own.
+const DOCUMENTS: &[(&str, &str, &str)] = &[
+    ("Policy", "rules", "PolicyRules"),
+    ("PolicyDraft", "rules", "PolicyRules"),
+    ("Workflow", "definition", "WorkflowDefinition"),
+    ("WorkflowDraft", "definition", "WorkflowDefinition"),
+];
+
+static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
+    let mut text = serde_json::to_string_pretty(&document()).unwrap_or_default();
+    text.push('\n');
+    text
+});
+
+/// The description as JSON text, the same on every run.
+pub fn text() -> &'static str {
+    &DOCUMENT
+}
+
+pub(crate) async fn serve() -> impl IntoResponse {
+    ([(CONTENT_TYPE, "application/json")], text())
+}
+
+fn document() -> Value {
+    let mut parts = Document::openapi();
+    parts.merge(crate::routes().into_openapi());
+    let mut document = serde_json::to_value(parts).unwrap_or_default();
+    for (schema, property, reference) in DOCUMENTS {
+        let pointer = format!("/components/schemas/{schema}/properties/{property}");
+        if let Some(slot) = document.pointer_mut(&pointer) {
+            let description = slot.get("description").cloned().unwrap_or_default();
+            *slot = json!({"$ref": format!("#/components/schemas/{reference}"), "description": description});
+        }
+    }
+    for route in ROUTES {
+        complete(&mut document, route);
+    }
+    if let Some(components) = document.get_mut("components") {
+        components["securitySchemes"] = json!({"api_key": {"type": "http", "scheme": "bearer",
+            "description": "An API key, `clm_pat_…` or `clm_svc_…`."}});
+    }
+    document
+}
+
+/// Adds what the table knows: credentials, permission, headers, the problem document.
+fn complete(document: &mut Value, route: &Route) {
+    let method = route.method.to_ascii_lowercase();
+    let operation = document.get_mut("paths").and_then(|paths| paths.get_mut(route.path)?.get_mut(&method));
+    let Some(Value::Object(operation)) = operation else {
+        return;
+    };
+    match route.access {
+        Access::Public => {}
+        Access::SignedIn => {
+            operation.insert("security".to_owned(), json!([{"api_key": []}]));
+        }
+        Access::Permission(permission) => {
+            operation.insert("security".to_owned(), json!([{"api_key": []}]));
+            operation.insert("x-permission".to_owned(), json!(permission));
+        }
+    }
+    let headers = headers(route);
+    if let Value::Array(parameters) = operation.entry("parameters").or_insert_with(|| json!([])) {
+        parameters.extend(headers);
+    }
+    if let Some(Value::Object(responses)) = operation.get_mut("responses") {
+        let problem = json!({"description": "A problem", "content": {"application/problem+json":
+            {"schema": {"$ref": "#/components/schemas/Problem"}}}});
+        responses.insert("default".to_owned(), problem);
+    }
+}
+
+fn headers(route: &Route) -> Vec<Value> {
+    let header = |name: &str, required: bool, description: &str| {
+        json!({"name": name, "in": "header", "required": required, "description": description,
+               "schema": {"type": "string"}})
+    };
+    let mut headers = Vec::new();
+    if route.idempotency != Idempotency::None {
+        headers.push(header(
+            "Idempotency-Key",
+            route.idempotency == Idempotency::Required,
+            "Fresh for each new call; the same one repeats the call without a second effect.",
+        ));
+    }
+    if matches!(route.method, "PUT" | "PATCH") {
+        headers.push(header("If-Match", true, "The ETag of the version that was read."));
+    }
+    if route.access != Access::Public {
+        headers.push(header(
+            "CLM-Organization",
+            false,
+            "The organization to work in, for API keys that are good for several.",
+        ));
+    }
+    headers
+}

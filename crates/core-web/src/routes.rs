@@ -1,0 +1,141 @@
+//! Every route of the API with what it needs of its caller. The gate obeys this table, the API description is
+//! completed from it, and a test fails on a route that is missing here.
+
+use clm_types::Permission;
+
+/// Who may use a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Anybody: nothing but public facts, or a route that checks a token of its own.
+    Public,
+    /// Whoever has valid credentials.
+    SignedIn,
+    /// Whoever holds this permission in the organization.
+    Permission(Permission),
+}
+
+/// Whether a POST takes an `Idempotency-Key`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Idempotency {
+    /// No: the method is idempotent by itself, or the route guards itself.
+    None,
+    /// If there is one.
+    Accepted,
+    /// It must be there.
+    Required,
+}
+
+/// One route.
+#[derive(Debug, Clone, Copy)]
+pub struct Route {
+    /// HTTP method.
+    pub method: &'static str,
+    /// As matched, with `{parameters}`.
+    pub path: &'static str,
+    /// Who may use it.
+    pub access: Access,
+    /// Whether a repeat is answered from the first answer.
+    pub idempotency: Idempotency,
+}
+
+/// The route that a request matched.
+pub(crate) fn find(method: &str, path: &str) -> Option<&'static Route> {
+    // HEAD is answered by the handler of GET.
+    let method = if method == "HEAD" { "GET" } else { method };
+    ROUTES.iter().find(|route| route.method == method && route.path == path)
+}
+
+/// The methods that a path takes.
+pub(crate) fn methods(path: &str) -> Vec<&'static str> {
+    let routes = ROUTES.iter().filter(|route| route.path == path);
+    let methods = routes.map(|route| route.method);
+    methods.flat_map(|method| if method == "GET" { vec!["GET", "HEAD"] } else { vec![method] }).collect()
+}
+
+const fn get(path: &'static str, access: Access) -> Route {
+    Route { method: "GET", path, access, idempotency: Idempotency::None }
+}
+
+const fn post(path: &'static str, access: Access) -> Route {
+    Route { method: "POST", path, access, idempotency: Idempotency::Accepted }
+}
+
+const fn once(path: &'static str, access: Access) -> Route {
+    Route { method: "POST", path, access, idempotency: Idempotency::Required }
+}
+
+const fn change(method: &'static str, path: &'static str, access: Access) -> Route {
+    Route { method, path, access, idempotency: Idempotency::None }
+}
+
+const fn may(permission: Permission) -> Access {
+    Access::Permission(permission)
+}
+
+/// The table.
+pub const ROUTES: &[Route] = {
+    use Access::{Public, SignedIn};
+    use Permission as P;
+    &[
+        get("/openapi.json", Public),
+        get("/problems", Public),
+        get("/problems/{code}", Public),
+        change("POST", "/api/v1/bootstrap", Public),
+        get("/api/v1/me", SignedIn),
+        once("/api/v1/requests", may(P::RequestCreate)),
+        get("/api/v1/requests", may(P::RequestRead)),
+        get("/api/v1/requests/{id}", may(P::RequestRead)),
+        post("/api/v1/requests/{id}/approve", may(P::RequestApprove)),
+        post("/api/v1/requests/{id}/reject", may(P::RequestApprove)),
+        // Only the requester may; the rule checks it.
+        post("/api/v1/requests/{id}/cancel", may(P::RequestRead)),
+        get("/api/v1/approvals", may(P::RequestApprove)),
+        get("/api/v1/certificates", may(P::CertificateRead)),
+        get("/api/v1/certificates/lookup", may(P::CertificateRead)),
+        get("/api/v1/certificates/{id}", may(P::CertificateRead)),
+        change("PATCH", "/api/v1/certificates/{id}", may(P::CertificateUpdate)),
+        once("/api/v1/certificates/{id}/revoke", may(P::CertificateRevoke)),
+        once("/api/v1/certificates/{id}/release", may(P::CertificateRevoke)),
+        once("/api/v1/certificates/{id}/renew", may(P::CertificateRenew)),
+        get("/api/v1/authorities", may(P::AuthorityRead)),
+        get("/api/v1/authorities/{id}", may(P::AuthorityRead)),
+        post("/api/v1/policies", may(P::PolicyWrite)),
+        get("/api/v1/policies", may(P::PolicyRead)),
+        get("/api/v1/policies/{id}", may(P::PolicyRead)),
+        change("PUT", "/api/v1/policies/{id}", may(P::PolicyWrite)),
+        post("/api/v1/workflows", may(P::WorkflowWrite)),
+        get("/api/v1/workflows", may(P::WorkflowRead)),
+        get("/api/v1/workflows/{id}", may(P::WorkflowRead)),
+        change("PUT", "/api/v1/workflows/{id}", may(P::WorkflowWrite)),
+        post("/api/v1/organizations", may(P::OrganizationWrite)),
+        get("/api/v1/organizations", may(P::OrganizationRead)),
+        get("/api/v1/organizations/{id}", may(P::OrganizationRead)),
+        change("PUT", "/api/v1/organization", may(P::OrganizationWrite)),
+        post("/api/v1/organizations/{id}/suspend", may(P::OrganizationWrite)),
+        post("/api/v1/organizations/{id}/resume", may(P::OrganizationWrite)),
+        post("/api/v1/users", may(P::UserWrite)),
+        get("/api/v1/users", may(P::UserRead)),
+        // Everybody may see themselves.
+        get("/api/v1/users/{id}", SignedIn),
+        change("PUT", "/api/v1/users/{id}", may(P::UserWrite)),
+        post("/api/v1/users/{id}/disable", may(P::UserWrite)),
+        post("/api/v1/users/{id}/enable", may(P::UserWrite)),
+        post("/api/v1/roles", may(P::RoleAssign)),
+        get("/api/v1/roles", may(P::UserRead)),
+        get("/api/v1/roles/{id}", may(P::UserRead)),
+        change("PUT", "/api/v1/roles/{id}", may(P::RoleAssign)),
+        post("/api/v1/role-assignments", may(P::RoleAssign)),
+        get("/api/v1/role-assignments", may(P::UserRead)),
+        post("/api/v1/role-assignments/{id}/revoke", may(P::RoleAssign)),
+        // Everybody has keys of their own; the rules ask for api_key:read and api_key:write beyond that.
+        post("/api/v1/api-keys", SignedIn),
+        get("/api/v1/api-keys", SignedIn),
+        get("/api/v1/api-keys/{id}", SignedIn),
+        post("/api/v1/api-keys/{id}/revoke", SignedIn),
+        get("/api/v1/notifications", may(P::NotificationRead)),
+        post("/api/v1/notifications/{id}/read", may(P::NotificationRead)),
+        get("/api/v1/audit", may(P::AuditRead)),
+        post("/api/v1/integrity/runs", may(P::IntegrityRun)),
+        get("/api/v1/integrity/findings", may(P::IntegrityRun)),
+    ]
+};

@@ -1,0 +1,182 @@
+//! The outermost layer of the API: limits, request id, time limit, security headers, the problem document, one
+//! log line and one measurement per request.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::header::{self, HeaderName};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use clm_api::problem::PROBLEM_MEDIA_TYPE;
+use clm_api::{FieldError, Problem};
+use clm_types::ErrorCode;
+use tokio::sync::Semaphore;
+use tracing::Instrument;
+use uuid::Uuid;
+
+use crate::failure::Failure;
+use crate::metrics::HttpMetrics;
+use crate::problem_kinds::problem_kind;
+
+/// Largest body that is read.
+pub(crate) const MAX_BODY_BYTES: usize = 1024 * 1024;
+/// Longest time from the first octet of a request to its answer.
+const TIME_LIMIT: Duration = Duration::from_mins(1);
+/// Requests that run at once; more are turned away with 503.
+const MAX_CONCURRENT: usize = 1024;
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What the layer needs.
+#[derive(Clone)]
+pub(crate) struct Surroundings {
+    pub(crate) metrics: HttpMetrics,
+    pub(crate) permits: Arc<Semaphore>,
+    pub(crate) core: Arc<clm_core::Core>,
+}
+
+impl Surroundings {
+    pub(crate) fn new(core: Arc<clm_core::Core>, metrics: HttpMetrics) -> Self {
+        Self { metrics, permits: Arc::new(Semaphore::new(MAX_CONCURRENT)), core }
+    }
+}
+
+/// The id of the request, as it stands in headers, problems, log lines and audit entries.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RequestId(pub(crate) Uuid);
+
+/// The layer.
+pub(crate) async fn surround(State(own): State<Surroundings>, mut request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    let id = request_id(request.headers(), &own.core);
+    request.extensions_mut().insert(RequestId(id));
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
+    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
+    let span = tracing::info_span!("request", request_id = %id, %method, route);
+    let response = limited(&own, request, next).instrument(span.clone()).await;
+    let response = finish(response, id, &path);
+    let (status, elapsed) = (response.status(), began.elapsed());
+    own.metrics.observe(method.as_str(), &route, status.as_u16(), elapsed);
+    span.in_scope(|| {
+        tracing::info!(status = status.as_u16(), milliseconds = elapsed.as_millis(), "answered");
+    });
+    response
+}
+
+async fn limited(own: &Surroundings, request: Request, next: Next) -> Response {
+    if content_length(request.headers()).is_some_and(|length| length > MAX_BODY_BYTES) {
+        return too_large().into_response();
+    }
+    let Ok(_permit) = own.permits.try_acquire() else {
+        return Failure::new(ErrorCode::Unavailable, "too many requests run at once").into_response();
+    };
+    match tokio::time::timeout(TIME_LIMIT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Failure::new(ErrorCode::Unavailable, "the request took too long").into_response(),
+    }
+}
+
+/// The refusal of a body over the limit.
+pub(crate) fn too_large() -> Failure {
+    Failure::new(ErrorCode::BodyTooLarge, format!("the body is larger than {MAX_BODY_BYTES} octets"))
+}
+
+fn content_length(headers: &HeaderMap) -> Option<usize> {
+    let length = headers.get(header::CONTENT_LENGTH)?.to_str().ok()?;
+    Some(length.parse().unwrap_or(usize::MAX))
+}
+
+/// The caller's `x-request-id` if it is a UUID, else a new one.
+fn request_id(headers: &HeaderMap, core: &clm_core::Core) -> Uuid {
+    let sent = headers.get(&X_REQUEST_ID).and_then(|value| value.to_str().ok());
+    sent.and_then(|text| Uuid::parse_str(text).ok())
+        .unwrap_or_else(|| clm_types::ids::new_uuid(core.clock.now(), &core.entropy))
+}
+
+fn finish(response: Response, id: Uuid, path: &str) -> Response {
+    let mut response = render_failure(response, id, path);
+    let headers = response.headers_mut();
+    if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
+        headers.insert(X_REQUEST_ID, value);
+    }
+    for (name, value) in SECURITY_HEADERS {
+        headers.insert(name.clone(), HeaderValue::from_static(value));
+    }
+    let cache = headers.entry(header::CACHE_CONTROL);
+    cache.or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+const SECURITY_HEADERS: &[(HeaderName, &str)] = &[
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::STRICT_TRANSPORT_SECURITY, "max-age=31536000"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+];
+
+/// Turns a failure, also one that the framework made without a body of ours, into a problem document.
+fn render_failure(response: Response, id: Uuid, path: &str) -> Response {
+    let status = response.status();
+    if !status.is_client_error() && !status.is_server_error() {
+        return response;
+    }
+    if response.headers().get(header::CONTENT_TYPE).is_some_and(|value| value == PROBLEM_MEDIA_TYPE) {
+        return response;
+    }
+    let known = response.extensions().get::<Failure>().cloned();
+    let failure = known.unwrap_or_else(|| Failure::of_status(status));
+    let mut rendered = render(&failure, id, path);
+    if let Some(allow) = response.headers().get(header::ALLOW) {
+        rendered.headers_mut().insert(header::ALLOW, allow.clone());
+    }
+    rendered
+}
+
+fn render(failure: &Failure, id: Uuid, path: &str) -> Response {
+    let problem = problem(failure, id, path);
+    let status = problem_kind(failure.0.code).status;
+    let content_type = [(header::CONTENT_TYPE, PROBLEM_MEDIA_TYPE)];
+    let body = serde_json::to_vec(&problem).unwrap_or_default();
+    let mut response = (status, content_type, body).into_response();
+    let headers = response.headers_mut();
+    if failure.0.code.is_retryable() {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    response
+}
+
+fn problem(failure: &Failure, id: Uuid, path: &str) -> Problem {
+    let refusal = &failure.0;
+    let kind = problem_kind(refusal.code);
+    let errors = refusal.field.iter().map(|pointer| FieldError {
+        pointer: pointer.clone(),
+        code: refusal.code.to_string(),
+        detail: refusal.detail.clone(),
+    });
+    Problem {
+        kind: format!("/problems/{}", refusal.code),
+        title: kind.title.to_owned(),
+        status: kind.status.as_u16(),
+        detail: refusal.detail.clone(),
+        instance: Some(path.to_owned()),
+        code: refusal.code.to_string(),
+        request_id: id.to_string(),
+        retryable: refusal.code.is_retryable(),
+        hint: Some(refusal.hint.clone().unwrap_or_else(|| kind.fix.to_owned())),
+        errors: errors.collect(),
+    }
+}
+
+/// A handler that panicked: logged, and no word of it to the caller.
+#[expect(clippy::needless_pass_by_value, reason = "the shape that the layer wants")]
+pub(crate) fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("unknown");
+    tracing::error!(panic = text, "a handler panicked");
+    Failure::new(ErrorCode::Internal, "an error of the service itself").into_response()
+}

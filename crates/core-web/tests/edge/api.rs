@@ -1,0 +1,196 @@
+//! The API's edge, judged from outside: problems, limits, credentials, and that nothing is missing in a table.
+
+use std::collections::BTreeSet;
+
+use crate::harness::{Answer, api, ask, request};
+use axum::body::{Body, Bytes};
+use axum::http::StatusCode;
+use clm_core::tokens::{Token, TokenKind};
+use clm_core_web::routes::{Access, ROUTES};
+use clm_types::{Entropy, ErrorCode};
+use serde_json::Value;
+
+fn check_problem(answer: &Answer, status: u16, code: &str) {
+    let problem = answer.json();
+    assert_eq!(answer.status.as_u16(), status, "{problem}");
+    assert_eq!(answer.header("content-type"), "application/problem+json");
+    assert_eq!(problem["status"], status);
+    assert_eq!(problem["code"], code);
+    assert_eq!(problem["type"], format!("/problems/{code}"));
+    assert_eq!(problem["request_id"], answer.header("x-request-id"));
+    assert!(problem["hint"].is_string() && problem["instance"].is_string());
+}
+
+fn concrete(path: &str) -> String {
+    let id = "0199f0c0-0000-7000-8000-000000000000";
+    path.replace("{id}", id).replace("{code}", "not_found")
+}
+
+#[tokio::test]
+async fn an_unknown_address_is_a_problem() {
+    let answer = ask(api(), request("GET", "/api/v2/x").body(Body::empty()).unwrap()).await;
+    check_problem(&answer, 404, "not_found");
+}
+
+#[tokio::test]
+async fn a_wrong_method_is_a_problem_that_names_the_right_ones() {
+    let answer = ask(api(), request("DELETE", "/api/v1/me").body(Body::empty()).unwrap()).await;
+    check_problem(&answer, 405, "method_not_allowed");
+    assert!(answer.header("allow").contains("GET"));
+}
+
+#[tokio::test]
+async fn every_route_but_the_public_ones_asks_for_credentials() {
+    for route in ROUTES.iter().filter(|route| route.access != Access::Public) {
+        let asked = request(route.method, &concrete(route.path));
+        let answer = ask(api(), asked.body(Body::empty()).unwrap()).await;
+        check_problem(&answer, 401, "unauthenticated");
+        assert_eq!(answer.header("www-authenticate"), "Bearer", "{}", route.path);
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_api_key_is_refused_without_asking_the_database() {
+    for value in ["Basic eDp5", "Bearer", "Bearer x", "Bearer clm_pat_0000000000000000000000000000000000000"]
+    {
+        let asked = request("GET", "/api/v1/me").header("authorization", value);
+        let answer = ask(api(), asked.body(Body::empty()).unwrap()).await;
+        check_problem(&answer, 401, "unauthenticated");
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_is_a_problem_to_be_retried() {
+    let token = Token::generate(TokenKind::Personal, &Entropy::system());
+    let asked = request("GET", "/api/v1/me").header("authorization", format!("Bearer {}", token.expose()));
+    let answer = ask(api(), asked.body(Body::empty()).unwrap()).await;
+    check_problem(&answer, 503, "unavailable");
+    assert_eq!(answer.header("retry-after"), "2");
+    assert_eq!(answer.json()["retryable"], true);
+    assert!(!answer.json()["detail"].as_str().unwrap().contains("127.0.0.1"));
+}
+
+#[tokio::test]
+async fn a_body_of_100_mib_is_refused_unread() {
+    // A body that is read would panic.
+    let body = Body::from_stream(futures_never());
+    let asked = request("POST", "/api/v1/bootstrap").header("content-length", 100 * 1024 * 1024);
+    let answer = ask(api(), asked.body(body).unwrap()).await;
+    check_problem(&answer, 413, "body_too_large");
+}
+
+fn futures_never() -> impl futures::Stream<Item = Result<Bytes, std::io::Error>> {
+    futures::stream::poll_fn(|_| panic!("the body was read"))
+}
+
+#[tokio::test]
+async fn a_body_without_a_length_is_cut_off_at_the_limit() {
+    let chunk = Bytes::from(vec![b' '; 64 * 1024]);
+    let chunks = std::iter::repeat_n(chunk, 64).map(Ok::<_, std::io::Error>);
+    let body = Body::from_stream(futures::stream::iter(chunks));
+    let asked = request("POST", "/api/v1/bootstrap").header("content-type", "application/json");
+    let answer = ask(api(), asked.body(body).unwrap()).await;
+    check_problem(&answer, 413, "body_too_large");
+}
+
+#[tokio::test]
+async fn bodies_that_cannot_be_read_are_problems() {
+    let cases = [
+        ("text/plain", "{}", 415, "unsupported_media_type"),
+        ("application/json", "{", 400, "invalid_request"),
+        ("application/json", "[]", 400, "invalid_request"),
+        ("application/json", "{\"nonsense\": 1}", 400, "invalid_request"),
+        ("application/json", "\u{0}", 400, "invalid_request"),
+    ];
+    for (content_type, body, status, code) in cases {
+        let asked = request("POST", "/api/v1/bootstrap").header("content-type", content_type);
+        check_problem(&ask(api(), asked.body(body.into()).unwrap()).await, status, code);
+    }
+}
+
+#[tokio::test]
+async fn every_error_code_has_a_page() {
+    for code in ErrorCode::ALL {
+        let path = format!("/problems/{code}");
+        let answer = ask(api(), request("GET", &path).body(Body::empty()).unwrap()).await;
+        assert_eq!(answer.status, StatusCode::OK);
+        assert_eq!(answer.json()["code"], code.as_str());
+    }
+    let answer = ask(api(), request("GET", "/problems/x").body(Body::empty()).unwrap()).await;
+    check_problem(&answer, 404, "not_found");
+}
+
+#[tokio::test]
+async fn a_request_id_that_is_a_uuid_is_kept_and_anything_else_replaced() {
+    let id = "0199f0c0-0000-7000-8000-000000000001";
+    let answer =
+        ask(api(), request("GET", "/x").header("x-request-id", id).body(Body::empty()).unwrap()).await;
+    assert_eq!(answer.header("x-request-id"), id);
+    let forged = request("GET", "/x").header("x-request-id", "a line\tin the log");
+    let answer = ask(api(), forged.body(Body::empty()).unwrap()).await;
+    assert_eq!(answer.header("x-request-id").len(), 36);
+}
+
+#[tokio::test]
+async fn every_answer_carries_the_security_headers() {
+    for path in ["/problems", "/api/v1/me", "/x"] {
+        let answer = ask(api(), request("GET", path).body(Body::empty()).unwrap()).await;
+        assert_eq!(answer.header("x-content-type-options"), "nosniff");
+        assert_eq!(answer.header("cache-control"), "no-store");
+        assert!(answer.header("content-security-policy").contains("default-src 'none'"));
+        assert!(answer.header("strict-transport-security").starts_with("max-age="));
+    }
+}
+
+#[test]
+fn the_table_and_the_description_name_the_same_routes() {
+    let document: Value = serde_json::from_str(clm_core_web::openapi::text()).unwrap();
+    let described: BTreeSet<(String, String)> = document["paths"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .flat_map(|(path, item)| {
+            let methods = item.as_object().unwrap().keys();
+            methods.map(move |method| (method.to_uppercase(), path.clone())).collect::<Vec<_>>()
+        })
+        .collect();
+    let table: BTreeSet<(String, String)> = ROUTES
+        .iter()
+        // The description does not describe itself.
+        .filter(|route| route.path != "/openapi.json")
+        .map(|route| (route.method.to_owned(), route.path.to_owned()))
+        .collect();
+    assert_eq!(described, table);
+    assert_eq!(ROUTES.len(), table.len() + 1, "a route stands twice in the table");
+}
+
+#[test]
+fn every_reference_of_the_description_leads_somewhere() {
+    fn walk<'a>(value: &'a Value, found: &mut BTreeSet<&'a str>) {
+        match value {
+            Value::Object(fields) => {
+                found.extend(fields.get("$ref").and_then(Value::as_str));
+                fields.values().for_each(|field| walk(field, found));
+            }
+            Value::Array(items) => items.iter().for_each(|item| walk(item, found)),
+            _ => {}
+        }
+    }
+    let document: Value = serde_json::from_str(clm_core_web::openapi::text()).unwrap();
+    assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
+    let mut references = BTreeSet::new();
+    walk(&document, &mut references);
+    assert!(references.len() > 20);
+    for reference in references {
+        assert!(document.pointer(reference.strip_prefix('#').unwrap()).is_some(), "{reference}");
+    }
+}
+
+#[test]
+fn the_committed_description_is_fresh() {
+    let committed = include_str!("../../../../docs/reference/openapi.json");
+    assert!(
+        committed == clm_core_web::openapi::text(),
+        "run `clm-core openapi > docs/reference/openapi.json`"
+    );
+}

@@ -1,0 +1,5 @@
+//! Both listeners of the edge, judged from outside.
+
+mod api;
+mod harness;
+mod validation;
