@@ -54,6 +54,15 @@ async fn an_administrator_of_one_organization_gives_nothing_everywhere() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_role_of_one_organization_is_not_given_everywhere() {
+    let office = Office::open().await;
+    let ctx = office.as_administrator().await;
+    let own = office.core.create_role(&ctx, &role("own", &["request:read"])).await.unwrap();
+    let everywhere = NewAssignment { everywhere: true, ..assignment(office.administrator, own.id.into()) };
+    assert_eq!(refused(office.core.assign_role(&ctx, &everywhere).await), ErrorCode::InvalidRequest);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_last_administrator_cannot_be_removed() {
     let office = Office::open().await;
     let ctx = office.as_administrator().await;

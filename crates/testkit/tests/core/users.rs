@@ -1,5 +1,5 @@
 use clm_core::passwords::verify_password;
-use clm_core::roles::{ADMINISTRATOR, REQUESTER};
+use clm_core::roles::{ADMINISTRATOR, NewRole, REQUESTER};
 use clm_core::users::UserChange;
 use clm_types::{ErrorCode, UserId};
 use zeroize::Zeroizing;
@@ -128,4 +128,29 @@ async fn an_organization_has_no_more_members_than_its_licence() {
         refused(office.core.create_user(&ctx, &new_user("bob")).await),
         ErrorCode::LicenseLimitReached
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_do_less_cannot_take_over_who_may_do_more() {
+    let office = Office::open().await;
+    let ctx = office.as_administrator().await;
+    let clerk = NewRole {
+        code: "clerk".to_owned(),
+        name: "Clerk".to_owned(),
+        description: String::new(),
+        parent_role_id: None,
+        permissions: vec!["user:write".to_owned(), "user:read".to_owned()],
+    };
+    let clerk = office.core.create_role(&ctx, &clerk).await.unwrap();
+    let clerk = office.hire(&ctx, "clerk", clerk.id.into()).await;
+    let key = office.key_for(&ctx, &clerk, &["*"]).await;
+    let inside = office.enter(&key).await.unwrap();
+    let boss = office.hire(&ctx, "boss", ADMINISTRATOR).await;
+    let password = || Zeroizing::new("a new password".to_owned());
+    let attempt = office.core.set_password(&inside, UserId(boss.id), password()).await;
+    assert_eq!(refused(attempt), ErrorCode::PermissionDenied);
+    let attempt = office.core.disable_user(&inside, UserId(boss.id), boss.version).await;
+    assert_eq!(refused(attempt), ErrorCode::PermissionDenied);
+    let newcomer = office.core.create_user(&inside, &new_user("newcomer")).await.unwrap();
+    office.core.set_password(&inside, UserId(newcomer.id), password()).await.unwrap();
 }
