@@ -78,11 +78,12 @@ async fn a_retired_policy_allows_nothing_new() {
     assert!(office.core.governing_policy(&ctx, PolicyId(policy.id)).await.unwrap().is_none());
 }
 
+type Break = fn(&mut Value);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn policies_that_make_no_sense_are_refused() {
     let office = Office::open().await;
     let ctx = office.as_administrator().await;
-    type Break = fn(&mut Value);
     let cases: [(Break, ErrorCode); 7] = [
         (|r| r["profiles"] = json!(["nonsense"]), ErrorCode::PolicyInvalid),
         (|r| r["unknown"] = json!(1), ErrorCode::PolicyInvalid),
