@@ -24,6 +24,14 @@ use crate::service::Service;
 pub(crate) const MARKER: &str = "clm-local.json";
 
 /// Names of the sandbox's two authorities.
+/// The sandbox root signs intermediate authorities for five years, each with an approval.
+const ROOT_ENVELOPE: &str = r#"
+profiles = ["intermediate-ca"]
+key_algorithms = ["ecdsa-p256", "ecdsa-p384", "rsa-3072", "rsa-4096", "ed25519", "ml-dsa-65"]
+max_validity_seconds = 157680000
+required_approvals = 1
+"#;
+
 const SANDBOX_ROOT: &str = "CLM Sandbox Root";
 const SANDBOX_ISSUING: &str = "CLM Sandbox Issuing CA";
 
@@ -193,7 +201,11 @@ impl Installation {
     /// A root and an authority under it, which issues.
     fn make_authorities(&self) -> Result<()> {
         self.secure.run(&["master", "init"])?;
-        self.make_authority(SANDBOX_ROOT, &["--profile", "root-ca", "--validity-days", "3650"])?;
+        let envelope = self.options.folder.join("secure/root-envelope.toml");
+        write_public(&envelope, ROOT_ENVELOPE.as_bytes(), &OsUser::current()?)?;
+        let envelope = envelope.to_string_lossy();
+        let root = ["--profile", "root-ca", "--validity-days", "3650", "--envelope", &envelope];
+        self.make_authority(SANDBOX_ROOT, &root)?;
         let issuing = ["--profile", "issuing-ca", "--parent", SANDBOX_ROOT, "--validity-days", "1825"];
         self.make_authority(SANDBOX_ISSUING, &issuing)
     }

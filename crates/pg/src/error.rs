@@ -107,9 +107,11 @@ fn class_of(code: &str) -> Class {
     match code {
         "40001" | "40P01" => Class::Serialization,
         "23505" | "23P01" => Class::Conflict,
-        // Shutdown by an administrator, crash of another backend, not yet started, too many clients.
-        "57P01" | "57P02" | "57P03" | "53300" => Class::Unavailable,
-        code if code.starts_with("08") => Class::Unavailable,
+        // Shutdown by an administrator, crash of another backend, not yet started.
+        // A lock or answer not in time, a server that became a replica.
+        "57P01" | "57P02" | "57P03" | "55P03" | "57014" | "25006" => Class::Unavailable,
+        // Connection lost; out of disk, memory or connections.
+        code if code.starts_with("08") || code.starts_with("53") => Class::Unavailable,
         _ => Class::Other,
     }
 }
@@ -140,6 +142,8 @@ mod tests {
         assert_eq!(class_of("57P03"), Class::Unavailable);
         assert_eq!(class_of("23505"), Class::Conflict);
         assert_eq!(class_of("23503"), Class::Other);
-        assert_eq!(class_of("57014"), Class::Other);
+        assert_eq!(class_of("57014"), Class::Unavailable);
+        assert_eq!(class_of("53100"), Class::Unavailable);
+        assert_eq!(class_of("42501"), Class::Other);
     }
 }

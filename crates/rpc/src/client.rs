@@ -8,7 +8,7 @@ use clm_types::{
     RevocationSpec, SecureAuditEntry, SecureEvent, Time, UserId,
 };
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Status, Streaming};
+use tonic::{Status, Streaming};
 use uuid::Uuid;
 
 use crate::TlsFiles;
@@ -16,8 +16,11 @@ use crate::codec::{document, id, id_bytes, optional_id, optional_id_bytes, parse
 use crate::status::from_status;
 use crate::v1::{self, secure_service_client::SecureServiceClient};
 
-/// Longest wait for one answer.
+/// Longest wait for an answer to begin; a stream may take longer.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Largest answer in one message.
+const LARGEST_ANSWER: usize = 16 * 1024 * 1024;
 
 /// A connection to Secure that opens on first use and opens again after a loss. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -93,7 +96,10 @@ impl SecureClient {
             .keep_alive_while_idle(true)
             .initial_stream_window_size(4 * 1024 * 1024)
             .initial_connection_window_size(16 * 1024 * 1024);
-        Ok(Self { inner: SecureServiceClient::new(endpoint.connect_lazy()) })
+        Ok(Self {
+            inner: SecureServiceClient::new(endpoint.connect_lazy())
+                .max_decoding_message_size(LARGEST_ANSWER),
+        })
     }
 
     /// Records a request that waits for approval.
@@ -245,9 +251,7 @@ impl SecureClient {
     /// # Errors
     /// `unavailable`.
     pub async fn stream_references(&self, after: Option<CertificateId>) -> Result<ReferenceStream, Refusal> {
-        // A million rows take longer than one answer may: the deadline of this call is its own.
-        let mut call = Request::new(v1::StreamReferencesCall { after: optional_id_bytes(after).into() });
-        call.set_timeout(Duration::from_hours(1));
+        let call = v1::StreamReferencesCall { after: optional_id_bytes(after).into() };
         let batches = self.inner.clone().stream_references(call).await.map_err(refusal)?.into_inner();
         Ok(ReferenceStream { batches })
     }

@@ -14,7 +14,7 @@ CREATE TABLE encryption_keys (
     use_count bigint NOT NULL DEFAULT 0 CHECK (use_count >= 0),
     max_uses bigint NOT NULL CHECK (max_uses > 0),
     activated_at timestamptz,
-    expires_at timestamptz,
+    expires_at timestamptz NOT NULL,
     rotated_at timestamptz,
     destroyed_at timestamptz,
     created_at timestamptz NOT NULL,

@@ -120,7 +120,7 @@ CREATE TABLE certificates (
     version bigint NOT NULL DEFAULT 1,
     deleted_at timestamptz,
     UNIQUE (authority_id, serial_number),
-    CHECK (not_before < not_after),
+    CHECK (not_before <= not_after),
     CHECK (status NOT IN ('revoked', 'on_hold') OR (revoked_at IS NOT NULL AND revocation_reason IS NOT NULL))
 );
 CREATE INDEX certificates_request_id_idx ON certificates (request_id);

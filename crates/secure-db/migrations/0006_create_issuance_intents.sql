@@ -12,7 +12,6 @@ CREATE TABLE issuance_intents (
     tbs_sha256 bytea NOT NULL CHECK (octet_length(tbs_sha256) = 32),
     profile text NOT NULL,
     profile_hash bytea NOT NULL CHECK (octet_length(profile_hash) = 32),
-    mandate jsonb NOT NULL,
     private_key_id uuid,
     wrapped_private_key bytea,
     encryption_key_id uuid REFERENCES encryption_keys (id),
@@ -22,7 +21,8 @@ CREATE TABLE issuance_intents (
     updated_at timestamptz NOT NULL,
     version bigint NOT NULL DEFAULT 1,
     UNIQUE (authority_id, serial_number),
-    CHECK ((state = 'signed') = (signed_at IS NOT NULL))
+    CHECK ((state = 'signed') = (signed_at IS NOT NULL)),
+    CHECK (state <> 'signed' OR wrapped_private_key IS NULL)
 );
 CREATE INDEX issuance_intents_request_id_idx ON issuance_intents (request_id);
 CREATE INDEX issuance_intents_encryption_key_id_idx ON issuance_intents (encryption_key_id) WHERE encryption_key_id IS NOT NULL;
@@ -39,7 +39,6 @@ COMMENT ON COLUMN issuance_intents.tbs_der IS 'The exact bytes to be signed, whi
 COMMENT ON COLUMN issuance_intents.tbs_sha256 IS 'SHA-256 of those bytes.';
 COMMENT ON COLUMN issuance_intents.profile IS 'The profile.';
 COMMENT ON COLUMN issuance_intents.profile_hash IS 'SHA-256 of the profile''s canonical document.';
-COMMENT ON COLUMN issuance_intents.mandate IS 'The order of Core, as presented.';
 COMMENT ON COLUMN issuance_intents.private_key_id IS 'The key Secure generated for it, private_keys.id to be.';
 COMMENT ON COLUMN issuance_intents.wrapped_private_key IS 'That key, encrypted; moved to private_keys with the certificate.';
 COMMENT ON COLUMN issuance_intents.encryption_key_id IS 'The version of the encryption key it is under.';

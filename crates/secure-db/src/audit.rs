@@ -138,3 +138,26 @@ pub async fn list_chain(
     .await?;
     Ok(rows)
 }
+
+/// How much the log holds.
+#[derive(Debug, Clone)]
+pub struct Extent {
+    /// Entries there are.
+    pub entries: i64,
+    /// The highest sequence; none when there are no entries.
+    pub last_sequence: Option<i64>,
+}
+
+/// Counts the whole log.
+///
+/// # Errors
+/// When the database fails.
+pub async fn extent(conn: &mut PgConnection) -> Result<Extent, DbError> {
+    let extent = sqlx::query_as!(
+        Extent,
+        r#"SELECT count(*) AS "entries!", max(sequence) AS last_sequence FROM secure_audit_log"#
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(extent)
+}

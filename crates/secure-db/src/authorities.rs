@@ -55,6 +55,8 @@ pub struct AuthorityRow {
     pub issuer_url: String,
     /// Number of the newest CRL.
     pub crl_number: i64,
+    /// When the newest CRL was made.
+    pub last_crl_at: Option<DateTime<Utc>>,
     /// When the newest CRL is to be replaced.
     pub next_crl_at: Option<DateTime<Utc>>,
     /// Identity of its certificate.
@@ -117,6 +119,27 @@ pub async fn activate(
     expect_rows(&result, 1)
 }
 
+/// Sets what an authority may sign.
+///
+/// # Errors
+/// `RowCount` when there is no such authority, or when the database fails.
+pub async fn set_envelope(
+    conn: &mut PgConnection,
+    id: Uuid,
+    envelope: &serde_json::Value,
+    now: DateTime<Utc>,
+) -> Result<(), DbError> {
+    let result = sqlx::query!(
+        "UPDATE certificate_authorities SET envelope = $2, updated_at = $3, version = version + 1 WHERE id = $1",
+        id,
+        envelope,
+        now
+    )
+    .execute(conn)
+    .await?;
+    expect_rows(&result, 1)
+}
+
 /// Every authority that has a certificate, roots first.
 ///
 /// # Errors
@@ -125,7 +148,7 @@ pub async fn list(conn: &mut PgConnection) -> Result<Vec<AuthorityRow>, DbError>
     let rows = sqlx::query_as!(
         AuthorityRow,
         r#"SELECT a.id, a.name, a.parent_authority_id, a.status, a.key_algorithm, a.subject, a.envelope, a.crl_url, a.ocsp_url,
-             a.issuer_url, a.crl_number, a.next_crl_at, a.certificate_id AS "certificate_id!", c.der_encoded_cert,
+             a.issuer_url, a.crl_number, a.last_crl_at, a.next_crl_at, a.certificate_id AS "certificate_id!", c.der_encoded_cert,
              c.not_before, c.not_after
          FROM certificate_authorities a JOIN certificates c ON c.certificate_id = a.certificate_id
          WHERE a.status <> 'pending' ORDER BY a.id LIMIT 1000"#

@@ -113,7 +113,7 @@ pub async fn find_newest(conn: &mut PgConnection, authority_id: Uuid) -> Result<
 pub async fn list_due(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<Vec<Uuid>, DbError> {
     let rows = sqlx::query_scalar!(
         "SELECT id FROM certificate_authorities a
-         WHERE status IN ('active', 'suspended')
+         WHERE status <> 'pending'
            AND (next_crl_at IS NULL OR last_crl_at + (next_crl_at - last_crl_at) / 2 < $1
                 OR EXISTS (SELECT FROM certificate_revocations r WHERE r.authority_id = a.id AND r.crl_number IS NULL))
          ORDER BY id LIMIT 1000",

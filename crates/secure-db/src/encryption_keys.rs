@@ -33,7 +33,7 @@ pub struct EncryptionKeyRow {
     /// Wrappings allowed.
     pub max_uses: i64,
     /// End of its crypto-period.
-    pub expires_at: Option<DateTime<Utc>>,
+    pub expires_at: DateTime<Utc>,
     /// When it was made.
     pub created_at: DateTime<Utc>,
 }
@@ -105,6 +105,22 @@ pub async fn find(conn: &mut PgConnection, id: Uuid) -> Result<Option<Encryption
     .fetch_optional(conn)
     .await?;
     Ok(row)
+}
+
+/// Ends the wrapping of an active key; what it wrapped still opens.
+///
+/// # Errors
+/// `RowCount` when it is not active, or when the database fails.
+pub async fn retire(conn: &mut PgConnection, id: Uuid, now: DateTime<Utc>) -> Result<(), DbError> {
+    let result = sqlx::query!(
+        "UPDATE encryption_keys SET state = 'decrypt_only', rotated_at = $2, updated_at = $2, version = version + 1
+         WHERE id = $1 AND state = 'active'",
+        id,
+        now
+    )
+    .execute(conn)
+    .await?;
+    expect_rows(&result, 1)
 }
 
 /// Counts wrappings, many keys at once.

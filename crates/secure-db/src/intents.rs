@@ -28,8 +28,6 @@ pub struct IntentRow {
     pub profile: String,
     /// SHA-256 of the profile's document.
     pub profile_hash: Vec<u8>,
-    /// The mandate.
-    pub mandate: serde_json::Value,
     /// Identity of the generated private key.
     pub private_key_id: Option<Uuid>,
     /// The generated private key, wrapped.
@@ -49,14 +47,14 @@ pub struct IntentRow {
 pub async fn insert_all(conn: &mut PgConnection, rows: &[IntentRow]) -> Result<(), DbError> {
     let result = sqlx::query!(
         "INSERT INTO issuance_intents (id, operation_id, request_id, authority_id, certificate_id, serial_number, tbs_der,
-             tbs_sha256, profile, profile_hash, mandate, private_key_id, wrapped_private_key, encryption_key_id, state,
+             tbs_sha256, profile, profile_hash, private_key_id, wrapped_private_key, encryption_key_id, state,
              created_at, updated_at)
          SELECT id, operation_id, request_id, authority_id, certificate_id, serial_number, tbs_der, tbs_sha256, profile,
-             profile_hash, mandate, private_key_id, wrapped_private_key, encryption_key_id, 'open', created_at, created_at
+             profile_hash, private_key_id, wrapped_private_key, encryption_key_id, 'open', created_at, created_at
          FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::bytea[], $7::bytea[], $8::bytea[],
-             $9::text[], $10::bytea[], $11::jsonb[], $12::uuid[], $13::bytea[], $14::uuid[], $15::timestamptz[])
+             $9::text[], $10::bytea[], $11::uuid[], $12::bytea[], $13::uuid[], $14::timestamptz[])
          AS new (id, operation_id, request_id, authority_id, certificate_id, serial_number, tbs_der, tbs_sha256, profile,
-             profile_hash, mandate, private_key_id, wrapped_private_key, encryption_key_id, created_at)",
+             profile_hash, private_key_id, wrapped_private_key, encryption_key_id, created_at)",
         &rows.iter().map(|r| r.id).collect::<Vec<_>>(),
         &rows.iter().map(|r| r.operation_id).collect::<Vec<_>>(),
         &rows.iter().map(|r| r.request_id).collect::<Vec<_>>() as &[Option<Uuid>],
@@ -67,7 +65,6 @@ pub async fn insert_all(conn: &mut PgConnection, rows: &[IntentRow]) -> Result<(
         &rows.iter().map(|r| r.tbs_sha256.clone()).collect::<Vec<_>>(),
         &rows.iter().map(|r| r.profile.clone()).collect::<Vec<_>>(),
         &rows.iter().map(|r| r.profile_hash.clone()).collect::<Vec<_>>(),
-        &rows.iter().map(|r| r.mandate.clone()).collect::<Vec<_>>(),
         &rows.iter().map(|r| r.private_key_id).collect::<Vec<_>>() as &[Option<Uuid>],
         &rows.iter().map(|r| r.wrapped_private_key.clone()).collect::<Vec<_>>() as &[Option<Vec<u8>>],
         &rows.iter().map(|r| r.encryption_key_id).collect::<Vec<_>>() as &[Option<Uuid>],
@@ -78,7 +75,7 @@ pub async fn insert_all(conn: &mut PgConnection, rows: &[IntentRow]) -> Result<(
     expect_rows(&result, rows.len() as u64)
 }
 
-/// Marks open intents as signed.
+/// Marks open intents as signed; the wrapped key moves on to `private_keys`.
 ///
 /// # Errors
 /// `RowCount` when one of them was not open, or when the database fails.
@@ -88,7 +85,7 @@ pub async fn mark_signed(
     now: DateTime<Utc>,
 ) -> Result<(), DbError> {
     let result = sqlx::query!(
-        "UPDATE issuance_intents SET state = 'signed', signed_at = $2, updated_at = $2, version = version + 1
+        "UPDATE issuance_intents SET state = 'signed', signed_at = $2, wrapped_private_key = NULL, updated_at = $2, version = version + 1
          WHERE operation_id = ANY ($1) AND state = 'open'",
         operation_ids,
         now
@@ -106,7 +103,7 @@ pub async fn find(conn: &mut PgConnection, operation_id: Uuid) -> Result<Option<
     let row = sqlx::query_as!(
         IntentRow,
         "SELECT id, operation_id, request_id, authority_id, certificate_id, serial_number, tbs_der, tbs_sha256, profile,
-             profile_hash, mandate, private_key_id, wrapped_private_key, encryption_key_id, state, created_at
+             profile_hash, private_key_id, wrapped_private_key, encryption_key_id, state, created_at
          FROM issuance_intents WHERE operation_id = $1",
         operation_id
     )

@@ -5,7 +5,7 @@ use clm_pg::{DbError, expect_rows};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-/// A finished operation.
+/// An operation, reserved or finished.
 #[derive(Debug, Clone)]
 pub struct OperationRow {
     /// Row id.
@@ -18,7 +18,7 @@ pub struct OperationRow {
     pub request_sha256: Vec<u8>,
     /// The mandate it acted on.
     pub mandate: Option<serde_json::Value>,
-    /// What it did.
+    /// What it did; none until it is done.
     pub outcome: Option<serde_json::Value>,
     /// When.
     pub created_at: DateTime<Utc>,
@@ -31,7 +31,8 @@ pub struct OperationRow {
 pub async fn insert_all(conn: &mut PgConnection, rows: &[OperationRow]) -> Result<(), DbError> {
     let result = sqlx::query!(
         "INSERT INTO operations (id, operation_id, kind, request_sha256, mandate, outcome, completed_at, created_at)
-         SELECT id, operation_id, kind, request_sha256, mandate, outcome, created_at, created_at
+         SELECT id, operation_id, kind, request_sha256, mandate, outcome,
+             CASE WHEN outcome IS NOT NULL THEN created_at END, created_at
          FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bytea[], $5::jsonb[], $6::jsonb[], $7::timestamptz[])
          AS new (id, operation_id, kind, request_sha256, mandate, outcome, created_at)",
         &rows.iter().map(|r| r.id).collect::<Vec<_>>(),
@@ -47,7 +48,38 @@ pub async fn insert_all(conn: &mut PgConnection, rows: &[OperationRow]) -> Resul
     expect_rows(&result, rows.len() as u64)
 }
 
-/// The operation with this id, if it is finished.
+/// What a reserved operation did in the end.
+#[derive(Debug, Clone)]
+pub struct Completion {
+    /// The caller's id.
+    pub operation_id: Uuid,
+    /// What it did.
+    pub outcome: serde_json::Value,
+}
+
+/// Finishes reserved operations.
+///
+/// # Errors
+/// `RowCount` when one is finished already, or when the database fails.
+pub async fn complete_all(
+    conn: &mut PgConnection,
+    rows: &[Completion],
+    now: DateTime<Utc>,
+) -> Result<(), DbError> {
+    let result = sqlx::query!(
+        "UPDATE operations SET outcome = new.outcome, completed_at = $3
+         FROM unnest($1::uuid[], $2::jsonb[]) AS new (operation_id, outcome)
+         WHERE operations.operation_id = new.operation_id AND operations.outcome IS NULL",
+        &rows.iter().map(|r| r.operation_id).collect::<Vec<_>>(),
+        &rows.iter().map(|r| r.outcome.clone()).collect::<Vec<_>>(),
+        now
+    )
+    .execute(conn)
+    .await?;
+    expect_rows(&result, rows.len() as u64)
+}
+
+/// The operation with this id.
 ///
 /// # Errors
 /// When the database fails.

@@ -65,12 +65,11 @@ pub struct RequestState {
     pub organization_id: Option<Uuid>,
 }
 
-/// Records requests in `status`. One that is there already must be the very same request and still pending, or in `status`
-/// already; it moves to `status`.
+/// Records requests in `status`. To be `issuing`, one may be there already, if it is the very same and undecided.
 ///
 /// # Errors
-/// `RowCount` when one differs or was decided, `Conflict`, or when the database fails.
-pub async fn upsert_all(conn: &mut PgConnection, rows: &[RequestRow], status: &str) -> Result<(), DbError> {
+/// `RowCount` when one is there already, differs or was decided; `Conflict`; or when the database fails.
+pub async fn record_all(conn: &mut PgConnection, rows: &[RequestRow], status: &str) -> Result<(), DbError> {
     let result = sqlx::query!(
         "INSERT INTO certificate_requests (id, operation_id, organization_id, requester_user_id, owner_user_id, policy_id,
              policy_version, workflow_instance_id, authority_id, profile, csr_pem, csr_der, key_source, key_algorithm,
@@ -89,7 +88,7 @@ pub async fn upsert_all(conn: &mut PgConnection, rows: &[RequestRow], status: &s
          ON CONFLICT (id) DO UPDATE SET status = excluded.status, updated_at = excluded.updated_at,
              version = certificate_requests.version + 1,
              public_key_sha256 = coalesce(excluded.public_key_sha256, certificate_requests.public_key_sha256)
-         WHERE certificate_requests.status IN ('pending', excluded.status)
+         WHERE excluded.status = 'issuing' AND certificate_requests.status IN ('pending', 'issuing')
            AND certificate_requests.request_sha256 = excluded.request_sha256",
         &rows.iter().map(|r| r.id).collect::<Vec<_>>(),
         &rows.iter().map(|r| r.operation_id).collect::<Vec<_>>(),

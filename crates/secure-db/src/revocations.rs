@@ -116,21 +116,21 @@ pub struct CrlEntry {
     pub invalidity_date: Option<DateTime<Utc>>,
 }
 
-/// The revocations of an authority that are in force or not yet reflected by a CRL, streamed. Of certificates that end
-/// before `not_after` only the latter.
+/// The revocations of an authority that are in force or not yet reflected by a CRL, streamed. One of a certificate that
+/// ended before `previous_list` is dropped, once a list reflects it: each is on one list at least (RFC 5280 §3.3).
 pub fn stream_for_crl(
     conn: &mut PgConnection,
     authority_id: Uuid,
-    not_after: DateTime<Utc>,
+    previous_list: DateTime<Utc>,
 ) -> BoxStream<'_, Result<CrlEntry, sqlx::Error>> {
     sqlx::query_as!(
         CrlEntry,
-        r#"SELECT r.id, r.version, (r.hold_released_at IS NULL AND c.not_after > $2) AS "in_force!",
+        r#"SELECT r.id, r.version, (r.hold_released_at IS NULL) AS "in_force!",
              (r.crl_number IS NOT NULL) AS "reflected!", r.serial_number, r.revocation_date, r.reason_code, r.invalidity_date
          FROM certificate_revocations r JOIN certificates c ON c.certificate_id = r.certificate_id
          WHERE r.authority_id = $1 AND ((r.hold_released_at IS NULL AND c.not_after > $2) OR r.crl_number IS NULL)"#,
         authority_id,
-        not_after
+        previous_list
     )
     .fetch(conn)
 }

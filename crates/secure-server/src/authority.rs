@@ -1,6 +1,6 @@
 //! `clm-secure authority …`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
@@ -15,6 +15,8 @@ use crate::serve::open;
 pub(crate) enum Command {
     /// Make an authority: key, certificate, first CRL. One that exists is left as it is.
     Create(Box<Create>),
+    /// Set what an authority may sign; the running service follows within seconds.
+    SetEnvelope(SetEnvelope),
     /// List the authorities.
     List(ConfigFile),
 }
@@ -49,6 +51,18 @@ pub(crate) struct Create {
     envelope: Option<PathBuf>,
 }
 
+#[derive(Args)]
+pub(crate) struct SetEnvelope {
+    #[command(flatten)]
+    config: ConfigFile,
+    /// Name of the authority.
+    #[arg(long)]
+    name: String,
+    /// What it may sign (TOML).
+    #[arg(long, value_name = "FILE")]
+    envelope: PathBuf,
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 enum Profile {
     RootCa,
@@ -59,6 +73,7 @@ impl Command {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         match self {
             Self::Create(create) => create.run().await,
+            Self::SetEnvelope(set) => set.run().await,
             Self::List(file) => list(&file).await,
         }
     }
@@ -86,13 +101,22 @@ impl Create {
     }
 
     fn envelope(&self) -> anyhow::Result<Envelope> {
-        let Some(path) = &self.envelope else {
-            return Ok(self.profile.envelope());
-        };
-        let text =
-            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        toml::from_str(&text).with_context(|| format!("{} is no envelope", path.display()))
+        self.envelope.as_deref().map_or_else(|| Ok(self.profile.envelope()), read_envelope)
     }
+}
+
+impl SetEnvelope {
+    async fn run(&self) -> anyhow::Result<()> {
+        let (secure, _) = open(&self.config.load()?).await?;
+        secure.set_envelope(&self.name, &read_envelope(&self.envelope)?, operator()).await?;
+        eprintln!("authority `{}` has a new envelope", self.name);
+        Ok(())
+    }
+}
+
+fn read_envelope(path: &Path) -> anyhow::Result<Envelope> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    toml::from_str(&text).with_context(|| format!("{} is no envelope", path.display()))
 }
 
 impl Profile {
@@ -103,10 +127,10 @@ impl Profile {
         }
     }
 
-    /// A root signs intermediates for ten years, an issuing authority end entities for 398 days.
+    /// A root signs nothing that Core orders; an issuing authority signs end entities for 398 days.
     fn envelope(self) -> Envelope {
         let (profiles, days): (&[&str], u64) = match self {
-            Self::RootCa => (&["intermediate-ca"], 3_650),
+            Self::RootCa => (&[], 3_650),
             Self::IssuingCa => (&["tls-server", "tls-client", "tls-server-client"], 398),
         };
         Envelope {

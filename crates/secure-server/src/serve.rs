@@ -37,9 +37,10 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
         Metrics::new("clm-secure", env!("CARGO_PKG_VERSION")),
         shutdown.clone(),
     );
+    let admin = async { admin.await.context("the admin listener failed") };
     tokio::select! {
-        outcome = admin => outcome.context("the admin listener failed")?,
-        outcome = listen(&config, secure.clone(), shutdown.clone()) => outcome?,
+        // Both drain what they are at before they end.
+        outcome = async { tokio::try_join!(admin, listen(&config, secure.clone(), shutdown.clone())) } => drop(outcome?),
         () = secure.publish_crls() => {}
         () = keep_partitions(pool) => {}
     }

@@ -232,7 +232,13 @@ impl Secure {
     ) -> Result<Result<Verified, BrokenChain>, SecureError> {
         let mut tx = clm_pg::begin(&self.parts.pool).await?;
         let end = clm_secure_db::chain_heads::lock(&mut tx).await?.audit;
+        // Under the lock nobody appends: the log holds as many entries as were given out, the last one at the end.
+        let extent = clm_secure_db::audit::extent(&mut tx).await?;
         clm_pg::commit(tx).await?;
+        if (extent.entries, extent.last_sequence.unwrap_or(0)) != (end.sequence, end.sequence) {
+            let fault = format!("the log holds {} entries, {} were written", extent.entries, end.sequence);
+            return Ok(Err(BrokenChain { sequence: extent.last_sequence.unwrap_or(0), fault }));
+        }
         let mut conn = clm_pg::begin(&self.parts.pool).await?;
         let mut head = Head { sequence: 0, chain_hash: vec![0; 32] };
         while head.sequence < end.sequence {

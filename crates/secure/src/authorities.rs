@@ -134,7 +134,13 @@ impl Secure {
             // An opened key stays open: it belongs to the certificate, which never changes.
             let same = known.by_id.get(&id).filter(|old| old.row.certificate_id == row.certificate_id);
             let key = same.map_or_else(Arc::default, |old| Arc::clone(&old.key));
-            by_id.insert(id, Arc::new(Authority::new(row, key)?));
+            match Authority::new(row, key) {
+                Ok(authority) => drop(by_id.insert(id, Arc::new(authority))),
+                // The others go on.
+                Err(error) => {
+                    tracing::error!(%id, error = &error as &dyn std::error::Error, "an authority cannot be used");
+                }
+            }
         }
         let by_id = Arc::new(by_id);
         self.parts.authorities.replace(Snapshot { at: Some(now), by_id: Arc::clone(&by_id) });
@@ -150,6 +156,11 @@ impl Secure {
         let mut records: Vec<_> = authorities.values().map(|a| a.record()).collect::<Result<_, _>>()?;
         records.sort_by_key(|record| record.authority_id);
         Ok(records)
+    }
+
+    /// Refuses unless the authority's key can be used now.
+    pub(crate) async fn require_key(&self, authority: &Authority) -> Result<(), SecureError> {
+        authority.key.get_or_try_init(|| self.open_authority_key(authority)).await.map(|_| ())
     }
 
     /// Signs `message` with the authority's key.

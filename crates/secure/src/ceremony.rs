@@ -12,6 +12,7 @@ use clm_x509::{
     AuthorityUrls, Certificate, CertificateTemplate, IssuerInfo, PreparedCertificate, Profile, SubjectName,
     prepare,
 };
+use fail::fail_point;
 use serde_json::json;
 use std::sync::Arc;
 
@@ -60,7 +61,6 @@ struct Ceremony<'a> {
     plan: &'a AuthorityPlan,
     authority_id: AuthorityId,
     certificate_id: CertificateId,
-    operation_id: OperationId,
     parent: Option<Arc<Authority>>,
     key: PrivateKey,
     profile: Profile,
@@ -73,67 +73,75 @@ impl Secure {
     /// # Errors
     /// `authority_not_found` for the parent, `profile_not_found`, refusals of name or validity, or trouble of ours.
     pub async fn create_authority(&self, plan: &AuthorityPlan) -> Result<MadeAuthority, SecureError> {
-        if let Some(made) = self.existing_authority(&plan.name).await? {
-            return Ok(made);
-        }
-        let ceremony = self.begin_ceremony(plan).await?;
-        let issuer = match &ceremony.parent {
-            Some(parent) => parent.issuer.clone(),
-            None => IssuerInfo::self_signed(&subject(plan)?, ceremony.key.public()),
+        let mut conn = clm_pg::begin(&self.parts.pool).await?;
+        let found = clm_secure_db::authorities::find_by_name(&mut conn, &plan.name).await?;
+        drop(conn);
+        let (ceremony, prepared, wrapped) = match found {
+            None => self.begin_ceremony(plan).await?,
+            Some((id, status)) if status == "pending" => self.resume_ceremony(plan, id.into()).await?,
+            Some((id, _)) => return Ok(MadeAuthority { authority_id: id.into(), existed: true }),
         };
-        let serial = SerialNumber::generate(&self.parts.entropy);
-        let prepared = ceremony.prepare(&issuer, &serial)?;
-        let wrapped = self.wrap_private_key(Purpose::AuthorityKeys, None, &ceremony.key).await?;
-        self.commit(self.intent_write(&ceremony, &serial, &prepared, &wrapped)?).await?;
+        fail_point!("secure_ceremony_after_intent");
         let tbs = prepared.tbs_der().to_vec();
         let signature = match &ceremony.parent {
             Some(parent) => self.sign_by(parent, &tbs).await?,
             None => ceremony.key.sign(&tbs)?,
         };
         let certificate = prepared.sign_with(|_| Ok::<_, SecureError>(signature))?;
-        self.commit(self.made_write(&ceremony, &certificate, wrapped, issuer.public_key().algorithm()))
-            .await?;
+        let algorithm = ceremony.issuer()?.public_key().algorithm();
+        self.commit(self.made_write(&ceremony, &certificate, wrapped, algorithm)).await?;
         self.parts.authorities.forget();
         self.publish_crl(ceremony.authority_id).await?;
         tracing::info!(name = %plan.name, authority_id = %ceremony.authority_id, "made an authority");
         Ok(MadeAuthority { authority_id: ceremony.authority_id, existed: false })
     }
 
-    async fn existing_authority(&self, name: &str) -> Result<Option<MadeAuthority>, SecureError> {
-        let mut conn = clm_pg::begin(&self.parts.pool).await?;
-        match clm_secure_db::authorities::find_by_name(&mut conn, name).await? {
-            None => Ok(None),
-            Some((_, status)) if status == "pending" => Err(Refusal::new(
-                ErrorCode::Conflict,
-                format!("an earlier ceremony for `{name}` did not finish"),
-            )
-            .hint("choose another name; the unfinished authority can sign nothing")
-            .into()),
-            Some((id, _)) => Ok(Some(MadeAuthority { authority_id: id.into(), existed: true })),
-        }
-    }
-
-    async fn begin_ceremony<'a>(&self, plan: &'a AuthorityPlan) -> Result<Ceremony<'a>, SecureError> {
+    /// Makes the key and the intent to sign its certificate, durably.
+    async fn begin_ceremony<'a>(&self, plan: &'a AuthorityPlan) -> Result<Begun<'a>, SecureError> {
         let now = self.parts.clock.now();
         let algorithm = plan.key_algorithm;
         let key = tokio::task::spawn_blocking(move || PrivateKey::generate(algorithm)).await;
-        let profile = Profile::built_in(&plan.profile)
-            .filter(|profile| profile.is_ca() && plan.profile != "intermediate-ca");
-        let profile = profile.ok_or_else(|| {
-            let detail = format!("`{}` is no profile of an authority", plan.profile);
-            Refusal::new(ErrorCode::ProfileNotFound, detail).hint("use root-ca or issuing-ca")
-        })?;
-        let entropy = &self.parts.entropy;
-        Ok(Ceremony {
+        let authority_id = AuthorityId::generate(now, &self.parts.entropy);
+        let ceremony = Ceremony {
             plan,
-            authority_id: AuthorityId::generate(now, entropy),
-            certificate_id: CertificateId::generate(now, entropy),
-            operation_id: OperationId::generate(now, entropy),
+            authority_id,
+            certificate_id: CertificateId::generate(now, &self.parts.entropy),
             parent: self.parent_of(plan).await?,
             key: key.map_err(|_| SecureError::ShuttingDown)??,
-            profile,
+            profile: profile(plan)?,
             now,
-        })
+        };
+        let serial = SerialNumber::generate(&self.parts.entropy);
+        let prepared = ceremony.prepare(&serial)?;
+        let wrapped = self.wrap_private_key(Purpose::AuthorityKeys, None, &ceremony.key).await?;
+        self.commit(self.intent_write(&ceremony, &serial, &prepared, &wrapped)?).await?;
+        Ok((ceremony, prepared, wrapped))
+    }
+
+    /// Goes on where an earlier ceremony was cut off: same key, same certificate to be signed.
+    async fn resume_ceremony<'a>(
+        &self,
+        plan: &'a AuthorityPlan,
+        id: AuthorityId,
+    ) -> Result<Begun<'a>, SecureError> {
+        let mut conn = clm_pg::begin(&self.parts.pool).await?;
+        let intent = clm_secure_db::intents::find(&mut conn, id.into()).await?;
+        drop(conn);
+        let damaged =
+            || SecureError::Damaged(format!("the unfinished authority `{}` has no intent", plan.name));
+        let intent = intent.ok_or_else(damaged)?;
+        let wrapped = crate::recall::wrapped_of(&intent).ok_or_else(damaged)?;
+        let ceremony = Ceremony {
+            plan,
+            authority_id: id,
+            certificate_id: CertificateId(intent.certificate_id),
+            parent: self.parent_of(plan).await?,
+            key: self.open_wrapped(&wrapped, plan.key_algorithm).await?,
+            profile: profile(plan)?,
+            now: self.parts.clock.now(),
+        };
+        let prepared = PreparedCertificate::resume(intent.tbs_der, &ceremony.profile, &ceremony.issuer()?)?;
+        Ok((ceremony, prepared, wrapped))
     }
 
     async fn parent_of(&self, plan: &AuthorityPlan) -> Result<Option<Arc<Authority>>, SecureError> {
@@ -165,7 +173,7 @@ impl Secure {
             new_authorities: vec![ceremony.new_authority()?],
             intents: vec![IntentRow {
                 id: new_uuid(ceremony.now, &self.parts.entropy),
-                operation_id: ceremony.operation_id.into(),
+                operation_id: ceremony.operation_id().into(),
                 request_id: None,
                 authority_id: signer.into(),
                 certificate_id: ceremony.certificate_id.into(),
@@ -174,7 +182,6 @@ impl Secure {
                 tbs_sha256: prepared.digest().to_vec(),
                 profile: ceremony.plan.profile.clone(),
                 profile_hash: ceremony.profile.version_hash().to_vec(),
-                mandate: json!({ "operator": ceremony.plan.operator }),
                 private_key_id: Some(wrapped.private_key_id.into()),
                 wrapped_private_key: Some(wrapped.ciphertext.clone()),
                 encryption_key_id: Some(wrapped.encryption_key_id),
@@ -198,7 +205,7 @@ impl Secure {
             id: new_uuid(ceremony.now, &self.parts.entropy),
             certificate_id: ceremony.certificate_id,
             authority_id: signer.map_or(ceremony.authority_id, |parent| parent.id()),
-            operation_id: ceremony.operation_id,
+            operation_id: ceremony.operation_id(),
             issuer_certificate_id: signer.map(|parent| CertificateId(parent.row.certificate_id)),
             profile: &ceremony.plan.profile,
             category: CertificateCategory::Authority,
@@ -232,18 +239,29 @@ impl Secure {
     }
 }
 
+/// A ceremony whose intent is durable, what is to be signed, and the key as it will be stored.
+type Begun<'a> = (Ceremony<'a>, PreparedCertificate, WrappedKey);
+
 impl Ceremony<'_> {
-    fn prepare(
-        &self,
-        issuer: &IssuerInfo,
-        serial: &SerialNumber,
-    ) -> Result<PreparedCertificate, SecureError> {
+    /// A ceremony is the one operation of its authority: an unfinished one is found by the authority's id.
+    const fn operation_id(&self) -> OperationId {
+        OperationId(self.authority_id.0)
+    }
+
+    fn issuer(&self) -> Result<IssuerInfo, SecureError> {
+        match &self.parent {
+            Some(parent) => Ok(parent.issuer.clone()),
+            None => Ok(IssuerInfo::self_signed(&subject(self.plan)?, self.key.public())),
+        }
+    }
+
+    fn prepare(&self, serial: &SerialNumber) -> Result<PreparedCertificate, SecureError> {
         let seconds = i64::from(self.plan.validity_days) * 86_400;
         let own = AuthorityUrls::default();
         let urls = self.parent.as_ref().map_or(&own, |parent| &parent.urls);
         Ok(prepare(&CertificateTemplate {
             serial,
-            issuer,
+            issuer: &self.issuer()?,
             subject: &subject(self.plan)?,
             names: &[],
             not_before: self.now,
@@ -276,7 +294,7 @@ impl Ceremony<'_> {
             occurred_at: self.now,
             actor: Actor::Operator(self.plan.operator.clone()),
             organization_id: None,
-            operation_id: Some(self.operation_id),
+            operation_id: Some(self.operation_id()),
             action,
             object_type: "authority",
             object_id: Some(self.authority_id.into()),
@@ -289,4 +307,12 @@ impl Ceremony<'_> {
 
 fn subject(plan: &AuthorityPlan) -> Result<SubjectName, SecureError> {
     Ok(plan.subject.parse().map_err(|refusal: Refusal| refusal.field("/subject"))?)
+}
+
+fn profile(plan: &AuthorityPlan) -> Result<Profile, Refusal> {
+    let allowed = ["root-ca", "issuing-ca"].contains(&plan.profile.as_str());
+    allowed.then(|| Profile::built_in(&plan.profile)).flatten().ok_or_else(|| {
+        let detail = format!("`{}` is no profile of an authority", plan.profile);
+        Refusal::new(ErrorCode::ProfileNotFound, detail).hint("use root-ca or issuing-ca")
+    })
 }

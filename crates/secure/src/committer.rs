@@ -11,7 +11,7 @@ use clm_secure_db::crls::NewCrl;
 use clm_secure_db::encryption_keys::EncryptionKeyRow;
 use clm_secure_db::events::EventRow;
 use clm_secure_db::intents::IntentRow;
-use clm_secure_db::operations::OperationRow;
+use clm_secure_db::operations::{Completion, OperationRow};
 use clm_secure_db::private_keys::PrivateKeyRow;
 use clm_secure_db::requests::RequestRow;
 use clm_secure_db::revocations::{HoldEnd, RevocationRow};
@@ -35,6 +35,8 @@ const LARGEST_BATCH: usize = 128;
 pub(crate) struct Write {
     pub(crate) new_authorities: Vec<NewAuthority>,
     pub(crate) activations: Vec<Activation>,
+    /// Authority and its new envelope.
+    pub(crate) envelopes: Vec<(Uuid, serde_json::Value)>,
     pub(crate) new_encryption_keys: Vec<EncryptionKeyRow>,
     pub(crate) pending_requests: Vec<RequestRow>,
     pub(crate) issuing_requests: Vec<RequestRow>,
@@ -48,6 +50,8 @@ pub(crate) struct Write {
     pub(crate) revocations: Vec<RevocationRow>,
     pub(crate) crls: Vec<NewCrl>,
     pub(crate) operations: Vec<OperationRow>,
+    pub(crate) completions: Vec<Completion>,
+    pub(crate) retired_encryption_keys: Vec<Uuid>,
     pub(crate) audit: Vec<AuditDraft>,
     pub(crate) events: Vec<EventDraft>,
 }
@@ -80,6 +84,7 @@ impl Write {
     fn append(&mut self, other: &Self) {
         self.new_authorities.extend_from_slice(&other.new_authorities);
         self.activations.extend_from_slice(&other.activations);
+        self.envelopes.extend_from_slice(&other.envelopes);
         self.new_encryption_keys.extend_from_slice(&other.new_encryption_keys);
         self.pending_requests.extend_from_slice(&other.pending_requests);
         self.issuing_requests.extend_from_slice(&other.issuing_requests);
@@ -93,25 +98,36 @@ impl Write {
         self.revocations.extend_from_slice(&other.revocations);
         self.crls.extend_from_slice(&other.crls);
         self.operations.extend_from_slice(&other.operations);
+        self.completions.extend_from_slice(&other.completions);
+        self.retired_encryption_keys.extend_from_slice(&other.retired_encryption_keys);
         self.audit.extend_from_slice(&other.audit);
         self.events.extend_from_slice(&other.events);
     }
 
     async fn store(&self, tx: &mut Tx, now: Time) -> Result<(), DbError> {
-        self.store_authorities_and_keys(tx).await?;
+        self.store_authorities_and_keys(tx, now).await?;
         self.store_requests(tx, now).await?;
         self.store_certificates(tx, now).await?;
         self.store_revocations(tx, now).await?;
         if !self.operations.is_empty() {
             clm_secure_db::operations::insert_all(tx, &self.operations).await?;
         }
+        if !self.completions.is_empty() {
+            clm_secure_db::operations::complete_all(tx, &self.completions, now).await?;
+        }
         Ok(())
     }
 
     /// Rare rows, one statement each.
-    async fn store_authorities_and_keys(&self, tx: &mut Tx) -> Result<(), DbError> {
+    async fn store_authorities_and_keys(&self, tx: &mut Tx, now: Time) -> Result<(), DbError> {
         for row in &self.new_authorities {
             clm_secure_db::authorities::insert(tx, row).await?;
+        }
+        for (id, envelope) in &self.envelopes {
+            clm_secure_db::authorities::set_envelope(tx, *id, envelope, now).await?;
+        }
+        for id in &self.retired_encryption_keys {
+            clm_secure_db::encryption_keys::retire(tx, *id, now).await?;
         }
         for row in &self.new_encryption_keys {
             clm_secure_db::encryption_keys::insert(tx, row).await?;
@@ -121,10 +137,10 @@ impl Write {
 
     async fn store_requests(&self, tx: &mut Tx, now: Time) -> Result<(), DbError> {
         if !self.pending_requests.is_empty() {
-            clm_secure_db::requests::upsert_all(tx, &self.pending_requests, "pending").await?;
+            clm_secure_db::requests::record_all(tx, &self.pending_requests, "pending").await?;
         }
         if !self.issuing_requests.is_empty() {
-            clm_secure_db::requests::upsert_all(tx, &self.issuing_requests, "issuing").await?;
+            clm_secure_db::requests::record_all(tx, &self.issuing_requests, "issuing").await?;
         }
         for rejection in &self.rejections {
             clm_secure_db::requests::reject(tx, rejection.request_id, &rejection.reason, now).await?;

@@ -9,6 +9,7 @@ use clm_types::ids::new_uuid;
 use clm_types::{
     AuthorityId, ErrorCode, OperationId, Refusal, RevocationReason, SecureEvent, SerialNumber, Time,
 };
+use clm_x509::Crl;
 use clm_x509::crl::{self, CrlHeader, RevokedEntry};
 use fail::fail_point;
 use futures::TryStreamExt;
@@ -21,6 +22,12 @@ use crate::{Secure, SecureError};
 
 /// How often the publisher looks without being woken: for revocations by other processes, and lists that end.
 const PATROL: Duration = Duration::from_secs(2);
+
+/// How long the publisher waits after a failure.
+const AFTER_FAILURE: Duration = Duration::from_secs(5);
+
+/// How long a list waits for further revocations.
+const TOGETHER: Duration = Duration::from_millis(200);
 
 /// A published CRL.
 #[derive(Debug, Clone)]
@@ -52,13 +59,16 @@ impl Secure {
     /// Publishes what is due, for ever: at once after a revocation in this process, else every two seconds.
     pub async fn publish_crls(&self) {
         loop {
-            if let Err(error) = self.publish_due_crls().await {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "could not publish a CRL; trying again"
-                );
-            }
-            let _ = tokio::time::timeout(PATROL, self.parts.crl_due.notified()).await;
+            let pause = match self.publish_due_crls().await {
+                Ok(()) => PATROL,
+                Err(error) => {
+                    tracing::debug!(%error, "trying again later");
+                    AFTER_FAILURE
+                }
+            };
+            let _ = tokio::time::timeout(pause, self.parts.crl_due.notified()).await;
+            // Revocations that come together share a list.
+            tokio::time::sleep(TOGETHER).await;
         }
     }
 
@@ -71,10 +81,15 @@ impl Secure {
         let mut conn = clm_pg::begin(&self.parts.pool).await?;
         let due = crls::list_due(&mut conn, now).await?;
         drop(conn);
+        let mut outcome = Ok(());
         for id in due {
-            self.publish_crl(id.into()).await?;
+            // One authority that cannot sign does not stop the others.
+            if let Err(error) = self.publish_crl(id.into()).await {
+                tracing::warn!(authority_id = %id, error = &error as &dyn std::error::Error, "a CRL could not be published");
+                outcome = outcome.and(Err(error));
+            }
         }
-        Ok(())
+        outcome
     }
 
     /// Makes, records, signs and stores the next CRL of an authority. Does nothing when another process is at it.
@@ -83,12 +98,13 @@ impl Secure {
     /// `authority_not_found`, `authority_locked`, or trouble of ours.
     pub async fn publish_crl(&self, authority_id: AuthorityId) -> Result<(), SecureError> {
         let authority = self.authority(authority_id).await?;
-        let now = self.parts.clock.now();
+        self.require_key(&authority).await?;
         // The lock is held until the list is stored: numbers rise one by one.
         let mut guard = clm_pg::begin(&self.parts.pool).await?;
         let Some(number) = crls::lock_next_number(&mut guard, authority_id.into()).await? else {
             return Ok(());
         };
+        let now = self.parts.clock.now();
         let validity = TimeDelta::seconds(authority.envelope.crl_validity_seconds.into());
         let header =
             CrlHeader { number: number.unsigned_abs(), this_update: now, next_update: now + validity };
@@ -106,6 +122,7 @@ impl Secure {
         fail_point!("secure_crl_after_intent");
         let signature = self.sign_by(&authority, &tbs).await?;
         let der = crl::assemble(&authority.issuer, &tbs, &signature)?;
+        check_list(&der, &header, entry_count)?;
         let sha256 = clm_x509::sha256(&der).to_vec();
         let detail = json!({ "crl_number": number, "entries": entry_count, "sha256": hex::encode(&sha256) });
         let row = CrlRow {
@@ -131,7 +148,8 @@ impl Secure {
 
     async fn crl_content(&self, authority: &Authority, now: Time) -> Result<Content, SecureError> {
         let mut conn = clm_pg::begin(&self.parts.pool).await?;
-        let mut rows = clm_secure_db::revocations::stream_for_crl(&mut conn, authority.row.id, now);
+        let previous_list = authority.row.last_crl_at.unwrap_or(now);
+        let mut rows = clm_secure_db::revocations::stream_for_crl(&mut conn, authority.row.id, previous_list);
         let damaged = || SecureError::Damaged(format!("a revocation of authority {}", authority.row.id));
         let mut content = Content::default();
         while let Some(row) = rows.try_next().await.map_err(clm_pg::DbError::from)? {
@@ -151,6 +169,16 @@ impl Secure {
 struct Content {
     entries: Vec<RevokedEntry>,
     reflected: Vec<Reflected>,
+}
+
+/// Reads the list back before anybody else can.
+fn check_list(der: &[u8], header: &CrlHeader, entry_count: usize) -> Result<(), SecureError> {
+    let list = Crl::parse(der)?;
+    if list.header.number == header.number && list.entries.len() == entry_count {
+        Ok(())
+    } else {
+        Err(SecureError::Crypto("a new CRL does not read back as it was meant"))
+    }
 }
 
 fn entry(row: &CrlEntry) -> Option<RevokedEntry> {

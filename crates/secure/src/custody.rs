@@ -48,7 +48,7 @@ impl Purpose {
 struct DataKey {
     id: Uuid,
     version: i32,
-    expires_at: Option<clm_types::Time>,
+    expires_at: clm_types::Time,
     key: WrappingKey,
 }
 
@@ -120,12 +120,25 @@ impl Secure {
 
     /// Opens a stored private key. The caller writes the audit entry of its use.
     pub(crate) async fn unwrap_private_key(&self, row: &PrivateKeyRow) -> Result<PrivateKey, SecureError> {
-        let data_key = self.encryption_key(row.encryption_key_id).await?;
-        let octets =
-            data_key.key.unwrap(&private_key_place(row.id.into(), &data_key), &row.encrypted_key_material)?;
         let algorithm: KeyAlgorithm =
             row.key_algorithm.parse().map_err(|_| SecureError::Damaged(format!("private key {}", row.id)))?;
-        PrivateKey::from_pkcs8(algorithm, &octets)
+        let wrapped = WrappedKey {
+            private_key_id: row.id.into(),
+            encryption_key_id: row.encryption_key_id,
+            ciphertext: row.encrypted_key_material.clone(),
+        };
+        self.open_wrapped(&wrapped, algorithm).await
+    }
+
+    /// Opens a wrapped key.
+    pub(crate) async fn open_wrapped(
+        &self,
+        wrapped: &WrappedKey,
+        algorithm: KeyAlgorithm,
+    ) -> Result<PrivateKey, SecureError> {
+        let data_key = self.encryption_key(wrapped.encryption_key_id).await?;
+        let place = private_key_place(wrapped.private_key_id, &data_key);
+        PrivateKey::from_pkcs8(algorithm, &data_key.key.unwrap(&place, &wrapped.ciphertext)?)
     }
 
     async fn encryption_key(&self, id: Uuid) -> Result<Arc<DataKey>, SecureError> {
@@ -142,27 +155,26 @@ impl Secure {
     async fn active_key(&self, owner: Owner) -> Result<Arc<DataKey>, SecureError> {
         let now = self.parts.clock.now();
         let known = locked(&self.parts.custody.active).get(&owner).cloned();
-        if let Some(key) = known.filter(|key| key.expires_at.is_none_or(|end| now < end)) {
+        if let Some(key) = known.filter(|key| now < key.expires_at) {
             return Ok(key);
         }
         let key = self.find_or_make_key(owner).await?;
-        if key.expires_at.is_some_and(|end| now >= end) {
-            return Err(SecureError::Crypto(
-                "the active encryption key is past its crypto-period; rotate it",
-            ));
-        }
         locked(&self.parts.custody.active).insert(owner, Arc::clone(&key));
         Ok(key)
     }
 
+    /// The active key; a new version when there is none, or it is past its crypto-period or out of uses.
     async fn find_or_make_key(&self, owner: Owner) -> Result<Arc<DataKey>, SecureError> {
-        if let Some(key) = self.find_active(owner).await? {
-            return Ok(key);
+        let now = self.parts.clock.now();
+        let old = self.find_active(owner).await?;
+        if let Some(row) = old.as_ref().filter(|row| now < row.expires_at && row.use_count < row.max_uses) {
+            return self.parts.custody.unwrap_row(row);
         }
-        let row = self.new_key_row(owner)?;
+        let row = self.new_key_row(owner, old.as_ref().map_or(1, |old| old.key_version + 1))?;
         let write = Write {
             audit: vec![self.key_made(&row, owner.1)],
             new_encryption_keys: vec![row],
+            retired_encryption_keys: old.map(|old| old.id).into_iter().collect(),
             ..Write::default()
         };
         match self.commit(write).await {
@@ -170,29 +182,35 @@ impl Secure {
             Err(error) if !error.is_conflict() => return Err(error),
             _ => {}
         }
-        self.find_active(owner).await?.ok_or(SecureError::Crypto("no active encryption key"))
+        let row = self.find_active(owner).await?.ok_or(SecureError::Crypto("no active encryption key"))?;
+        self.parts.custody.unwrap_row(&row)
     }
 
-    async fn find_active(&self, (purpose, organization): Owner) -> Result<Option<Arc<DataKey>>, SecureError> {
+    async fn find_active(
+        &self,
+        (purpose, organization): Owner,
+    ) -> Result<Option<EncryptionKeyRow>, SecureError> {
         let mut conn = clm_pg::begin(&self.parts.pool).await?;
-        let row =
-            encryption_keys::find_active(&mut conn, purpose.as_str(), organization.map(Into::into)).await?;
-        row.map(|row| self.parts.custody.unwrap_row(&row)).transpose()
+        Ok(encryption_keys::find_active(&mut conn, purpose.as_str(), organization.map(Into::into)).await?)
     }
 
-    fn new_key_row(&self, (purpose, organization): Owner) -> Result<EncryptionKeyRow, SecureError> {
+    fn new_key_row(
+        &self,
+        (purpose, organization): Owner,
+        version: i32,
+    ) -> Result<EncryptionKeyRow, SecureError> {
         let now = self.parts.clock.now();
         let id = new_uuid(now, &self.parts.entropy);
         let octets = Zeroizing::new(self.parts.entropy.bytes::<KEY_OCTETS>());
         let master = &self.parts.custody.master;
-        let wrapped = master.wrap(&self.parts.entropy, &key_place(id, 1), octets.as_slice())?;
+        let wrapped = master.wrap(&self.parts.entropy, &key_place(id, version), octets.as_slice())?;
         let owner = organization.map_or_else(|| "installation".to_owned(), |id| id.to_string());
         Ok(EncryptionKeyRow {
             id,
-            key_identifier: format!("{}/{owner}/1", purpose.as_str()),
+            key_identifier: format!("{}/{owner}/{version}", purpose.as_str()),
             purpose: purpose.as_str().into(),
             organization_id: organization.map(Into::into),
-            key_version: 1,
+            key_version: version,
             algorithm: ALGORITHM.into(),
             provider: MasterKey::PROVIDER.into(),
             master_key_reference: master.reference().into(),
@@ -200,7 +218,7 @@ impl Secure {
             state: "active".into(),
             use_count: 0,
             max_uses: MAX_USES,
-            expires_at: Some(now + TimeDelta::days(CRYPTO_PERIOD_DAYS)),
+            expires_at: now + TimeDelta::days(CRYPTO_PERIOD_DAYS),
             created_at: now,
         })
     }

@@ -6,6 +6,10 @@ use clm_types::{CertificateSpec, ErrorCode, KeyAlgorithm, Mandate, OrganizationI
 use clm_x509::{San, SubjectName};
 use serde::{Deserialize, Serialize};
 
+use crate::audit::{Actor, AuditDraft, Outcome};
+use crate::committer::Write;
+use crate::{Secure, SecureError};
+
 /// The limits of one authority, kept in Secure alone (`certificate_authorities.envelope`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -102,6 +106,44 @@ impl Envelope {
             }
             _ => Ok(()),
         }
+    }
+}
+
+impl Secure {
+    /// Sets what an authority may sign.
+    ///
+    /// # Errors
+    /// `authority_not_found`, or trouble of ours.
+    pub async fn set_envelope(
+        &self,
+        name: &str,
+        envelope: &Envelope,
+        operator: String,
+    ) -> Result<(), SecureError> {
+        let mut conn = clm_pg::begin(&self.parts.pool).await?;
+        let found = clm_secure_db::authorities::find_by_name(&mut conn, name).await?;
+        drop(conn);
+        let (id, _) = found.ok_or_else(|| {
+            Refusal::new(ErrorCode::AuthorityNotFound, format!("there is no authority `{name}`"))
+        })?;
+        let envelope = serde_json::to_value(envelope)
+            .map_err(|_| SecureError::Damaged("an envelope has no JSON form".into()))?;
+        let entry = AuditDraft {
+            occurred_at: self.parts.clock.now(),
+            actor: Actor::Operator(operator),
+            organization_id: None,
+            operation_id: None,
+            action: "authority.set_envelope",
+            object_type: "authority",
+            object_id: Some(id),
+            outcome: Outcome::Allowed,
+            reason: None,
+            detail: envelope.clone(),
+        };
+        self.commit(Write { envelopes: vec![(id, envelope)], audit: vec![entry], ..Write::default() })
+            .await?;
+        self.parts.authorities.forget();
+        Ok(())
     }
 }
 

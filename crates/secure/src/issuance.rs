@@ -1,45 +1,30 @@
 //! How a certificate is made: prepared and linted, intended, signed, stored.
 
-use std::sync::Arc;
-
 use clm_secure_db::certificates::{CertificateRow, CertificateView};
 use clm_secure_db::intents::IntentRow;
-use clm_secure_db::operations::OperationRow;
+use clm_secure_db::operations::{Completion, OperationRow};
 use clm_secure_db::private_keys::PrivateKeyRow;
 use clm_types::ids::new_uuid;
 use clm_types::{
-    CertificateCategory, CertificateId, CertificateSpec, CertificateStatus, ErrorCode, IssuedCertificate,
-    Mandate, PrivateKeyId, Refusal, SecureEvent, SerialNumber, Time,
+    CertificateCategory, CertificateId, CertificateStatus, ErrorCode, IssuedCertificate, SecureEvent,
+    SerialNumber,
 };
-use clm_x509::{Certificate, CertificateTemplate, PreparedCertificate, Profile, San, SubjectName, prepare};
+use clm_x509::{Certificate, CertificateTemplate, PreparedCertificate, prepare};
 use fail::fail_point;
 use serde_json::json;
-use uuid::Uuid;
 
-use crate::audit::{Actor, AuditDraft, Outcome};
-use crate::authorities::Authority;
 use crate::committer::{EventDraft, Write};
 use crate::custody::WrappedKey;
-use crate::mandates::{self, request_digest};
-use crate::requests::{Arrival, check_csr, row};
+use crate::order::{Order, lifetime};
+use crate::recall::Recalled;
+use crate::requests::{check_csr, row};
 use crate::{Secure, SecureError};
 
-/// A checked request for a certificate.
-struct Order {
-    spec: CertificateSpec,
-    mandate: Mandate,
-    mandate_json: serde_json::Value,
-    request_sha256: Vec<u8>,
-    authority: Arc<Authority>,
-    profile: Profile,
-    now: Time,
-}
-
 /// A certificate about to be signed: its intent is durable.
-struct Intended {
-    certificate_id: CertificateId,
-    prepared: PreparedCertificate,
-    wrapped: Option<WrappedKey>,
+pub(crate) struct Intended {
+    pub(crate) certificate_id: CertificateId,
+    pub(crate) prepared: PreparedCertificate,
+    pub(crate) wrapped: Option<WrappedKey>,
 }
 
 impl Secure {
@@ -52,81 +37,56 @@ impl Secure {
     pub async fn issue(&self, spec: &[u8], mandate: &[u8]) -> Result<IssuedCertificate, SecureError> {
         let order = self.check_order(spec, mandate).await?;
         let intended = match self.intend(&order).await {
+            Ok(intended) => intended,
             // Seen before: the first call's certificate, or its intent, is the one that counts.
-            Err(error) if error.is_conflict() => match self.recall(&order).await? {
-                Recalled::Issued(certificate) => return Ok(*certificate),
-                Recalled::Intended(intended) => *intended,
-                Recalled::Nothing => return Err(error),
-            },
-            outcome => outcome?,
+            Err(error) if error.is_conflict() || matches!(error, SecureError::Refused(_)) => {
+                match self.recall(&order).await? {
+                    Recalled::Issued(certificate) => return Ok(*certificate),
+                    Recalled::Intended(intended) if error.is_conflict() => *intended,
+                    _ => return Err(self.refused(&order, error).await),
+                }
+            }
+            Err(error) => return Err(error),
         };
         fail_point!("secure_issue_after_intent");
-        let certificate_id = intended.certificate_id;
         match self.sign_and_store(&order, intended).await {
             Err(error) if error.is_conflict() => match self.recall(&order).await? {
                 Recalled::Issued(certificate) => Ok(*certificate),
                 _ => Err(error),
             },
-            Err(error) => Err(error),
-            Ok(issued) => {
-                tracing::info!(%certificate_id, operation_id = %order.mandate.operation_id, "issued a certificate");
-                Ok(issued)
-            }
+            outcome => outcome,
         }
     }
 
-    async fn check_order(&self, spec_octets: &[u8], mandate_octets: &[u8]) -> Result<Order, SecureError> {
-        let now = self.parts.clock.now();
-        let spec: CertificateSpec = read("the request", spec_octets)?;
-        let mandate: Mandate = read("the mandate", mandate_octets)?;
-        mandates::check_issue(&mandate, &spec, spec_octets, now)?;
-        let authority = self.authority(spec.authority_id).await?;
-        authority.require_active()?;
-        let profile = requestable(&spec.profile)?;
-        let hash = hex::encode(profile.version_hash());
-        if mandate.profile_hash.as_ref().is_some_and(|known| *known != hash) {
-            let detail = format!("Core knows another version of the profile `{}`", spec.profile);
-            return Err(Refusal::new(ErrorCode::MandateInvalid, detail)
-                .hint("bring both services to the same release")
-                .into());
+    /// An order beyond the envelope is an event that auditors must see.
+    async fn refused(&self, order: &Order, error: SecureError) -> SecureError {
+        match &error {
+            SecureError::Refused(refusal) if refusal.code == ErrorCode::MandateOutsideEnvelope => {
+                self.record_refusal(&order.mandate, "certificate.issue", refusal).await;
+            }
+            _ => {}
         }
-        let mandate_json =
-            serde_json::from_slice(mandate_octets).map_err(|_| SecureError::Damaged("a mandate".into()))?;
-        Ok(Order {
-            spec,
-            mandate,
-            mandate_json,
-            request_sha256: request_digest(spec_octets),
-            authority,
-            profile,
-            now,
-        })
+        error
     }
 
     /// Builds and lints the certificate and makes the intent to sign it durable.
     async fn intend(&self, order: &Order) -> Result<Intended, SecureError> {
-        let subject: SubjectName =
-            order.spec.subject.parse().map_err(|refusal: Refusal| refusal.field("/subject"))?;
-        let names: Vec<San> =
-            order.spec.sans.iter().map(|name| name.parse()).collect::<Result<_, Refusal>>()?;
+        order.authority.require_active()?;
+        let Order { subject, names, .. } = order;
+        if let Some(old) = order.spec.renewal_of {
+            self.certificate_of(old, order.spec.organization_id).await?;
+        }
         let csr = check_csr(&order.spec)?;
         let key = self.subject_key(&order.spec, csr.as_ref()).await?;
         let algorithm = key.public.algorithm();
-        order.authority.envelope.check(&order.spec, &order.mandate, algorithm, &subject, &names)?;
+        order.authority.envelope.check(&order.spec, &order.mandate, algorithm, subject, names)?;
         let serial = SerialNumber::generate(&self.parts.entropy);
-        let seconds = i64::try_from(order.spec.validity_seconds).unwrap_or(i64::MAX);
-        if seconds > 100 * 366 * 86_400 {
-            return Err(Refusal::new(
-                ErrorCode::ValidityTooLong,
-                "no certificate lives longer than a century",
-            )
-            .into());
-        }
+        let seconds = lifetime(&order.spec)?;
         let prepared = prepare(&CertificateTemplate {
             serial: &serial,
             issuer: &order.authority.issuer,
-            subject: &subject,
-            names: &names,
+            subject,
+            names,
             not_before: order.now,
             not_after: clm_x509::tbs::last_second(order.now, seconds),
             public_key: &key.public,
@@ -138,11 +98,12 @@ impl Secure {
             "serial": serial.to_string(), "tbs_sha256": hex::encode(prepared.digest()), "profile": order.spec.profile,
         });
         let mut audit = vec![order.audit("certificate.intend", certificate_id, &detail)];
-        audit.extend(key.accessed.map(|id| key_reused(order, id)));
+        audit.extend(key.accessed.map(|id| order.key_reused(id)));
         let write = Write {
             issuing_requests: vec![row(&order.spec, csr.as_ref(), Some(&key.public), &order.arrival())],
             intents: vec![self.intent_row(order, certificate_id, &serial, &prepared, key.wrapped.as_ref())],
             key_accesses: key.accessed.into_iter().collect(),
+            operations: vec![self.operation_row(order)],
             audit,
             ..Write::default()
         };
@@ -169,46 +130,12 @@ impl Secure {
             tbs_sha256: prepared.digest().to_vec(),
             profile: order.spec.profile.clone(),
             profile_hash: order.profile.version_hash().to_vec(),
-            mandate: order.mandate_json.clone(),
             private_key_id: wrapped.map(|key| key.private_key_id.into()),
             wrapped_private_key: wrapped.map(|key| key.ciphertext.clone()),
             encryption_key_id: wrapped.map(|key| key.encryption_key_id),
             state: "open".into(),
             created_at: order.now,
         }
-    }
-
-    /// What an earlier call with the same operation id left.
-    async fn recall(&self, order: &Order) -> Result<Recalled, SecureError> {
-        let operation_id: Uuid = order.mandate.operation_id.into();
-        let mut conn = clm_pg::begin(&self.parts.pool).await?;
-        if let Some(operation) = clm_secure_db::operations::find(&mut conn, operation_id).await? {
-            same_request(&operation, "issue", &order.request_sha256)?;
-            let id = clm_secure_db::certificates::find_by_operation(&mut conn, operation_id).await?;
-            drop(conn);
-            let issued =
-                self.find_certificate(id.map_or_else(|| CertificateId(Uuid::nil()), CertificateId)).await?;
-            let issued = issued.ok_or_else(|| {
-                SecureError::Damaged(format!("operation {operation_id} has no certificate"))
-            })?;
-            return Ok(Recalled::Issued(Box::new(issued)));
-        }
-        let Some(intent) = clm_secure_db::intents::find(&mut conn, operation_id).await? else {
-            let request =
-                clm_secure_db::requests::find_state(&mut conn, order.spec.request_id.into()).await?;
-            return match request {
-                Some(request) => Err(crate::requests::refuse_repeat(&request, &order.request_sha256)),
-                None => Ok(Recalled::Nothing),
-            };
-        };
-        let request = clm_secure_db::requests::find_state(&mut conn, order.spec.request_id.into()).await?;
-        if request.and_then(|request| request.request_sha256) != Some(order.request_sha256.clone()) {
-            return Err(reused().into());
-        }
-        let prepared =
-            PreparedCertificate::resume(intent.tbs_der.clone(), &order.profile, &order.authority.issuer)?;
-        let certificate_id = CertificateId(intent.certificate_id);
-        Ok(Recalled::Intended(Box::new(Intended { certificate_id, prepared, wrapped: wrapped_of(intent) })))
     }
 
     async fn sign_and_store(
@@ -231,7 +158,7 @@ impl Secure {
                 .map(|wrapped| private_key_row(order, &row, wrapped))
                 .into_iter()
                 .collect(),
-            operations: vec![self.operation_row(order, outcome.clone())],
+            completions: vec![Completion { operation_id: operation_id.into(), outcome: outcome.clone() }],
             audit: vec![order.audit("certificate.issue", intended.certificate_id, &outcome)],
             events: vec![EventDraft {
                 operation_id,
@@ -244,6 +171,7 @@ impl Secure {
         };
         self.commit(write).await?;
         fail_point!("secure_issue_after_store");
+        tracing::info!(certificate_id = %record.certificate_id, %operation_id, "issued a certificate");
         Ok(IssuedCertificate {
             record,
             pem: certificate.pem(),
@@ -279,107 +207,17 @@ impl Secure {
         }
     }
 
-    fn operation_row(&self, order: &Order, outcome: serde_json::Value) -> OperationRow {
+    fn operation_row(&self, order: &Order) -> OperationRow {
         OperationRow {
             id: new_uuid(order.now, &self.parts.entropy),
             operation_id: order.mandate.operation_id.into(),
             kind: "issue".into(),
             request_sha256: order.request_sha256.clone(),
             mandate: Some(order.mandate_json.clone()),
-            outcome: Some(outcome),
+            outcome: None,
             created_at: order.now,
         }
     }
-}
-
-enum Recalled {
-    Issued(Box<IssuedCertificate>),
-    Intended(Box<Intended>),
-    Nothing,
-}
-
-impl Order {
-    fn arrival(&self) -> Arrival<'_> {
-        Arrival {
-            operation_id: self.mandate.operation_id,
-            request_sha256: &self.request_sha256,
-            now: self.now,
-        }
-    }
-
-    fn audit(
-        &self,
-        action: &'static str,
-        certificate_id: CertificateId,
-        detail: &serde_json::Value,
-    ) -> AuditDraft {
-        AuditDraft {
-            occurred_at: self.now,
-            actor: Actor::User(self.spec.requester_user_id),
-            organization_id: Some(self.spec.organization_id),
-            operation_id: Some(self.mandate.operation_id),
-            action,
-            object_type: "certificate",
-            object_id: Some(certificate_id.into()),
-            outcome: Outcome::Allowed,
-            reason: None,
-            detail: json!({
-                "authority_id": self.spec.authority_id, "mandate_id": self.mandate.id,
-                "request_sha256": hex::encode(&self.request_sha256), "result": detail,
-            }),
-        }
-    }
-}
-
-/// A stored key was opened to be kept under a renewed certificate.
-fn key_reused(order: &Order, private_key_id: Uuid) -> AuditDraft {
-    AuditDraft {
-        occurred_at: order.now,
-        actor: Actor::User(order.spec.requester_user_id),
-        organization_id: Some(order.spec.organization_id),
-        operation_id: Some(order.mandate.operation_id),
-        action: "private_key.reuse",
-        object_type: "private_key",
-        object_id: Some(private_key_id),
-        outcome: Outcome::Allowed,
-        reason: None,
-        detail: json!({ "mandate_id": order.mandate.id, "renewal_of": order.spec.renewal_of }),
-    }
-}
-
-/// A document that Core sent.
-pub(crate) fn read<T: serde::de::DeserializeOwned>(what: &str, octets: &[u8]) -> Result<T, Refusal> {
-    serde_json::from_slice(octets)
-        .map_err(|error| Refusal::new(ErrorCode::InvalidRequest, format!("{what} cannot be read: {error}")))
-}
-
-/// A profile that may be asked for.
-fn requestable(name: &str) -> Result<Profile, Refusal> {
-    let known = clm_x509::profile::REQUESTABLE.contains(&name).then(|| Profile::built_in(name)).flatten();
-    known.ok_or_else(|| {
-        Refusal::new(ErrorCode::ProfileNotFound, format!("there is no profile `{name}`")).field("/profile")
-    })
-}
-
-/// An operation id stands for one request.
-pub(crate) fn same_request(
-    operation: &OperationRow,
-    kind: &str,
-    request_sha256: &[u8],
-) -> Result<(), Refusal> {
-    if operation.kind == kind && operation.request_sha256 == request_sha256 { Ok(()) } else { Err(reused()) }
-}
-
-fn reused() -> Refusal {
-    Refusal::new(ErrorCode::OperationIdReused, "this operation id was used for another request")
-}
-
-fn wrapped_of(intent: IntentRow) -> Option<WrappedKey> {
-    Some(WrappedKey {
-        private_key_id: PrivateKeyId(intent.private_key_id?),
-        encryption_key_id: intent.encryption_key_id?,
-        ciphertext: intent.wrapped_private_key?,
-    })
 }
 
 fn private_key_row(order: &Order, certificate: &CertificateRow, wrapped: WrappedKey) -> PrivateKeyRow {
@@ -422,6 +260,7 @@ fn view_of(row: &CertificateRow, key_in_secure: bool) -> CertificateView {
         not_before: row.not_before,
         not_after: row.not_after,
         status: CertificateStatus::Active.as_str().into(),
+        revoked_at: None,
         renewal_of_certificate_id: row.renewal_of_certificate_id,
         key_in_secure,
     }

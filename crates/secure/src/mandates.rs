@@ -5,6 +5,11 @@ use chrono::TimeDelta;
 use clm_types::{
     AuthorityId, CertificateSpec, ErrorCode, Mandate, OrganizationId, Refusal, RevocationSpec, Time, UserId,
 };
+use serde_json::json;
+
+use crate::Secure;
+use crate::audit::{Actor, AuditDraft, Outcome};
+use crate::committer::Write;
 
 /// How far the clocks of Core and Secure may differ.
 const SKEW: TimeDelta = TimeDelta::seconds(60);
@@ -71,4 +76,26 @@ fn check(
 
 fn invalid(why: &str) -> Refusal {
     Refusal::new(ErrorCode::MandateInvalid, format!("the mandate does not hold: {why}"))
+}
+
+impl Secure {
+    /// Records that a mandate was refused. The refusal stands whether or not this succeeds: nothing was done.
+    pub(crate) async fn record_refusal(&self, mandate: &Mandate, action: &'static str, refusal: &Refusal) {
+        let entry = AuditDraft {
+            occurred_at: self.parts.clock.now(),
+            actor: Actor::Core,
+            organization_id: Some(mandate.organization_id),
+            operation_id: Some(mandate.operation_id),
+            action,
+            object_type: "authority",
+            object_id: Some(mandate.authority_id.into()),
+            outcome: Outcome::Refused,
+            reason: Some(refusal.detail.clone()),
+            detail: json!({ "mandate_id": mandate.id, "code": refusal.code, "requester": mandate.requester_user_id }),
+        };
+        tracing::warn!(code = %refusal.code, operation_id = %mandate.operation_id, "refused a mandate");
+        if let Err(error) = self.commit(Write { audit: vec![entry], ..Write::default() }).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "a refusal could not be recorded");
+        }
+    }
 }

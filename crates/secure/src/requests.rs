@@ -14,8 +14,9 @@ use serde_json::json;
 
 use crate::audit::{Actor, AuditDraft, Outcome};
 use crate::committer::{Rejection, Write};
-use crate::issuance::{read, same_request};
 use crate::mandates::request_digest;
+use crate::order::{lifetime, names_of, read, requestable};
+use crate::recall::{reused, same_request};
 use crate::{Secure, SecureError};
 
 /// What a request's row is made of, besides its spec.
@@ -98,6 +99,12 @@ impl Secure {
         let spec: CertificateSpec = read("the request", spec_octets)?;
         let request_sha256 = request_digest(spec_octets);
         self.authority(spec.authority_id).await?;
+        let (subject, names) = names_of(&spec)?;
+        requestable(&spec.profile)?.check_names(&subject, &names)?;
+        lifetime(&spec)?;
+        if let Some(old) = spec.renewal_of {
+            self.certificate_of(old, spec.organization_id).await?;
+        }
         let csr = check_csr(&spec)?;
         if (spec.key_source == KeySource::Csr) != csr.is_some() {
             return Err(
@@ -111,21 +118,22 @@ impl Secure {
             audit: vec![submitted(&spec, operation_id, &request_sha256, now)],
             ..Write::default()
         };
-        if self.known_request(spec.request_id, &request_sha256).await? {
-            return Ok(());
+        match self.commit(write).await {
+            Err(error) if error.is_conflict() => self.known_request(spec.request_id, &request_sha256).await,
+            outcome => {
+                fail_point!("secure_request_after_store");
+                outcome
+            }
         }
-        self.commit(write).await?;
-        fail_point!("secure_request_after_store");
-        Ok(())
     }
 
-    /// Whether the very same request is recorded already.
-    async fn known_request(&self, id: RequestId, request_sha256: &[u8]) -> Result<bool, SecureError> {
+    /// After a conflict: fine if the very same request is recorded already.
+    async fn known_request(&self, id: RequestId, request_sha256: &[u8]) -> Result<(), SecureError> {
         let mut conn = clm_pg::begin(&self.parts.pool).await?;
         match clm_secure_db::requests::find_state(&mut conn, id.into()).await? {
-            None => Ok(false),
-            Some(state) if state.request_sha256.as_deref() == Some(request_sha256) => Ok(true),
+            Some(state) if state.request_sha256.as_deref() == Some(request_sha256) => Ok(()),
             Some(state) => Err(refuse_repeat(&state, request_sha256)),
+            None => Err(reused().into()),
         }
     }
 
@@ -142,11 +150,12 @@ impl Secure {
         reason: &str,
     ) -> Result<(), SecureError> {
         let now = self.parts.clock.now();
+        check_text("reason", reason)?;
         let request_sha256 = request_digest(format!("reject/{request_id}").as_bytes());
-        let mut conn = clm_pg::begin(&self.parts.pool).await?;
-        if let Some(operation) = clm_secure_db::operations::find(&mut conn, operation_id.into()).await? {
-            return Ok(same_request(&operation, "reject", &request_sha256)?);
+        if self.rejected_before(operation_id, &request_sha256).await? {
+            return Ok(());
         }
+        let mut conn = clm_pg::begin(&self.parts.pool).await?;
         let state = clm_secure_db::requests::find_state(&mut conn, request_id.into()).await?;
         drop(conn);
         let state = state.filter(|state| state.organization_id == Some(organization_id.into()));
@@ -160,9 +169,9 @@ impl Secure {
                 id: new_uuid(now, &self.parts.entropy),
                 operation_id: operation_id.into(),
                 kind: "reject".into(),
-                request_sha256,
+                request_sha256: request_sha256.clone(),
                 mandate: None,
-                outcome: None,
+                outcome: Some(json!("rejected")),
                 created_at: now,
             }],
             audit: vec![AuditDraft {
@@ -179,8 +188,36 @@ impl Secure {
             }],
             ..Write::default()
         };
-        self.commit(write).await
+        match self.commit(write).await {
+            Err(error)
+                if error.is_conflict() && self.rejected_before(operation_id, &request_sha256).await? =>
+            {
+                Ok(())
+            }
+            outcome => outcome,
+        }
     }
+
+    async fn rejected_before(
+        &self,
+        operation_id: OperationId,
+        request_sha256: &[u8],
+    ) -> Result<bool, SecureError> {
+        let mut conn = clm_pg::begin(&self.parts.pool).await?;
+        let operation = clm_secure_db::operations::find(&mut conn, operation_id.into()).await?;
+        let Some(operation) = operation else { return Ok(false) };
+        same_request(&operation, "reject", request_sha256)?;
+        Ok(true)
+    }
+}
+
+/// Words of people are kept as they are, but must be words: PostgreSQL stores no NUL.
+pub(crate) fn check_text(what: &str, text: &str) -> Result<(), Refusal> {
+    if text.len() <= 4096 && !text.chars().any(|c| c.is_control() && c != '\n' && c != '\t') {
+        return Ok(());
+    }
+    let detail = format!("the {what} is longer than 4096 octets or holds control characters");
+    Err(Refusal::new(ErrorCode::InvalidRequest, detail).field(format!("/{what}")))
 }
 
 fn submitted(

@@ -1,5 +1,6 @@
 //! Revocation, hold and release.
 
+use chrono::DateTime;
 use clm_secure_db::certificates::{CertificateView, StatusChange};
 use clm_secure_db::operations::OperationRow;
 use clm_secure_db::revocations::{HoldEnd, RevocationRow};
@@ -13,9 +14,17 @@ use serde_json::json;
 
 use crate::audit::{Actor, AuditDraft, Outcome};
 use crate::committer::{EventDraft, Write};
-use crate::issuance::{read, same_request};
 use crate::mandates::{self, request_digest};
+use crate::order::read;
+use crate::recall::same_request;
+use crate::requests::check_text;
 use crate::{Secure, SecureError};
+
+/// Earliest date that a CRL can say: 1950-01-01 (RFC 5280 §4.1.2.5).
+const EARLIEST: Time = match DateTime::from_timestamp(-631_152_000, 0) {
+    Some(date) => date,
+    None => DateTime::UNIX_EPOCH,
+};
 
 /// A checked order to change a certificate's status.
 struct Order {
@@ -38,7 +47,7 @@ impl Secure {
         if let Some(record) = self.recall_revocation(&order).await? {
             return Ok(record);
         }
-        let from = status(&order.certificate)?;
+        let from = status(&order.certificate, order.now)?;
         let to = from.revoke(order.spec.reason)?;
         let record = order.record(to);
         let write = self.revocation_write(&order, from, to, &record)?;
@@ -61,14 +70,17 @@ impl Secure {
         let spec: RevocationSpec = read("the revocation", spec_octets)?;
         let mandate: Mandate = read("the mandate", mandate_octets)?;
         let certificate = self.certificate_of(spec.certificate_id, spec.organization_id).await?;
-        mandates::check_revoke(&mandate, &spec, certificate.authority_id.into(), spec_octets, now)?;
-        if spec.invalidity_date.is_some_and(|date| date > now) {
-            return Err(Refusal::new(
-                ErrorCode::InvalidityDateInvalid,
-                "the invalidity date lies in the future",
-            )
-            .field("/invalidity_date")
-            .into());
+        let authority_id = certificate.authority_id.into();
+        if let Err(refusal) = mandates::check_revoke(&mandate, &spec, authority_id, spec_octets, now) {
+            self.record_refusal(&mandate, "certificate.revoke", &refusal).await;
+            return Err(refusal.into());
+        }
+        check_text("comment", spec.comment.as_deref().unwrap_or_default())?;
+        if spec.invalidity_date.is_some_and(|date| date > now || date < EARLIEST) {
+            let detail = "the invalidity date lies in the future or before 1950";
+            return Err(Refusal::new(ErrorCode::InvalidityDateInvalid, detail)
+                .field("/invalidity_date")
+                .into());
         }
         let mandate_json =
             serde_json::from_slice(mandate_octets).map_err(|_| SecureError::Damaged("a mandate".into()))?;
@@ -109,7 +121,7 @@ impl Secure {
             return Ok(record);
         }
         let certificate = self.certificate_of(order.spec.certificate_id, order.spec.organization_id).await?;
-        status(&certificate)?.revoke(order.spec.reason)?;
+        status(&certificate, order.now)?.revoke(order.spec.reason)?;
         Err(Refusal::new(ErrorCode::Conflict, "the certificate's status changed at the same time")
             .hint("try again")
             .into())
@@ -135,11 +147,11 @@ impl Secure {
                 certificate_id: order.certificate.certificate_id,
                 from: from.as_str().into(),
                 to: to.as_str().into(),
-                revoked_at: (!released).then_some(order.now),
+                revoked_at: (!released).then_some(record.revoked_at),
                 reason: (!released).then(|| order.spec.reason.as_str().into()),
             }],
             hold_ends: hold_end.into_iter().collect(),
-            revocations: (!released).then(|| self.revocation_row(order)).into_iter().collect(),
+            revocations: (!released).then(|| self.revocation_row(order, record)).into_iter().collect(),
             operations: vec![OperationRow {
                 id: new_uuid(order.now, &self.parts.entropy),
                 operation_id: order.mandate.operation_id.into(),
@@ -160,7 +172,7 @@ impl Secure {
         })
     }
 
-    fn revocation_row(&self, order: &Order) -> RevocationRow {
+    fn revocation_row(&self, order: &Order, record: &RevocationRecord) -> RevocationRow {
         RevocationRow {
             id: new_uuid(order.now, &self.parts.entropy),
             certificate_id: order.certificate.certificate_id,
@@ -169,7 +181,7 @@ impl Secure {
             serial_number: order.certificate.serial_number.clone(),
             reason_code: order.spec.reason.code().into(),
             reason: order.spec.reason.as_str().into(),
-            revocation_date: order.now,
+            revocation_date: record.revoked_at,
             invalidity_date: order.spec.invalidity_date,
             requested_by_user_id: order.spec.requested_by.into(),
             comment: order.spec.comment.clone(),
@@ -187,7 +199,12 @@ impl Order {
             serial_number: hex::encode(&self.certificate.serial_number),
             status: to,
             reason: self.spec.reason,
-            revoked_at: self.now,
+            // A revocation that follows a hold counts from the hold: what was signed meanwhile stays doubtful.
+            revoked_at: self
+                .certificate
+                .revoked_at
+                .filter(|_| to == CertificateStatus::Revoked)
+                .unwrap_or(self.now),
             invalidity_date: self.spec.invalidity_date,
         }
     }
@@ -213,8 +230,14 @@ impl Order {
     }
 }
 
-fn status(certificate: &CertificateView) -> Result<CertificateStatus, SecureError> {
+/// The status now; nothing in the database moves when a certificate ends.
+fn status(certificate: &CertificateView, now: Time) -> Result<CertificateStatus, SecureError> {
     let damaged =
         |_| SecureError::Damaged(format!("the status of certificate {}", certificate.certificate_id));
-    certificate.status.parse().map_err(damaged)
+    match certificate.status.parse().map_err(damaged)? {
+        CertificateStatus::Active | CertificateStatus::OnHold if certificate.not_after < now => {
+            Ok(CertificateStatus::Expired)
+        }
+        status => Ok(status),
+    }
 }

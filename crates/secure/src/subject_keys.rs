@@ -1,7 +1,7 @@
 //! The key that will be certified: the requester's, a new one of ours, or that of the certificate being renewed.
 
 use clm_secure_db::private_keys::PrivateKeyRow;
-use clm_types::{CertificateSpec, ErrorCode, KeySource, Refusal};
+use clm_types::{CertificateSpec, CertificateStatus, ErrorCode, KeySource, Refusal};
 use clm_x509::{Certificate, Csr, PublicKey};
 use uuid::Uuid;
 
@@ -62,6 +62,12 @@ impl Secure {
             .renewal_of
             .ok_or_else(|| Refusal::new(ErrorCode::InvalidRequest, "only a renewal can reuse a key"))?;
         let old = self.certificate_of(old, spec.organization_id).await?;
+        if old.status != CertificateStatus::Active.as_str() {
+            let detail = format!("the certificate to be renewed is {}", old.status);
+            return Err(Refusal::new(ErrorCode::CertificateNotActive, detail)
+                .hint("ask for a new key")
+                .into());
+        }
         if let Some(row) = self.stored_key(old.certificate_id).await? {
             let key = self.unwrap_private_key(&row).await?;
             return self.keep(spec, &key, Some(row.id)).await;

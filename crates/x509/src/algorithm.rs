@@ -96,17 +96,16 @@ pub(crate) fn verify_as(
     message: &[u8],
     signature: &[u8],
 ) -> Result<(), Refusal> {
-    let (_, algorithm) =
-        verifiers(key.algorithm())
-            .into_iter()
-            .find(|(identifier, _)| identifier == algorithm_der)
-            .ok_or_else(|| {
-                Refusal::new(
+    let (_, algorithm) = verifiers(key.algorithm())
+        .into_iter()
+        .find(|(identifier, _)| identifier == algorithm_der)
+        .ok_or_else(|| {
+            Refusal::new(
                 ErrorCode::CsrSignatureAlgorithmUnsupported,
                 format!("the signature algorithm is not supported for a key of type {}", key.algorithm()),
             )
             .hint("sign with SHA-256, SHA-384 or SHA-512, or with the key's own scheme (Ed25519, ML-DSA-65)")
-            })?;
+        })?;
     aws::UnparsedPublicKey::new(algorithm, key.key_octets())
         .verify(message, signature)
         .map_err(|_| Refusal::new(ErrorCode::SignatureInvalid, "the signature is wrong"))
@@ -133,10 +132,7 @@ fn verifiers(key: KeyAlgorithm) -> Vec<(Vec<u8>, &'static dyn VerificationAlgori
         KeyAlgorithm::Ed25519 => return vec![(identifier(&ED25519, &[]), &aws::ED25519)],
         KeyAlgorithm::MlDsa65 => return vec![(identifier(&ML_DSA_65, &[]), &aws::ML_DSA_65)],
     };
-    table
-        .into_iter()
-        .map(|(oid, parameters, verifier)| (identifier(oid, parameters), verifier))
-        .collect()
+    table.into_iter().map(|(oid, parameters, verifier)| (identifier(oid, parameters), verifier)).collect()
 }
 
 /// DER of an `AlgorithmIdentifier`.

@@ -209,10 +209,7 @@ impl Certificate {
 }
 
 fn malformed(_: Malformed) -> Refusal {
-    Refusal::new(
-        ErrorCode::CertificateMalformed,
-        "this is not an X.509 version 3 certificate",
-    )
+    Refusal::new(ErrorCode::CertificateMalformed, "this is not an X.509 version 3 certificate")
 }
 
 /// The fields of a TBSCertificate as slices of the original.

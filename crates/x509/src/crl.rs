@@ -47,11 +47,8 @@ pub fn encode_tbs(
     for entry in entries {
         put_entry(&mut entry_octets, &entry);
     }
-    let list_header = if entry_octets.is_empty() {
-        Vec::new()
-    } else {
-        encode::header(tag::SEQUENCE, entry_octets.len())
-    };
+    let list_header =
+        if entry_octets.is_empty() { Vec::new() } else { encode::header(tag::SEQUENCE, entry_octets.len()) };
     let authority = ext::authority_key_identifier(&issuer.key_identifier);
     let number = encode::unsigned(&header.number.to_be_bytes());
     let extensions = encode::sequence(&[
@@ -71,25 +68,14 @@ pub fn encode_tbs(
 }
 
 fn put_entry(out: &mut Vec<u8>, entry: &RevokedEntry) {
-    let reason = entry
-        .reason
-        .filter(|reason| *reason != RevocationReason::Unspecified)
-        .map(|reason| {
-            encode::extension(
-                &REASON_CODE,
-                false,
-                &encode::tlv(tag::ENUMERATED, &[reason.code()]),
-            )
-        });
+    let reason = entry.reason.filter(|reason| *reason != RevocationReason::Unspecified).map(|reason| {
+        encode::extension(&REASON_CODE, false, &encode::tlv(tag::ENUMERATED, &[reason.code()]))
+    });
     let invalidity = entry
         .invalidity_date
         .map(|date| encode::extension(&INVALIDITY_DATE, false, &encode::generalized_time(date)));
     let extensions: Vec<Vec<u8>> = reason.into_iter().chain(invalidity).collect();
-    let extensions = if extensions.is_empty() {
-        Vec::new()
-    } else {
-        encode::sequence(&extensions)
-    };
+    let extensions = if extensions.is_empty() { Vec::new() } else { encode::sequence(&extensions) };
     let serial = encode::unsigned(entry.serial.as_bytes());
     let revoked_at = encode::time(entry.revoked_at);
     let length = serial.len() + revoked_at.len() + extensions.len();
@@ -164,10 +150,7 @@ impl Crl {
         if fits {
             algorithm::verify(&issuer.public_key, &self.tbs, &self.signature)
         } else {
-            Err(Refusal::new(
-                ErrorCode::SignatureInvalid,
-                "the list is of another issuer",
-            ))
+            Err(Refusal::new(ErrorCode::SignatureInvalid, "the list is of another issuer"))
         }
     }
 
@@ -178,10 +161,7 @@ impl Crl {
 }
 
 fn malformed(_: Malformed) -> Refusal {
-    Refusal::new(
-        ErrorCode::CrlMalformed,
-        "this is not an X.509 version 2 revocation list",
-    )
+    Refusal::new(ErrorCode::CrlMalformed, "this is not an X.509 version 2 revocation list")
 }
 
 struct Fields<'a> {
@@ -212,11 +192,7 @@ impl<'a> Fields<'a> {
         let number = Reader::new(&number.value).expect(tag::INTEGER)?.small()?;
         let authority = ext::find(&extensions, &AUTHORITY_KEY_IDENTIFIER).ok_or(Malformed)?;
         Ok(Self {
-            header: CrlHeader {
-                number,
-                this_update,
-                next_update,
-            },
+            header: CrlHeader { number, this_update, next_update },
             issuer,
             authority_key_identifier: ext::read_authority_key_identifier(&authority.value)?
                 .ok_or(Malformed)?,
@@ -231,11 +207,7 @@ fn read_entries(list: &Value<'_>) -> Result<Vec<RevokedEntry>, Malformed> {
     while !reader.is_empty() {
         entries.push(read_entry(&reader.expect(tag::SEQUENCE)?)?);
     }
-    if entries.is_empty() {
-        Err(Malformed)
-    } else {
-        Ok(entries)
-    }
+    if entries.is_empty() { Err(Malformed) } else { Ok(entries) }
 }
 
 fn read_entry(entry: &Value<'_>) -> Result<RevokedEntry, Malformed> {
@@ -252,27 +224,15 @@ fn read_entry(entry: &Value<'_>) -> Result<RevokedEntry, Malformed> {
         None => None,
     };
     let invalidity_date = match ext::find(&extensions, &INVALIDITY_DATE) {
-        Some(extension) => Some(
-            Reader::new(&extension.value)
-                .expect(tag::GENERALIZED_TIME)?
-                .time()?,
-        ),
+        Some(extension) => Some(Reader::new(&extension.value).expect(tag::GENERALIZED_TIME)?.time()?),
         None => None,
     };
-    Ok(RevokedEntry {
-        serial: serial_number(serial)?,
-        revoked_at,
-        reason,
-        invalidity_date,
-    })
+    Ok(RevokedEntry { serial: serial_number(serial)?, revoked_at, reason, invalidity_date })
 }
 
 fn read_reason(der: &[u8]) -> Result<RevocationReason, Malformed> {
     let code = Reader::new(der).expect(tag::ENUMERATED)?.small()?;
-    u8::try_from(code)
-        .ok()
-        .and_then(RevocationReason::from_code)
-        .ok_or(Malformed)
+    u8::try_from(code).ok().and_then(RevocationReason::from_code).ok_or(Malformed)
 }
 
 /// A serial number from an unsigned number without sign octet.

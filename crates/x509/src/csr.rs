@@ -24,15 +24,16 @@ pub const MOST_NAMES: usize = 100;
 const EXTENSION_REQUEST: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.14");
 const CHALLENGE_PASSWORD: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.7");
 const UNSTRUCTURED_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.2");
+/// What Windows adds of itself: version, provider, client.
+const WINDOWS: [ObjectIdentifier; 3] = [
+    ObjectIdentifier::new_unwrap("1.3.6.1.4.1.311.13.2.3"),
+    ObjectIdentifier::new_unwrap("1.3.6.1.4.1.311.13.2.2"),
+    ObjectIdentifier::new_unwrap("1.3.6.1.4.1.311.21.20"),
+];
 
 /// What may be asked for. Only names are taken over into the certificate: the profile decides the rest.
-const ALLOWED_EXTENSIONS: [ObjectIdentifier; 5] = [
-    SUBJECT_ALT_NAME,
-    KEY_USAGE,
-    EXTENDED_KEY_USAGE,
-    BASIC_CONSTRAINTS,
-    SUBJECT_KEY_IDENTIFIER,
-];
+const ALLOWED_EXTENSIONS: [ObjectIdentifier; 5] =
+    [SUBJECT_ALT_NAME, KEY_USAGE, EXTENDED_KEY_USAGE, BASIC_CONSTRAINTS, SUBJECT_KEY_IDENTIFIER];
 
 /// A request whose form, names and key have been checked. Its signature has not: see [`Self::verify`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,20 +113,16 @@ impl Csr {
     /// # Errors
     /// `csr_signature_invalid`, `csr_signature_algorithm_unsupported`.
     pub fn verify(&self) -> Result<(), Refusal> {
-        algorithm::verify_as(
-            &self.public_key,
-            &self.signature_algorithm,
-            &self.tbs,
-            &self.signature,
+        algorithm::verify_as(&self.public_key, &self.signature_algorithm, &self.tbs, &self.signature).map_err(
+            |refusal| match refusal.code {
+                ErrorCode::SignatureInvalid => Refusal::new(
+                    ErrorCode::CsrSignatureInvalid,
+                    "the request's signature does not verify under the key in it",
+                )
+                .hint("the request was altered, or was signed with another key"),
+                _ => refusal,
+            },
         )
-        .map_err(|refusal| match refusal.code {
-            ErrorCode::SignatureInvalid => Refusal::new(
-                ErrorCode::CsrSignatureInvalid,
-                "the request's signature does not verify under the key in it",
-            )
-            .hint("the request was altered, or was signed with another key"),
-            _ => refusal,
-        })
     }
 
     /// DER of the request as received.
@@ -182,20 +179,13 @@ impl<'a> Info<'a> {
         // Some programs leave the attributes out although RFC 2986 does not make them optional.
         let attributes = fields.optional(tag::context_constructed(0))?;
         fields.finish()?;
-        Ok(Self {
-            subject,
-            spki,
-            attributes,
-        })
+        Ok(Self { subject, spki, attributes })
     }
 }
 
 fn malformed(_: Malformed) -> Refusal {
-    Refusal::new(
-        ErrorCode::CsrMalformed,
-        "this is not a PKCS#10 request, or it is truncated",
-    )
-    .hint("send the output of `openssl req -new`, PEM or DER")
+    Refusal::new(ErrorCode::CsrMalformed, "this is not a PKCS#10 request, or it is truncated")
+        .hint("send the output of `openssl req -new`, PEM or DER")
 }
 
 fn trailing() -> Refusal {
@@ -240,7 +230,7 @@ fn read_attributes(attributes: Option<Value<'_>>) -> Result<Vec<Extension>, Refu
         seen.push(id);
         if id == EXTENSION_REQUEST {
             extensions = extension::read_list(&value).map_err(malformed)?;
-        } else if id != CHALLENGE_PASSWORD && id != UNSTRUCTURED_NAME {
+        } else if id != CHALLENGE_PASSWORD && id != UNSTRUCTURED_NAME && !WINDOWS.contains(&id) {
             return Err(Refusal::new(
                 ErrorCode::CsrAttributeForbidden,
                 format!("the request has the attribute {id}, which is not understood"),
@@ -253,10 +243,7 @@ fn read_attributes(attributes: Option<Value<'_>>) -> Result<Vec<Extension>, Refu
 /// An attribute with exactly one value.
 fn read_attribute<'a>(reader: &mut Reader<'a>) -> Result<(ObjectIdentifier, Value<'a>), Refusal> {
     let mut fields = reader.expect(tag::SEQUENCE).map_err(malformed)?.reader();
-    let id = fields
-        .expect(tag::OID)
-        .and_then(|value| value.oid())
-        .map_err(malformed)?;
+    let id = fields.expect(tag::OID).and_then(|value| value.oid()).map_err(malformed)?;
     let mut values = fields.expect(tag::SET).map_err(malformed)?.reader();
     fields.finish().map_err(malformed)?;
     let value = values.next().map_err(malformed)?;
@@ -280,10 +267,7 @@ fn check_extensions(extensions: &[Extension]) -> Result<bool, Refusal> {
             format!("the request has the extension {id} twice"),
         ));
     }
-    if let Some(extension) = extensions
-        .iter()
-        .find(|each| !ALLOWED_EXTENSIONS.contains(&each.id))
-    {
+    if let Some(extension) = extensions.iter().find(|each| !ALLOWED_EXTENSIONS.contains(&each.id)) {
         return Err(Refusal::new(
             ErrorCode::CsrExtensionForbidden,
             format!("the request asks for the extension {}, which only the authority may set", extension.id),

@@ -53,20 +53,12 @@ impl<'a> Reader<'a> {
     /// The next value, which must have this tag.
     pub(crate) fn expect(&mut self, tag: u8) -> Result<Value<'a>, Malformed> {
         let value = self.next()?;
-        if value.tag == tag {
-            Ok(value)
-        } else {
-            Err(Malformed)
-        }
+        if value.tag == tag { Ok(value) } else { Err(Malformed) }
     }
 
     /// The next value if it has this tag.
     pub(crate) fn optional(&mut self, tag: u8) -> Result<Option<Value<'a>>, Malformed> {
-        if self.peek() == Some(tag) {
-            self.next().map(Some)
-        } else {
-            Ok(None)
-        }
+        if self.peek() == Some(tag) { self.next().map(Some) } else { Ok(None) }
     }
 
     /// Nothing may be left.
@@ -152,15 +144,9 @@ fn length(octets: &[u8]) -> Result<(usize, &[u8]), Malformed> {
         return Err(Malformed);
     }
     let (digits, rest) = rest.split_at_checked(count).ok_or(Malformed)?;
-    let length = digits
-        .iter()
-        .fold(0, |sum: usize, octet| sum << 8 | usize::from(*octet));
+    let length = digits.iter().fold(0, |sum: usize, octet| sum << 8 | usize::from(*octet));
     let minimal = length >= 0x80 && digits.first().is_some_and(|octet| *octet != 0);
-    if minimal {
-        Ok((length, rest))
-    } else {
-        Err(Malformed)
-    }
+    if minimal { Ok((length, rest)) } else { Err(Malformed) }
 }
 
 /// `SEQUENCE { tbs, signatureAlgorithm, signature }` taken apart, on the original octets.
@@ -178,11 +164,7 @@ impl<'a> Signed<'a> {
         let signature_algorithm = reader.expect(tag::SEQUENCE)?.whole;
         let signature = reader.expect(tag::BIT_STRING)?.bit_string_octets()?;
         reader.finish()?;
-        Ok(Self {
-            tbs,
-            signature_algorithm,
-            signature,
-        })
+        Ok(Self { tbs, signature_algorithm, signature })
     }
 }
 
@@ -192,14 +174,9 @@ mod tests {
 
     #[test]
     fn lengths_that_are_not_minimal_are_refused() {
-        for octets in [
-            &[4, 0x81, 0x01, 0][..],
-            &[4, 0x80, 0, 0],
-            &[4, 0x82, 0, 0x80],
-            &[4, 5, 0],
-            &[0x1f, 1, 0],
-            &[4],
-        ] {
+        for octets in
+            [&[4, 0x81, 0x01, 0][..], &[4, 0x80, 0, 0], &[4, 0x82, 0, 0x80], &[4, 5, 0], &[0x1f, 1, 0], &[4]]
+        {
             assert!(Reader::new(octets).next().is_err(), "{octets:?}");
         }
     }
@@ -216,24 +193,9 @@ mod tests {
 
     #[test]
     fn times_have_seconds_and_zulu() {
-        let read = |text: &[u8]| {
-            Value {
-                tag: tag::UTC_TIME,
-                content: text,
-                whole: text,
-            }
-            .time()
-        };
-        assert_eq!(
-            read(b"491231235959Z").unwrap().to_rfc3339(),
-            "2049-12-31T23:59:59+00:00"
-        );
-        for text in [
-            &b"4912312359Z"[..],
-            b"491231235959",
-            b"491231235959+0000",
-            b"491331235959Z",
-        ] {
+        let read = |text: &[u8]| Value { tag: tag::UTC_TIME, content: text, whole: text }.time();
+        assert_eq!(read(b"491231235959Z").unwrap().to_rfc3339(), "2049-12-31T23:59:59+00:00");
+        for text in [&b"4912312359Z"[..], b"491231235959", b"491231235959+0000", b"491331235959Z"] {
             assert!(read(text).is_err());
         }
     }

@@ -103,10 +103,7 @@ pub(crate) fn time(at: DateTime<Utc>) -> Vec<u8> {
 
 /// GeneralizedTime in whole seconds, Zulu (RFC 5280 §4.1.2.5.2).
 pub(crate) fn generalized_time(at: DateTime<Utc>) -> Vec<u8> {
-    tlv(
-        tag::GENERALIZED_TIME,
-        at.format("%Y%m%d%H%M%SZ").to_string().as_bytes(),
-    )
+    tlv(tag::GENERALIZED_TIME, at.format("%Y%m%d%H%M%SZ").to_string().as_bytes())
 }
 
 /// `Extension` of RFC 5280 §4.1: FALSE is the default and so is not written.
@@ -140,13 +137,9 @@ mod tests {
 
     #[test]
     fn a_time_in_2050_is_a_generalized_time() {
-        let last = DateTime::parse_from_rfc3339("2049-12-31T23:59:59.9Z")
-            .unwrap()
-            .to_utc();
+        let last = DateTime::parse_from_rfc3339("2049-12-31T23:59:59.9Z").unwrap().to_utc();
         assert_eq!(time(last), tlv(tag::UTC_TIME, b"491231235959Z"));
-        let first = DateTime::parse_from_rfc3339("2050-01-01T00:00:00Z")
-            .unwrap()
-            .to_utc();
+        let first = DateTime::parse_from_rfc3339("2050-01-01T00:00:00Z").unwrap().to_utc();
         assert_eq!(time(first), tlv(tag::GENERALIZED_TIME, b"20500101000000Z"));
     }
 }

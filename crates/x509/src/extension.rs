@@ -60,10 +60,7 @@ pub(crate) fn read_list(extensions: &Value<'_>) -> Result<Vec<Extension>, Malfor
 pub(crate) fn duplicate(list: &[Extension]) -> Option<&ObjectIdentifier> {
     list.iter().enumerate().find_map(|(index, extension)| {
         let before = list.get(..index)?;
-        before
-            .iter()
-            .any(|each| each.id == extension.id)
-            .then_some(&extension.id)
+        before.iter().any(|each| each.id == extension.id).then_some(&extension.id)
     })
 }
 
@@ -77,9 +74,7 @@ pub(crate) fn basic_constraints(is_ca: bool, path_length: Option<u8>) -> Vec<u8>
     if !is_ca {
         return encode::sequence::<&[u8]>(&[]);
     }
-    let path_length = path_length
-        .map(|length| encode::unsigned(&[length]))
-        .unwrap_or_default();
+    let path_length = path_length.map(|length| encode::unsigned(&[length])).unwrap_or_default();
     encode::sequence(&[&[tag::BOOLEAN, 1, 0xff][..], &path_length])
 }
 
@@ -116,9 +111,7 @@ pub(crate) fn read_authority_key_identifier(der: &[u8]) -> Result<Option<Vec<u8>
     let mut outer = Reader::new(der);
     let mut fields = outer.expect(tag::SEQUENCE)?.reader();
     outer.finish()?;
-    Ok(fields
-        .optional(tag::context(0))?
-        .map(|value| value.content.to_vec()))
+    Ok(fields.optional(tag::context(0))?.map(|value| value.content.to_vec()))
 }
 
 /// `AuthorityInfoAccessSyntax` (RFC 5280 §4.2.2.1); `None` when there is nothing to say.
@@ -143,9 +136,7 @@ pub(crate) fn crl_distribution_points(url: &str) -> Vec<u8> {
 
 /// `CertificatePolicies` without qualifiers.
 pub(crate) fn certificate_policies(policies: &[ObjectIdentifier]) -> Vec<u8> {
-    let information: Vec<Vec<u8>> = policies
-        .iter()
-        .map(|policy| encode::sequence(&[encode::oid(policy)]))
-        .collect();
+    let information: Vec<Vec<u8>> =
+        policies.iter().map(|policy| encode::sequence(&[encode::oid(policy)])).collect();
     encode::sequence(&information)
 }

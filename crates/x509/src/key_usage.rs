@@ -50,10 +50,7 @@ impl KeyUsage {
     pub const fn suits(self, key: KeyAlgorithm) -> bool {
         match self {
             Self::KeyEncipherment | Self::DataEncipherment => {
-                matches!(
-                    key,
-                    KeyAlgorithm::Rsa2048 | KeyAlgorithm::Rsa3072 | KeyAlgorithm::Rsa4096
-                )
+                matches!(key, KeyAlgorithm::Rsa2048 | KeyAlgorithm::Rsa3072 | KeyAlgorithm::Rsa4096)
             }
             Self::KeyAgreement => matches!(key, KeyAlgorithm::EcdsaP256 | KeyAlgorithm::EcdsaP384),
             _ => true,
@@ -81,11 +78,7 @@ impl KeyUsage {
         reader.finish()?;
         match value.content {
             [unused, bits] if *bits != 0 && bits.trailing_zeros() == u32::from(*unused) && bits & 1 == 0 => {
-                Ok(Self::ALL
-                    .iter()
-                    .copied()
-                    .filter(|usage| bits & usage.mask() != 0)
-                    .collect())
+                Ok(Self::ALL.iter().copied().filter(|usage| bits & usage.mask() != 0).collect())
             }
             _ => Err(Malformed),
         }
@@ -119,19 +112,9 @@ impl ExtendedKeyUsage {
         let mut usages = Vec::new();
         while !purposes.is_empty() {
             let oid = purposes.expect(tag::OID)?.oid()?;
-            usages.push(
-                Self::ALL
-                    .iter()
-                    .copied()
-                    .find(|usage| usage.oid() == oid)
-                    .ok_or(Malformed)?,
-            );
+            usages.push(Self::ALL.iter().copied().find(|usage| usage.oid() == oid).ok_or(Malformed)?);
         }
-        if usages.is_empty() {
-            Err(Malformed)
-        } else {
-            Ok(usages)
-        }
+        if usages.is_empty() { Err(Malformed) } else { Ok(usages) }
     }
 }
 
@@ -141,14 +124,8 @@ mod tests {
 
     #[test]
     fn a_named_bit_list_has_no_trailing_zeros() {
-        assert_eq!(
-            KeyUsage::list_to_der(&[KeyUsage::DigitalSignature]),
-            [3, 2, 7, 0x80]
-        );
-        assert_eq!(
-            KeyUsage::list_to_der(&[KeyUsage::CrlSign, KeyUsage::KeyCertSign]),
-            [3, 2, 1, 0x06]
-        );
+        assert_eq!(KeyUsage::list_to_der(&[KeyUsage::DigitalSignature]), [3, 2, 7, 0x80]);
+        assert_eq!(KeyUsage::list_to_der(&[KeyUsage::CrlSign, KeyUsage::KeyCertSign]), [3, 2, 1, 0x06]);
         assert_eq!(
             KeyUsage::list_from_der(&[3, 2, 1, 0x06]),
             Ok(vec![KeyUsage::KeyCertSign, KeyUsage::CrlSign])

@@ -33,14 +33,7 @@ pub fn lint_tbs(tbs_der: &[u8], profile: &Profile, issuer: &IssuerInfo) -> Vec<F
             detail: "the octets are not a version 3 TBSCertificate".to_owned(),
         }];
     };
-    let mut lint = Lint {
-        profile,
-        issuer,
-        tbs: &tbs,
-        raw: &raw,
-        key: None,
-        findings: Vec::new(),
-    };
+    let mut lint = Lint { profile, issuer, tbs: &tbs, raw: &raw, key: None, findings: Vec::new() };
     lint.encoding(tbs_der);
     lint.serial();
     lint.issuer_fields();
@@ -69,30 +62,19 @@ struct Lint<'a> {
 impl Lint<'_> {
     fn require(&mut self, holds: bool, rule: &'static str, detail: &str) {
         if !holds {
-            self.findings.push(Finding {
-                rule,
-                detail: detail.to_owned(),
-            });
+            self.findings.push(Finding { rule, detail: detail.to_owned() });
         }
     }
 
     fn encoding(&mut self, tbs_der: &[u8]) {
         let stable = self.tbs.to_der().is_ok_and(|der| der == tbs_der);
-        self.require(
-            stable,
-            "encoding",
-            "decoding and encoding again gives other octets",
-        );
+        self.require(stable, "encoding", "decoding and encoding again gives other octets");
     }
 
     fn serial(&mut self) {
         let octets = self.raw.serial;
         let length = octets.len() + usize::from(octets.first().is_some_and(|octet| octet & 0x80 != 0));
-        self.require(
-            length <= LONGEST_SERIAL,
-            "serial_too_long",
-            "the serial has more than 20 octets",
-        );
+        self.require(length <= LONGEST_SERIAL, "serial_too_long", "the serial has more than 20 octets");
         self.require(
             octets.len() >= SHORTEST_SERIAL,
             "serial_too_short",
@@ -108,11 +90,7 @@ impl Lint<'_> {
             "the signature algorithm is not that of the issuer's key",
         );
         let name = self.raw.issuer == self.issuer.name_der;
-        self.require(
-            name,
-            "issuer_name",
-            "the issuer's name is not, octet by octet, that of the issuer",
-        );
+        self.require(name, "issuer_name", "the issuer's name is not, octet by octet, that of the issuer");
         if self.issuer.is_self_signed() {
             let same =
                 self.raw.subject == self.raw.issuer && self.raw.spki == self.issuer.public_key.spki_der();
@@ -121,11 +99,7 @@ impl Lint<'_> {
                 "self_signed",
                 "subject and key of a self-signed certificate are not the issuer's",
             );
-            self.require(
-                self.profile.is_ca(),
-                "self_signed",
-                "only an authority may be self-signed",
-            );
+            self.require(self.profile.is_ca(), "self_signed", "only an authority may be self-signed");
         }
     }
 
@@ -143,18 +117,10 @@ impl Lint<'_> {
         let length = (not_after - not_before).num_seconds() + 1;
         self.require(length > 0, "validity", "the validity ends before it begins");
         let fits = length <= self.profile.longest_validity_seconds;
-        self.require(
-            fits,
-            "validity_too_long",
-            "the validity is longer than the profile allows",
-        );
+        self.require(fits, "validity_too_long", "the validity is longer than the profile allows");
         if let Some(bounds) = self.issuer.bounds {
             let inside = not_after <= bounds.not_after;
-            self.require(
-                inside,
-                "validity_beyond_issuer",
-                "the certificate would outlive its issuer",
-            );
+            self.require(inside, "validity_beyond_issuer", "the certificate would outlive its issuer");
         }
     }
 
@@ -162,11 +128,7 @@ impl Lint<'_> {
         match PublicKey::from_spki_der(self.raw.spki) {
             Ok(key) => {
                 let allowed = self.profile.key_algorithms.contains(&key.algorithm());
-                self.require(
-                    allowed,
-                    "key_algorithm",
-                    "the profile does not allow the key's algorithm",
-                );
+                self.require(allowed, "key_algorithm", "the profile does not allow the key's algorithm");
                 self.key = Some(key);
             }
             Err(refusal) => self.require(false, "key", &refusal.detail),

@@ -39,72 +39,17 @@ pub enum NameAttribute {
 
 /// Type, text label, object identifier, longest value in characters (RFC 5280 appendix A.1).
 const ATTRIBUTES: [(NameAttribute, &str, ObjectIdentifier, usize); 11] = [
-    (
-        NameAttribute::CommonName,
-        "CN",
-        ObjectIdentifier::new_unwrap("2.5.4.3"),
-        64,
-    ),
-    (
-        NameAttribute::SerialNumber,
-        "SERIALNUMBER",
-        ObjectIdentifier::new_unwrap("2.5.4.5"),
-        64,
-    ),
-    (
-        NameAttribute::Country,
-        "C",
-        ObjectIdentifier::new_unwrap("2.5.4.6"),
-        2,
-    ),
-    (
-        NameAttribute::Locality,
-        "L",
-        ObjectIdentifier::new_unwrap("2.5.4.7"),
-        128,
-    ),
-    (
-        NameAttribute::State,
-        "ST",
-        ObjectIdentifier::new_unwrap("2.5.4.8"),
-        128,
-    ),
-    (
-        NameAttribute::Street,
-        "STREET",
-        ObjectIdentifier::new_unwrap("2.5.4.9"),
-        128,
-    ),
-    (
-        NameAttribute::Organization,
-        "O",
-        ObjectIdentifier::new_unwrap("2.5.4.10"),
-        64,
-    ),
-    (
-        NameAttribute::OrganizationalUnit,
-        "OU",
-        ObjectIdentifier::new_unwrap("2.5.4.11"),
-        64,
-    ),
-    (
-        NameAttribute::DomainComponent,
-        "DC",
-        ObjectIdentifier::new_unwrap("0.9.2342.19200300.100.1.25"),
-        63,
-    ),
-    (
-        NameAttribute::UserId,
-        "UID",
-        ObjectIdentifier::new_unwrap("0.9.2342.19200300.100.1.1"),
-        256,
-    ),
-    (
-        NameAttribute::Email,
-        "EMAIL",
-        ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.1"),
-        255,
-    ),
+    (NameAttribute::CommonName, "CN", ObjectIdentifier::new_unwrap("2.5.4.3"), 64),
+    (NameAttribute::SerialNumber, "SERIALNUMBER", ObjectIdentifier::new_unwrap("2.5.4.5"), 64),
+    (NameAttribute::Country, "C", ObjectIdentifier::new_unwrap("2.5.4.6"), 2),
+    (NameAttribute::Locality, "L", ObjectIdentifier::new_unwrap("2.5.4.7"), 128),
+    (NameAttribute::State, "ST", ObjectIdentifier::new_unwrap("2.5.4.8"), 128),
+    (NameAttribute::Street, "STREET", ObjectIdentifier::new_unwrap("2.5.4.9"), 128),
+    (NameAttribute::Organization, "O", ObjectIdentifier::new_unwrap("2.5.4.10"), 64),
+    (NameAttribute::OrganizationalUnit, "OU", ObjectIdentifier::new_unwrap("2.5.4.11"), 64),
+    (NameAttribute::DomainComponent, "DC", ObjectIdentifier::new_unwrap("0.9.2342.19200300.100.1.25"), 63),
+    (NameAttribute::UserId, "UID", ObjectIdentifier::new_unwrap("0.9.2342.19200300.100.1.1"), 256),
+    (NameAttribute::Email, "EMAIL", ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.1"), 255),
 ];
 
 /// Most attributes that a name may hold.
@@ -133,13 +78,15 @@ impl SubjectName {
     /// Adds an attribute at the end of the encoding, so at the front of the text.
     ///
     /// # Errors
-    /// `name_invalid` (empty, too long, too many, not a country), `name_control_character`.
+    /// `name_invalid` (empty, too long, too many, a second common name, not a country), `name_control_character`.
     pub fn with(mut self, attribute: NameAttribute, value: &str) -> Result<Self, Refusal> {
         check_value(attribute, value)?;
+        // Readers differ in which of several common names they take.
+        if attribute == NameAttribute::CommonName && self.common_name().is_some() {
+            return Err(invalid("the subject has more than one common name"));
+        }
         if self.0.len() >= MOST_ATTRIBUTES {
-            return Err(invalid(format!(
-                "the subject has more than {MOST_ATTRIBUTES} attributes"
-            )));
+            return Err(invalid(format!("the subject has more than {MOST_ATTRIBUTES} attributes")));
         }
         self.0.push((attribute, value.to_owned()));
         Ok(self)
@@ -147,12 +94,10 @@ impl SubjectName {
 
     /// Attributes in the order of the encoding.
     pub fn attributes(&self) -> impl Iterator<Item = (NameAttribute, &str)> {
-        self.0
-            .iter()
-            .map(|(attribute, value)| (*attribute, value.as_str()))
+        self.0.iter().map(|(attribute, value)| (*attribute, value.as_str()))
     }
 
-    /// The last, most specific common name.
+    /// The common name.
     pub fn common_name(&self) -> Option<&str> {
         self.0
             .iter()
@@ -168,11 +113,7 @@ impl SubjectName {
 
     /// DER of the `Name`.
     pub fn to_der(&self) -> Vec<u8> {
-        let rdns: Vec<Vec<u8>> = self
-            .0
-            .iter()
-            .map(|(attribute, value)| rdn(*attribute, value))
-            .collect();
+        let rdns: Vec<Vec<u8>> = self.0.iter().map(|(attribute, value)| rdn(*attribute, value)).collect();
         encode::sequence(&rdns)
     }
 
@@ -201,11 +142,8 @@ fn invalid(detail: impl Into<String>) -> Refusal {
 }
 
 fn not_a_name(_: Malformed) -> Refusal {
-    Refusal::new(
-        ErrorCode::NameEncodingInvalid,
-        "the subject is not a well-formed distinguished name",
-    )
-    .field("/subject")
+    Refusal::new(ErrorCode::NameEncodingInvalid, "the subject is not a well-formed distinguished name")
+        .field("/subject")
 }
 
 fn read_rdn<'a>(rdns: &mut Reader<'a>) -> Result<(ObjectIdentifier, Value<'a>), Refusal> {
@@ -214,26 +152,17 @@ fn read_rdn<'a>(rdns: &mut Reader<'a>) -> Result<(ObjectIdentifier, Value<'a>), 
     if !set.is_empty() {
         return Err(invalid("the subject has an RDN of several values"));
     }
-    let id = pair
-        .expect(tag::OID)
-        .and_then(|value| value.oid())
-        .map_err(not_a_name)?;
+    let id = pair.expect(tag::OID).and_then(|value| value.oid()).map_err(not_a_name)?;
     let value = pair.next().map_err(not_a_name)?;
     pair.finish().map_err(not_a_name)?;
     Ok((id, value))
 }
 
 fn by_oid(id: &ObjectIdentifier) -> Result<NameAttribute, Refusal> {
-    ATTRIBUTES
-        .iter()
-        .find(|(_, _, oid, _)| oid == id)
-        .map(|(attribute, ..)| *attribute)
-        .ok_or_else(|| {
-            invalid(format!(
-                "the subject has an attribute of type {id}, which is not supported"
-            ))
+    ATTRIBUTES.iter().find(|(_, _, oid, _)| oid == id).map(|(attribute, ..)| *attribute).ok_or_else(|| {
+        invalid(format!("the subject has an attribute of type {id}, which is not supported"))
             .hint("CN, O, OU, L, ST, STREET, C, DC, UID, SERIALNUMBER and EMAIL are")
-        })
+    })
 }
 
 /// The text of a DirectoryString or IA5String.
@@ -248,10 +177,7 @@ fn read_text(value: &Value<'_>) -> Result<String, Refusal> {
             .map(str::to_owned)
             .map_err(|_| wrong("a UTF8String that is not UTF-8")),
         tag::PRINTABLE_STRING
-            if value
-                .content
-                .iter()
-                .all(|octet| is_printable(*octet) || octet.is_ascii_control()) =>
+            if value.content.iter().all(|octet| is_printable(*octet) || octet.is_ascii_control()) =>
         {
             Ok(ascii(value.content))
         }
@@ -271,19 +197,14 @@ fn ascii(octets: &[u8]) -> String {
 /// The alphabet of PrintableString (X.680).
 const fn is_printable(octet: u8) -> bool {
     octet.is_ascii_alphanumeric()
-        || matches!(
-            octet,
-            b' ' | b'\'' | b'(' | b')' | b'+' | b',' | b'-' | b'.' | b'/' | b':' | b'=' | b'?'
-        )
+        || matches!(octet, b' ' | b'\'' | b'(' | b')' | b'+' | b',' | b'-' | b'.' | b'/' | b':' | b'=' | b'?')
 }
 
 fn check_value(attribute: NameAttribute, value: &str) -> Result<(), Refusal> {
     let (_, label, _, longest) = describe(attribute);
     refuse_control_characters(value).map_err(|refusal| refusal.field("/subject"))?;
     if value.is_empty() || value.trim() != value {
-        return Err(invalid(format!(
-            "{label} is empty, or starts or ends with a space"
-        )));
+        return Err(invalid(format!("{label} is empty, or starts or ends with a space")));
     }
     if value.chars().count() > longest {
         return Err(invalid(format!("{label} is longer than {longest} characters")));
@@ -297,10 +218,8 @@ fn check_value(attribute: NameAttribute, value: &str) -> Result<(), Refusal> {
     if fits {
         Ok(())
     } else {
-        Err(invalid(format!(
-            "the value of {label} has characters that it may not have"
-        ))
-        .hint("C is two capital letters, DC and EMAIL are ASCII, SERIALNUMBER is a PrintableString"))
+        Err(invalid(format!("the value of {label} has characters that it may not have"))
+            .hint("C is two capital letters, DC and EMAIL are ASCII, SERIALNUMBER is a PrintableString"))
     }
 }
 
@@ -325,10 +244,7 @@ pub(crate) fn refuse_control_characters(text: &str) -> Result<(), Refusal> {
 
 fn describe(attribute: NameAttribute) -> (NameAttribute, &'static str, ObjectIdentifier, usize) {
     let [common_name, ..] = ATTRIBUTES;
-    ATTRIBUTES
-        .into_iter()
-        .find(|(each, ..)| *each == attribute)
-        .unwrap_or(common_name)
+    ATTRIBUTES.into_iter().find(|(each, ..)| *each == attribute).unwrap_or(common_name)
 }
 
 fn rdn(attribute: NameAttribute, value: &str) -> Vec<u8> {
@@ -386,10 +302,7 @@ mod tests {
             assert_eq!(text.parse::<SubjectName>().unwrap_err().code, code, "{text:?}");
         }
         let long = format!("CN={}", "x".repeat(65));
-        assert_eq!(
-            long.parse::<SubjectName>().unwrap_err().code,
-            ErrorCode::NameInvalid
-        );
+        assert_eq!(long.parse::<SubjectName>().unwrap_err().code, ErrorCode::NameInvalid);
     }
 
     #[test]
@@ -404,27 +317,12 @@ mod tests {
         };
         assert!(name(tag::PRINTABLE_STRING, b"host").is_ok());
         assert!(name(tag::IA5_STRING, b"host").is_ok());
-        assert_eq!(
-            name(tag::PRINTABLE_STRING, b"ho*t"),
-            Err(ErrorCode::NameEncodingInvalid)
-        );
-        assert_eq!(
-            name(tag::UTF8_STRING, b"h\xffst"),
-            Err(ErrorCode::NameEncodingInvalid)
-        );
-        assert_eq!(
-            name(tag::IA5_STRING, b"h\xffst"),
-            Err(ErrorCode::NameEncodingInvalid)
-        );
+        assert_eq!(name(tag::PRINTABLE_STRING, b"ho*t"), Err(ErrorCode::NameEncodingInvalid));
+        assert_eq!(name(tag::UTF8_STRING, b"h\xffst"), Err(ErrorCode::NameEncodingInvalid));
+        assert_eq!(name(tag::IA5_STRING, b"h\xffst"), Err(ErrorCode::NameEncodingInvalid));
         assert_eq!(name(0x1e, b"\0h\0o"), Err(ErrorCode::NameEncodingInvalid));
         assert_eq!(name(0x14, b"host"), Err(ErrorCode::NameEncodingInvalid));
-        assert_eq!(
-            name(tag::UTF8_STRING, b"ho\0st"),
-            Err(ErrorCode::NameControlCharacter)
-        );
-        assert_eq!(
-            name(tag::PRINTABLE_STRING, b"ho\0st"),
-            Err(ErrorCode::NameControlCharacter)
-        );
+        assert_eq!(name(tag::UTF8_STRING, b"ho\0st"), Err(ErrorCode::NameControlCharacter));
+        assert_eq!(name(tag::PRINTABLE_STRING, b"ho\0st"), Err(ErrorCode::NameControlCharacter));
     }
 }

@@ -49,11 +49,7 @@ pub fn decode_one(labels: &[&str], text: &str) -> Result<Vec<u8>, PemError> {
     if !labels.contains(&label) {
         return Err(PemError::Label(label.chars().take(80).collect()));
     }
-    if rest.trim().is_empty() {
-        Ok(der)
-    } else {
-        Err(PemError::TrailingData)
-    }
+    if rest.trim().is_empty() { Ok(der) } else { Err(PemError::TrailingData) }
 }
 
 /// The DER of every block, in order; all must have this label.
@@ -71,11 +67,7 @@ pub fn decode_all(label: &str, text: &str) -> Result<Vec<Vec<u8>>, PemError> {
         blocks.push(der);
         rest = after;
     }
-    if blocks.is_empty() {
-        Err(PemError::NoBlock)
-    } else {
-        Ok(blocks)
-    }
+    if blocks.is_empty() { Err(PemError::NoBlock) } else { Ok(blocks) }
 }
 
 /// Label, DER and what follows of the first block.
@@ -99,28 +91,16 @@ mod tests {
         let text = encode(CRL, &der);
         assert!(text.lines().all(|line| line.len() <= 64));
         assert_eq!(decode_one(&[CRL], &format!("comment\n{text}\n")), Ok(der.clone()));
-        assert_eq!(
-            decode_all(CRL, &format!("{text}{text}")),
-            Ok(vec![der.clone(), der])
-        );
+        assert_eq!(decode_all(CRL, &format!("{text}{text}")), Ok(vec![der.clone(), der]));
     }
 
     #[test]
     fn a_text_that_is_not_one_block_is_refused() {
         let text = encode(CRL, &[1, 2, 3]);
         assert_eq!(decode_one(&[CRL], "hello"), Err(PemError::NoBlock));
-        assert_eq!(
-            decode_one(&[CERTIFICATE], &text),
-            Err(PemError::Label(CRL.to_owned()))
-        );
-        assert_eq!(
-            decode_one(&[CRL], &format!("{text}{text}")),
-            Err(PemError::TrailingData)
-        );
-        assert_eq!(
-            decode_one(&[CRL], "-----BEGIN X509 CRL-----\nAQID"),
-            Err(PemError::Malformed)
-        );
+        assert_eq!(decode_one(&[CERTIFICATE], &text), Err(PemError::Label(CRL.to_owned())));
+        assert_eq!(decode_one(&[CRL], &format!("{text}{text}")), Err(PemError::TrailingData));
+        assert_eq!(decode_one(&[CRL], "-----BEGIN X509 CRL-----\nAQID"), Err(PemError::Malformed));
         assert_eq!(
             decode_one(&[CRL], "-----BEGIN X509 CRL-----\nA*ID\n-----END X509 CRL-----"),
             Err(PemError::Malformed)

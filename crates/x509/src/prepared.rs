@@ -34,25 +34,17 @@ impl PreparedCertificate {
     /// # Errors
     /// `lint_failed`.
     pub fn resume(tbs_der: Vec<u8>, profile: &Profile, issuer: &IssuerInfo) -> Result<Self, Refusal> {
-        let tbs = TbsCertificate {
-            digest: sha256(&tbs_der),
-            der: tbs_der,
-        };
+        let tbs = TbsCertificate { digest: sha256(&tbs_der), der: tbs_der };
         Self::linted(tbs, profile, issuer)
     }
 
     fn linted(tbs: TbsCertificate, profile: &Profile, issuer: &IssuerInfo) -> Result<Self, Refusal> {
         let findings = lint::lint_tbs(&tbs.der, profile, issuer);
         if findings.is_empty() {
-            return Ok(Self {
-                tbs,
-                issuer: issuer.clone(),
-            });
+            return Ok(Self { tbs, issuer: issuer.clone() });
         }
-        let list: Vec<String> = findings
-            .iter()
-            .map(|finding| format!("{}: {}", finding.rule, finding.detail))
-            .collect();
+        let list: Vec<String> =
+            findings.iter().map(|finding| format!("{}: {}", finding.rule, finding.detail)).collect();
         Err(Refusal::new(ErrorCode::LintFailed, list.join("; ")))
     }
 
@@ -83,11 +75,7 @@ impl PreparedCertificate {
         if certificate.tbs_der() == self.tbs.der {
             Ok(certificate)
         } else {
-            Err(Refusal::new(
-                ErrorCode::LintFailed,
-                "the certificate does not hold the linted octets",
-            )
-            .into())
+            Err(Refusal::new(ErrorCode::LintFailed, "the certificate does not hold the linted octets").into())
         }
     }
 }

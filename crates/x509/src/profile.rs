@@ -17,10 +17,7 @@ use serde::{Deserialize, Serialize};
 /// What a certificate under this profile contains and what may be asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "a document of independent yes-or-no rules"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "a document of independent yes-or-no rules")]
 pub struct Profile {
     /// The name by which requests and mandates refer to it.
     pub name: String,
@@ -86,11 +83,7 @@ impl Profile {
 
     /// The key usages for a key of this algorithm.
     pub fn key_usage_for(&self, key: KeyAlgorithm) -> Vec<KeyUsage> {
-        self.key_usage
-            .iter()
-            .copied()
-            .filter(|usage| usage.suits(key))
-            .collect()
+        self.key_usage.iter().copied().filter(|usage| usage.suits(key)).collect()
     }
 
     /// The certificate policies.
@@ -120,11 +113,7 @@ impl Profile {
             "keyCertSign goes with an authority, and only with one"
         } else if self.names_required && (self.most_names == 0 || self.name_kinds.is_empty()) {
             "it requires names and allows none"
-        } else if self
-            .key_algorithms
-            .iter()
-            .any(|key| self.key_usage_for(*key).is_empty())
-        {
+        } else if self.key_algorithms.iter().any(|key| self.key_usage_for(*key).is_empty()) {
             "a key algorithm is left without key usage"
         } else {
             return self.policy_oids().map(|_| ());
@@ -133,10 +122,7 @@ impl Profile {
     }
 
     fn broken(&self, detail: &str) -> Refusal {
-        Refusal::new(
-            ErrorCode::ProfileInvalid,
-            format!("profile `{}`: {detail}", self.name),
-        )
+        Refusal::new(ErrorCode::ProfileInvalid, format!("profile `{}`: {detail}", self.name))
     }
 
     /// Refuses what may not be certified under this profile.
@@ -183,27 +169,21 @@ impl Profile {
                 return Err(self.refuse(ErrorCode::NameKindNotAllowed, &format!("does not take `{name}`")));
             }
             if name.is_wildcard() && !self.wildcards_allowed {
-                return Err(self.refuse(
-                    ErrorCode::WildcardNotAllowed,
-                    &format!("does not take the wildcard `{name}`"),
-                ));
+                return Err(self
+                    .refuse(ErrorCode::WildcardNotAllowed, &format!("does not take the wildcard `{name}`")));
             }
         }
         match subject.common_name() {
             Some(common_name)
                 if self.common_name_among_names
-                    && !names
-                        .iter()
-                        .any(|name| name.value().eq_ignore_ascii_case(common_name)) =>
+                    && !names.iter().any(|name| name.value().eq_ignore_ascii_case(common_name)) =>
             {
                 Err(self
                     .refuse(
                         ErrorCode::CommonNameNotInNames,
                         "wants the common name to be one of the subject alternative names",
                     )
-                    .hint(format!(
-                        "add `{common_name}` to the names, or leave the common name out"
-                    )))
+                    .hint(format!("add `{common_name}` to the names, or leave the common name out")))
             }
             _ => Ok(()),
         }
@@ -211,16 +191,10 @@ impl Profile {
 
     fn check_presence(&self, subject: &SubjectName, names: &[San]) -> Result<(), Refusal> {
         if names.len() > self.most_names && !names.is_empty() {
-            let code = if self.most_names == 0 {
-                ErrorCode::NameKindNotAllowed
-            } else {
-                ErrorCode::TooManyNames
-            };
+            let code =
+                if self.most_names == 0 { ErrorCode::NameKindNotAllowed } else { ErrorCode::TooManyNames };
             let most = self.most_names;
-            return Err(self.refuse(
-                code,
-                &format!("takes {most} names at most, these are {}", names.len()),
-            ));
+            return Err(self.refuse(code, &format!("takes {most} names at most, these are {}", names.len())));
         }
         if self.names_required && names.is_empty() {
             return Err(self
@@ -239,10 +213,7 @@ impl Profile {
     /// `validity_invalid`, `validity_too_long`.
     pub fn check_validity(&self, seconds: i64) -> Result<(), Refusal> {
         if seconds <= 0 {
-            return Err(Refusal::new(
-                ErrorCode::ValidityInvalid,
-                "the validity ends before it begins",
-            ));
+            return Err(Refusal::new(ErrorCode::ValidityInvalid, "the validity ends before it begins"));
         }
         if seconds > self.longest_validity_seconds {
             let longest = self.longest_validity_seconds;
@@ -273,10 +244,7 @@ mod tests {
 
     #[test]
     fn built_in_profiles_are_sound_and_survive_json() {
-        for name in REQUESTABLE
-            .into_iter()
-            .chain(["root-ca", "issuing-ca", "ocsp-responder"])
-        {
+        for name in REQUESTABLE.into_iter().chain(["root-ca", "issuing-ca", "ocsp-responder"]) {
             let profile = built_in(name);
             profile.check_document().unwrap();
             let json = serde_json::to_string(&profile).unwrap();
@@ -289,10 +257,8 @@ mod tests {
     #[test]
     fn any_change_changes_the_version_hash() {
         let profile = built_in("tls-server");
-        let longer = Profile {
-            longest_validity_seconds: profile.longest_validity_seconds + 1,
-            ..profile.clone()
-        };
+        let longer =
+            Profile { longest_validity_seconds: profile.longest_validity_seconds + 1, ..profile.clone() };
         assert_ne!(profile.version_hash(), longer.version_hash());
         assert_ne!(profile.version_hash(), built_in("tls-client").version_hash());
     }
@@ -304,83 +270,45 @@ mod tests {
         let email: San = "a@example.com".parse().unwrap();
         let subject = |text: &str| text.parse::<SubjectName>().unwrap();
         let check = |profile: &Profile, name: &str, names: &[San]| {
-            profile
-                .check_names(&subject(name), names)
-                .map_err(|refusal| refusal.code)
+            profile.check_names(&subject(name), names).map_err(|refusal| refusal.code)
         };
-        assert_eq!(
-            check(&server, "CN=WWW.example.com", std::slice::from_ref(&dns)),
-            Ok(())
-        );
+        assert_eq!(check(&server, "CN=WWW.example.com", std::slice::from_ref(&dns)), Ok(()));
         assert_eq!(check(&server, "", std::slice::from_ref(&dns)), Ok(()));
-        assert_eq!(
-            check(&server, "CN=www.example.com", &[]),
-            Err(ErrorCode::NameMissing)
-        );
+        assert_eq!(check(&server, "CN=www.example.com", &[]), Err(ErrorCode::NameMissing));
         assert_eq!(
             check(&server, "CN=other.example.com", std::slice::from_ref(&dns)),
             Err(ErrorCode::CommonNameNotInNames)
         );
         assert_eq!(check(&server, "", &[email]), Err(ErrorCode::NameKindNotAllowed));
-        assert_eq!(
-            check(&server, "", &vec![dns.clone(); 101]),
-            Err(ErrorCode::TooManyNames)
-        );
+        assert_eq!(check(&server, "", &vec![dns.clone(); 101]), Err(ErrorCode::TooManyNames));
         let client = built_in("tls-client");
         assert_eq!(check(&client, "", &[]), Err(ErrorCode::NameMissing));
         assert_eq!(
             check(&client, "", &["*.example.com".parse().unwrap()]),
             Err(ErrorCode::WildcardNotAllowed)
         );
-        assert_eq!(
-            check(&built_in("intermediate-ca"), "CN=x", &[dns]),
-            Err(ErrorCode::NameKindNotAllowed)
-        );
+        assert_eq!(check(&built_in("intermediate-ca"), "CN=x", &[dns]), Err(ErrorCode::NameKindNotAllowed));
     }
 
     #[test]
     fn validity_has_bounds() {
         let server = built_in("tls-server");
         assert!(server.check_validity(398 * DAY).is_ok());
-        assert_eq!(
-            server.check_validity(398 * DAY + 1).unwrap_err().code,
-            ErrorCode::ValidityTooLong
-        );
-        assert_eq!(
-            server.check_validity(0).unwrap_err().code,
-            ErrorCode::ValidityInvalid
-        );
+        assert_eq!(server.check_validity(398 * DAY + 1).unwrap_err().code, ErrorCode::ValidityTooLong);
+        assert_eq!(server.check_validity(0).unwrap_err().code, ErrorCode::ValidityInvalid);
     }
 
     #[test]
     fn a_contradictory_document_is_refused() {
         let broken = [
-            Profile {
-                key_algorithms: vec![],
-                ..built_in("tls-server")
-            },
-            Profile {
-                most_names: 0,
-                ..built_in("tls-server")
-            },
-            Profile {
-                authority: None,
-                ..built_in("root-ca")
-            },
-            Profile {
-                policies: vec!["9.9".to_owned()],
-                ..built_in("tls-server")
-            },
-            Profile {
-                key_usage: vec![KeyUsage::KeyEncipherment],
-                ..built_in("tls-server")
-            },
+            Profile { key_algorithms: vec![], ..built_in("tls-server") },
+            Profile { most_names: 0, ..built_in("tls-server") },
+            Profile { authority: None, ..built_in("root-ca") },
+            Profile { policies: vec!["9.9".to_owned()], ..built_in("tls-server") },
+            Profile { key_usage: vec![KeyUsage::KeyEncipherment], ..built_in("tls-server") },
         ];
         for profile in broken {
-            assert_eq!(
-                profile.check_document().unwrap_err().code,
-                ErrorCode::ProfileInvalid
-            );
+            assert_eq!(profile.check_document().unwrap_err().code, ErrorCode::ProfileInvalid);
         }
     }
 }

@@ -55,11 +55,7 @@ impl PublicKey {
     pub fn from_key_octets(algorithm: KeyAlgorithm, key_octets: &[u8]) -> Result<Self, Refusal> {
         let spki = encode::sequence(&[key_identifier_der(algorithm), encode::bit_string(key_octets)]);
         let key = Self::from_spki_der(&spki)?;
-        if key.algorithm == algorithm {
-            Ok(key)
-        } else {
-            Err(malformed())
-        }
+        if key.algorithm == algorithm { Ok(key) } else { Err(malformed()) }
     }
 
     /// The algorithm with its size.
@@ -141,10 +137,7 @@ pub fn sha256(octets: &[u8]) -> [u8; 32] {
 }
 
 fn malformed() -> Refusal {
-    Refusal::new(
-        ErrorCode::KeyMalformed,
-        "the public key is not a well-formed SubjectPublicKeyInfo",
-    )
+    Refusal::new(ErrorCode::KeyMalformed, "the public key is not a well-formed SubjectPublicKeyInfo")
 }
 
 /// Algorithm identifier (its whole DER) and key octets.

@@ -47,10 +47,7 @@ pub(crate) fn check(rsa_public_key: &[u8]) -> Result<(), Refusal> {
 }
 
 fn malformed(_: Malformed) -> Refusal {
-    Refusal::new(
-        ErrorCode::KeyMalformed,
-        "the key is not a well-formed RSAPublicKey",
-    )
+    Refusal::new(ErrorCode::KeyMalformed, "the key is not a well-formed RSAPublicKey")
 }
 
 fn split(rsa_public_key: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
@@ -69,16 +66,14 @@ fn size(modulus: &[u8]) -> Result<KeyAlgorithm, Refusal> {
         2048 => Ok(KeyAlgorithm::Rsa2048),
         3072 => Ok(KeyAlgorithm::Rsa3072),
         4096 => Ok(KeyAlgorithm::Rsa4096),
-        bits if bits < 2048 => Err(Refusal::new(
-            ErrorCode::KeyTooWeak,
-            format!("the RSA modulus has {bits} bits"),
-        )
-        .hint("2048 bits are the least; better 3072, or ECDSA P-256")),
-        bits => Err(Refusal::new(
-            ErrorCode::KeyAlgorithmUnsupported,
-            format!("the RSA modulus has {bits} bits"),
-        )
-        .hint("RSA keys of 2048, 3072 and 4096 bits are taken")),
+        bits if bits < 2048 => {
+            Err(Refusal::new(ErrorCode::KeyTooWeak, format!("the RSA modulus has {bits} bits"))
+                .hint("2048 bits are the least; better 3072, or ECDSA P-256"))
+        }
+        bits => {
+            Err(Refusal::new(ErrorCode::KeyAlgorithmUnsupported, format!("the RSA modulus has {bits} bits"))
+                .hint("RSA keys of 2048, 3072 and 4096 bits are taken"))
+        }
     }
 }
 
@@ -86,17 +81,12 @@ fn size(modulus: &[u8]) -> Result<KeyAlgorithm, Refusal> {
 fn check_exponent(exponent: &[u8]) -> Result<(), Refusal> {
     let odd = exponent.last().is_some_and(|octet| octet & 1 == 1);
     let fits = exponent.len() <= 8;
-    let value = exponent
-        .iter()
-        .fold(0_u64, |sum, octet| sum << 8 | u64::from(*octet));
+    let value = exponent.iter().fold(0_u64, |sum, octet| sum << 8 | u64::from(*octet));
     if odd && fits && value >= 65537 {
         Ok(())
     } else {
-        Err(Refusal::new(
-            ErrorCode::RsaExponentInvalid,
-            "the RSA exponent is even, below 65537 or too large",
-        )
-        .hint("use 65537"))
+        Err(Refusal::new(ErrorCode::RsaExponentInvalid, "the RSA exponent is even, below 65537 or too large")
+            .hint("use 65537"))
     }
 }
 
@@ -104,11 +94,8 @@ fn check_exponent(exponent: &[u8]) -> Result<(), Refusal> {
 fn check_modulus(modulus: &[u8]) -> Result<(), Refusal> {
     let even = modulus.last().is_none_or(|octet| octet & 1 == 0);
     if even || has_small_factor(modulus) {
-        Err(Refusal::new(
-            ErrorCode::RsaModulusWeak,
-            "the RSA modulus is even or divisible by a small prime",
-        )
-        .hint("the key generator is broken: make a new key with another"))
+        Err(Refusal::new(ErrorCode::RsaModulusWeak, "the RSA modulus is even or divisible by a small prime")
+            .hint("the key generator is broken: make a new key with another"))
     } else {
         Ok(())
     }
@@ -186,10 +173,7 @@ mod tests {
         assert_eq!(sized(320, 0xff), Err(ErrorCode::KeyAlgorithmUnsupported));
         assert_eq!(sized(1024, 0xff), Err(ErrorCode::KeyAlgorithmUnsupported));
         for exponent in [&[1][..], &[3], &[1, 0, 0], &[0xff, 0xff], &[1; 9], &[1, 0, 2]] {
-            assert_eq!(
-                check_exponent(exponent).unwrap_err().code,
-                ErrorCode::RsaExponentInvalid
-            );
+            assert_eq!(check_exponent(exponent).unwrap_err().code, ErrorCode::RsaExponentInvalid);
         }
         assert!(check_exponent(&[1, 0, 1]).is_ok());
     }

@@ -72,10 +72,7 @@ impl San {
         }
         let atom = |part: &str| !part.is_empty() && part.bytes().all(is_atom);
         if local.len() > 64 || !local.split('.').all(atom) {
-            return Err(invalid(format!(
-                "`{}` is not an e-mail address that is taken",
-                shown(address)
-            )));
+            return Err(invalid(format!("`{}` is not an e-mail address that is taken", shown(address))));
         }
         let domain = domain.to_ascii_lowercase();
         check_host(&domain)?;
@@ -98,19 +95,13 @@ impl San {
         }
         let (scheme, rest) = uri.split_once(':').ok_or_else(wrong)?;
         let scheme_ok = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-            && scheme
-                .bytes()
-                .all(|octet| octet.is_ascii_alphanumeric() || b"+-.".contains(&octet));
+            && scheme.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"+-.".contains(&octet));
         if !scheme_ok || rest.is_empty() || uri.len() > 2048 || !rest.bytes().all(is_uri_octet) {
             return Err(wrong());
         }
         let scheme = scheme.to_ascii_lowercase();
         let Some(after) = rest.strip_prefix("//") else {
-            return if scheme == "urn" {
-                Ok(Self::Uri(format!("urn:{rest}")))
-            } else {
-                Err(wrong())
-            };
+            return if scheme == "urn" { Ok(Self::Uri(format!("urn:{rest}"))) } else { Err(wrong()) };
         };
         let end = after.find(['/', '?', '#']).unwrap_or(after.len());
         let (authority, path) = after.split_at(end);
@@ -156,10 +147,7 @@ impl San {
     fn from_value(value: &Value<'_>) -> Result<Self, Refusal> {
         let text = || {
             std::str::from_utf8(value.content).map_err(|_| {
-                Refusal::new(
-                    ErrorCode::NameEncodingInvalid,
-                    "a subject alternative name is not ASCII",
-                )
+                Refusal::new(ErrorCode::NameEncodingInvalid, "a subject alternative name is not ASCII")
             })
         };
         match value.tag {
@@ -181,10 +169,7 @@ impl San {
 /// As the constructors of [`San`]; `too_many_names` above `most`; `name_encoding_invalid`.
 pub(crate) fn read_names(der: &[u8], most: usize) -> Result<Vec<San>, Refusal> {
     let broken = |Malformed| {
-        Refusal::new(
-            ErrorCode::NameEncodingInvalid,
-            "the subject alternative names are not well-formed",
-        )
+        Refusal::new(ErrorCode::NameEncodingInvalid, "the subject alternative names are not well-formed")
     };
     let mut outer = Reader::new(der);
     let mut values = outer.expect(tag::SEQUENCE).map_err(broken)?.reader();
@@ -218,10 +203,8 @@ fn shown(name: &str) -> String {
 }
 
 fn not_ascii(name: &str) -> Refusal {
-    let refusal = Refusal::new(
-        ErrorCode::NameNotAscii,
-        format!("the DNS name `{}` is not ASCII", shown(name)),
-    );
+    let refusal =
+        Refusal::new(ErrorCode::NameNotAscii, format!("the DNS name `{}` is not ASCII", shown(name)));
     match idna::domain_to_ascii_strict(name) {
         Ok(ascii) => refusal.hint(format!("ask for its A-label: {ascii}")),
         Err(_) => refusal.hint("it is no valid internationalised name either"),
@@ -256,22 +239,16 @@ const fn is_atom(octet: u8) -> bool {
 /// Reserved, unreserved or percent sign (RFC 3986 §2).
 const fn is_uri_octet(octet: u8) -> bool {
     octet.is_ascii_graphic()
-        && !matches!(
-            octet,
-            b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}'
-        )
+        && !matches!(octet, b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}')
 }
 
 fn address(octets: &[u8]) -> Result<IpAddr, Refusal> {
     if let Ok(four) = <[u8; 4]>::try_from(octets) {
         return Ok(four.into());
     }
-    <[u8; 16]>::try_from(octets).map(IpAddr::from).map_err(|_| {
-        invalid(format!(
-            "an IP address has 4 or 16 octets, this one has {}",
-            octets.len()
-        ))
-    })
+    <[u8; 16]>::try_from(octets)
+        .map(IpAddr::from)
+        .map_err(|_| invalid(format!("an IP address has 4 or 16 octets, this one has {}", octets.len())))
 }
 
 impl fmt::Display for San {
@@ -294,9 +271,7 @@ impl FromStr for San {
         if let Some(name) = text.strip_prefix("dns:") {
             Self::dns(name)
         } else if let Some(name) = text.strip_prefix("ip:") {
-            name.parse()
-                .map(Self::Ip)
-                .map_err(|_| invalid(format!("`{}` is not an IP address", shown(name))))
+            name.parse().map(Self::Ip).map_err(|_| invalid(format!("`{}` is not an IP address", shown(name))))
         } else if let Some(name) = text.strip_prefix("email:") {
             Self::email(name)
         } else if let Some(name) = text.strip_prefix("uri:") {
@@ -342,10 +317,7 @@ mod tests {
             ("ip:2001:DB8::1", "ip:2001:db8::1"),
             ("First.Last@Example.COM", "email:First.Last@example.com"),
             ("spiffe://Trust.example/ns/A", "uri:spiffe://trust.example/ns/A"),
-            (
-                "uri:https://[2001:db8::1]:8443/x?y",
-                "uri:https://[2001:db8::1]:8443/x?y",
-            ),
+            ("uri:https://[2001:db8::1]:8443/x?y", "uri:https://[2001:db8::1]:8443/x?y"),
             (
                 "urn:uuid:f81d4fae-7dec-11d0-a765-00a0c91e6bf6",
                 "uri:urn:uuid:f81d4fae-7dec-11d0-a765-00a0c91e6bf6",
@@ -401,10 +373,7 @@ mod tests {
     #[test]
     fn a_u_label_is_refused_with_its_a_label() {
         let refusal = San::dns("bücher.example").unwrap_err();
-        assert_eq!(
-            refusal.hint.as_deref(),
-            Some("ask for its A-label: xn--bcher-kva.example")
-        );
+        assert_eq!(refusal.hint.as_deref(), Some("ask for its A-label: xn--bcher-kva.example"));
     }
 
     #[test]
@@ -415,16 +384,9 @@ mod tests {
 
     #[test]
     fn other_kinds_of_names_are_refused() {
-        for kind in [
-            tag::context_constructed(0),
-            tag::context_constructed(4),
-            tag::context(8),
-        ] {
+        for kind in [tag::context_constructed(0), tag::context_constructed(4), tag::context(8)] {
             let der = encode::sequence(&[encode::tlv(kind, &[0x2a])]);
-            assert_eq!(
-                read_names(&der, 9).unwrap_err().code,
-                ErrorCode::NameKindNotAllowed
-            );
+            assert_eq!(read_names(&der, 9).unwrap_err().code, ErrorCode::NameKindNotAllowed);
         }
     }
 }

@@ -76,12 +76,7 @@ pub(crate) fn build(template: &CertificateTemplate<'_>) -> Result<TbsCertificate
     let seconds = (not_after - not_before).num_seconds() + 1;
     let profile = template.profile;
     profile.check_document()?;
-    profile.check(
-        template.subject,
-        template.names,
-        template.public_key.algorithm(),
-        seconds,
-    )?;
+    profile.check(template.subject, template.names, template.public_key.algorithm(), seconds)?;
     check_issuer(template)?;
     let der = encode::sequence(&[
         encode::tlv(tag::context_constructed(0), &encode::unsigned(&[2])),
@@ -91,15 +86,9 @@ pub(crate) fn build(template: &CertificateTemplate<'_>) -> Result<TbsCertificate
         encode::sequence(&[encode::time(not_before), encode::time(not_after)]),
         template.subject.to_der(),
         template.public_key.spki_der().to_vec(),
-        encode::tlv(
-            tag::context_constructed(3),
-            &encode::sequence(&extensions(template)?),
-        ),
+        encode::tlv(tag::context_constructed(3), &encode::sequence(&extensions(template)?)),
     ]);
-    Ok(TbsCertificate {
-        digest: sha256(&der),
-        der,
-    })
+    Ok(TbsCertificate { digest: sha256(&der), der })
 }
 
 /// The certificate may neither outlive its issuer nor be longer a chain than that allows.
@@ -155,11 +144,7 @@ fn extensions(template: &CertificateTemplate<'_>) -> Result<Vec<Vec<u8>>, Refusa
     let own = ext::subject_key_identifier(&key.key_identifier());
     list.push(encode::extension(&ext::SUBJECT_KEY_IDENTIFIER, false, &own));
     let authority = ext::authority_key_identifier(&template.issuer.key_identifier);
-    list.push(encode::extension(
-        &ext::AUTHORITY_KEY_IDENTIFIER,
-        false,
-        &authority,
-    ));
+    list.push(encode::extension(&ext::AUTHORITY_KEY_IDENTIFIER, false, &authority));
     if !template.names.is_empty() {
         let names: Vec<Vec<u8>> = template.names.iter().map(San::to_der).collect();
         // RFC 5280 §4.2.1.6: critical when the subject is empty.
@@ -193,11 +178,7 @@ fn addresses(template: &CertificateTemplate<'_>) -> Vec<Vec<u8>> {
     let access = ext::authority_information_access(ocsp, urls.issuer_certificate.as_deref())
         .map(|value| encode::extension(&ext::AUTHORITY_INFORMATION_ACCESS, false, &value));
     let points = urls.crl.as_deref().filter(|_| checked).map(|url| {
-        encode::extension(
-            &ext::CRL_DISTRIBUTION_POINTS,
-            false,
-            &ext::crl_distribution_points(url),
-        )
+        encode::extension(&ext::CRL_DISTRIBUTION_POINTS, false, &ext::crl_distribution_points(url))
     });
     access.into_iter().chain(points).collect()
 }

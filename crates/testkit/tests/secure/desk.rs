@@ -11,6 +11,8 @@ use clm_types::{
     OrganizationId, PolicyId, RequestId, RevocationSpec, UserId, WorkflowInstanceId, canonical_json,
 };
 
+const PASSPHRASE: &[u8] = b"a passphrase for a test";
+
 pub(crate) struct Desk {
     pub(crate) secure: Secure,
     pub(crate) databases: TestDatabases,
@@ -29,27 +31,24 @@ impl Desk {
         let entropy = Entropy::system();
         let clock = Clock::system();
         let path = folder.path().join("master.key");
-        let master = MasterKey::create(&path, b"a passphrase for a test", clock.now(), &entropy).unwrap();
+        let master = MasterKey::create(&path, PASSPHRASE, clock.now(), &entropy).unwrap();
         let secure = Secure::new(pool, master, clock.clone(), entropy.clone());
-        let root = secure
-            .create_authority(&plan("Test Root", None))
-            .await
-            .unwrap()
-            .authority_id;
-        let issuing = secure
-            .create_authority(&plan("Test Issuing", Some("Test Root")))
-            .await
-            .unwrap()
-            .authority_id;
-        Self {
-            secure,
-            databases,
-            clock,
-            entropy,
-            root,
-            issuing,
-            folder,
-        }
+        let root = secure.create_authority(&plan("Test Root", None)).await.unwrap().authority_id;
+        let issuing =
+            secure.create_authority(&plan("Test Issuing", Some("Test Root"))).await.unwrap().authority_id;
+        Self { secure, databases, clock, entropy, root, issuing, folder }
+    }
+
+    /// The same service after a restart.
+    pub(crate) async fn reopen(&self) -> Secure {
+        let pool = self.databases.secure.pool("clm_secure_app").await;
+        let master = MasterKey::open(&self.folder.path().join("master.key"), PASSPHRASE).unwrap();
+        Secure::new(pool, master, self.clock.clone(), self.entropy.clone())
+    }
+
+    /// The octets that travel.
+    pub(crate) fn documents(&self, spec: &CertificateSpec, mandate: &Mandate) -> (String, String) {
+        (canonical_json(spec).unwrap(), canonical_json(mandate).unwrap())
     }
 
     pub(crate) fn spec(&self, key_source: KeySource) -> CertificateSpec {
@@ -75,36 +74,16 @@ impl Desk {
     }
 
     pub(crate) fn csr_spec(&self) -> CertificateSpec {
-        CertificateSpec {
-            csr: Some(STANDARD.encode(self.openssl_csr())),
-            ..self.spec(KeySource::Csr)
-        }
+        CertificateSpec { csr: Some(STANDARD.encode(self.openssl_csr())), ..self.spec(KeySource::Csr) }
     }
 
     fn openssl_csr(&self) -> Vec<u8> {
         let key = self.folder.path().join("leaf.key");
         let key = key.to_str().unwrap();
-        run(
-            "openssl",
-            &["ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", key],
-        );
+        run("openssl", &["ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", key]);
         let output = self.folder.path().join("leaf.csr");
-        let subject = [
-            "-subj",
-            "/CN=www.example.com",
-            "-addext",
-            "subjectAltName=DNS:www.example.com",
-        ];
-        let files = [
-            "req",
-            "-new",
-            "-key",
-            key,
-            "-outform",
-            "DER",
-            "-out",
-            output.to_str().unwrap(),
-        ];
+        let subject = ["-subj", "/CN=www.example.com", "-addext", "subjectAltName=DNS:www.example.com"];
+        let files = ["req", "-new", "-key", key, "-outform", "DER", "-out", output.to_str().unwrap()];
         run("openssl", &[&files[..], &subject[..]].concat());
         std::fs::read(output).unwrap()
     }
@@ -160,11 +139,8 @@ impl Desk {
         spec: &CertificateSpec,
         mandate: &Mandate,
     ) -> Result<clm_types::IssuedCertificate, clm_types::Refusal> {
-        let (spec, mandate) = (canonical_json(spec).unwrap(), canonical_json(mandate).unwrap());
-        self.secure
-            .issue(spec.as_bytes(), mandate.as_bytes())
-            .await
-            .map_err(|error| error.to_refusal())
+        let (spec, mandate) = self.documents(spec, mandate);
+        self.secure.issue(spec.as_bytes(), mandate.as_bytes()).await.map_err(|error| error.to_refusal())
     }
 
     pub(crate) async fn revoke(
@@ -174,10 +150,7 @@ impl Desk {
     ) -> Result<clm_types::RevocationRecord, clm_types::Refusal> {
         let mandate = canonical_json(&self.revoke_mandate(spec, operation_id)).unwrap();
         let spec = canonical_json(spec).unwrap();
-        self.secure
-            .revoke(spec.as_bytes(), mandate.as_bytes())
-            .await
-            .map_err(|error| error.to_refusal())
+        self.secure.revoke(spec.as_bytes(), mandate.as_bytes()).await.map_err(|error| error.to_refusal())
     }
 
     /// Writes `text` into the desk's folder and gives its path.
@@ -195,15 +168,9 @@ impl Desk {
     /// The certificate of an authority, as a PEM file.
     pub(crate) async fn authority_file(&self, id: AuthorityId) -> String {
         let authorities = self.secure.list_authorities().await.unwrap();
-        let record = authorities
-            .iter()
-            .find(|record| record.authority_id == id)
-            .unwrap();
+        let record = authorities.iter().find(|record| record.authority_id == id).unwrap();
         let der = STANDARD.decode(&record.certificate).unwrap();
-        self.file(
-            &format!("{id}.pem"),
-            clm_x509::pem::encode(clm_x509::pem::CERTIFICATE, &der),
-        )
+        self.file(&format!("{id}.pem"), clm_x509::pem::encode(clm_x509::pem::CERTIFICATE, &der))
     }
 }
 
@@ -232,15 +199,9 @@ fn plan(name: &str, parent: Option<&str>) -> AuthorityPlan {
 
 /// Runs a program and gives its output, both streams; panics when it fails.
 pub(crate) fn run(program: &str, arguments: &[&str]) -> String {
-    let output = std::process::Command::new(program)
-        .args(arguments)
-        .output()
-        .unwrap();
-    let text = format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let output = std::process::Command::new(program).args(arguments).output().unwrap();
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{program} {arguments:?}: {text}");
     text
 }

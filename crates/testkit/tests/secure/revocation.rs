@@ -8,39 +8,12 @@ async fn ocsp(desk: &Desk, leaf: &str) -> String {
     let issuer = desk.authority_file(desk.issuing).await;
     let request = desk.folder.path().join("request.der");
     let request = request.to_str().unwrap();
-    run(
-        "openssl",
-        &[
-            "ocsp",
-            "-no_nonce",
-            "-issuer",
-            &issuer,
-            "-cert",
-            leaf,
-            "-reqout",
-            request,
-        ],
-    );
-    let answer = desk
-        .secure
-        .respond_ocsp(desk.issuing, &std::fs::read(request).unwrap())
-        .await
-        .unwrap();
+    run("openssl", &["ocsp", "-no_nonce", "-issuer", &issuer, "-cert", leaf, "-reqout", request]);
+    let answer = desk.secure.respond_ocsp(desk.issuing, &std::fs::read(request).unwrap()).await.unwrap();
     let response = desk.file("response.der", answer.der);
     run(
         "openssl",
-        &[
-            "ocsp",
-            "-issuer",
-            &issuer,
-            "-cert",
-            leaf,
-            "-no_nonce",
-            "-respin",
-            &response,
-            "-VAfile",
-            &issuer,
-        ],
+        &["ocsp", "-issuer", &issuer, "-cert", leaf, "-no_nonce", "-respin", &response, "-VAfile", &issuer],
     )
 }
 
@@ -49,26 +22,15 @@ async fn crl(desk: &Desk) -> String {
     let crl = desk.secure.newest_crl(desk.issuing).await.unwrap();
     let path = desk.file("crl.der", crl.der);
     let issuer = desk.authority_file(desk.issuing).await;
-    run(
-        "openssl",
-        &[
-            "crl", "-inform", "DER", "-in", &path, "-CAfile", &issuer, "-noout", "-text",
-        ],
-    )
+    run("openssl", &["crl", "-inform", "DER", "-in", &path, "-CAfile", &issuer, "-noout", "-text"])
 }
 
 #[tokio::test]
 async fn every_reason_shows_in_ocsp_at_once_and_in_the_next_crl() {
     let desk = Desk::open().await;
-    for reason in RevocationReason::ALL
-        .iter()
-        .filter(|reason| **reason != RevocationReason::RemoveFromCrl)
-    {
+    for reason in RevocationReason::ALL.iter().filter(|reason| **reason != RevocationReason::RemoveFromCrl) {
         let request = desk.csr_spec();
-        let issued = desk
-            .issue(&request, &desk.issue_mandate(&request, desk.operation()))
-            .await
-            .unwrap();
+        let issued = desk.issue(&request, &desk.issue_mandate(&request, desk.operation())).await.unwrap();
         let leaf = desk.file("leaf.pem", &issued.pem);
         assert!(ocsp(&desk, &leaf).await.contains(": good"));
         let spec = RevocationSpec {
@@ -96,10 +58,7 @@ async fn every_reason_shows_in_ocsp_at_once_and_in_the_next_crl() {
 async fn a_hold_is_released_and_leaves_the_crl() {
     let desk = Desk::open().await;
     let request = desk.csr_spec();
-    let issued = desk
-        .issue(&request, &desk.issue_mandate(&request, desk.operation()))
-        .await
-        .unwrap();
+    let issued = desk.issue(&request, &desk.issue_mandate(&request, desk.operation())).await.unwrap();
     let serial = issued.record.serial_number.to_uppercase();
     let leaf = desk.file("leaf.pem", &issued.pem);
     let spec = |reason| RevocationSpec {
@@ -110,31 +69,17 @@ async fn a_hold_is_released_and_leaves_the_crl() {
         requested_by: request.requester_user_id,
         comment: None,
     };
-    let held = desk
-        .revoke(&spec(RevocationReason::CertificateHold), desk.operation())
-        .await
-        .unwrap();
+    let held = desk.revoke(&spec(RevocationReason::CertificateHold), desk.operation()).await.unwrap();
     assert_eq!(held.status, CertificateStatus::OnHold);
     assert!(crl(&desk).await.contains(&serial));
-    let released = desk
-        .revoke(&spec(RevocationReason::RemoveFromCrl), desk.operation())
-        .await
-        .unwrap();
+    let released = desk.revoke(&spec(RevocationReason::RemoveFromCrl), desk.operation()).await.unwrap();
     assert_eq!(released.status, CertificateStatus::Active);
     assert!(!crl(&desk).await.contains(&serial));
     assert!(ocsp(&desk, &leaf).await.contains(": good"));
-    desk.revoke(&spec(RevocationReason::CertificateHold), desk.operation())
-        .await
-        .unwrap();
-    let gone = desk
-        .revoke(&spec(RevocationReason::KeyCompromise), desk.operation())
-        .await
-        .unwrap();
+    desk.revoke(&spec(RevocationReason::CertificateHold), desk.operation()).await.unwrap();
+    let gone = desk.revoke(&spec(RevocationReason::KeyCompromise), desk.operation()).await.unwrap();
     assert_eq!(gone.status, CertificateStatus::Revoked);
-    let refused = desk
-        .revoke(&spec(RevocationReason::RemoveFromCrl), desk.operation())
-        .await
-        .unwrap_err();
+    let refused = desk.revoke(&spec(RevocationReason::RemoveFromCrl), desk.operation()).await.unwrap_err();
     assert_eq!(refused.code, ErrorCode::CertificateNotOnHold);
 }
 
@@ -142,10 +87,7 @@ async fn a_hold_is_released_and_leaves_the_crl() {
 async fn another_organizations_certificate_is_not_found() {
     let desk = Desk::open().await;
     let request = desk.csr_spec();
-    let issued = desk
-        .issue(&request, &desk.issue_mandate(&request, desk.operation()))
-        .await
-        .unwrap();
+    let issued = desk.issue(&request, &desk.issue_mandate(&request, desk.operation())).await.unwrap();
     let spec = RevocationSpec {
         certificate_id: issued.record.certificate_id,
         organization_id: clm_types::OrganizationId::generate(desk.clock.now(), &desk.entropy),
@@ -154,8 +96,24 @@ async fn another_organizations_certificate_is_not_found() {
         requested_by: request.requester_user_id,
         comment: None,
     };
-    assert_eq!(
-        desk.revoke(&spec, desk.operation()).await.unwrap_err().code,
-        ErrorCode::CertificateNotFound
-    );
+    assert_eq!(desk.revoke(&spec, desk.operation()).await.unwrap_err().code, ErrorCode::CertificateNotFound);
+}
+
+#[tokio::test]
+async fn an_invalidity_date_that_no_crl_can_say_is_refused() {
+    let desk = Desk::open().await;
+    let request = desk.csr_spec();
+    let issued = desk.issue(&request, &desk.issue_mandate(&request, desk.operation())).await.unwrap();
+    for date in ["-0001-01-01T00:00:00Z", "1949-12-31T23:59:59Z", "2999-01-01T00:00:00Z"] {
+        let spec = RevocationSpec {
+            certificate_id: issued.record.certificate_id,
+            organization_id: request.organization_id,
+            reason: RevocationReason::KeyCompromise,
+            invalidity_date: Some(date.parse().unwrap()),
+            requested_by: request.requester_user_id,
+            comment: None,
+        };
+        let refused = desk.revoke(&spec, desk.operation()).await.unwrap_err();
+        assert_eq!(refused.code, ErrorCode::InvalidityDateInvalid, "{date}");
+    }
 }

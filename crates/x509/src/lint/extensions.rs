@@ -18,10 +18,7 @@ impl Lint<'_> {
         T: Decode<'t>,
     {
         let extension = self.tbs.extensions()?.iter().find(|each| each.extn_id == *id)?;
-        Some((
-            extension.critical,
-            T::from_der(extension.extn_value.as_bytes()).map_err(|_| ()),
-        ))
+        Some((extension.critical, T::from_der(extension.extn_value.as_bytes()).map_err(|_| ())))
     }
 
     pub(super) fn extension_list(&mut self) {
@@ -30,22 +27,14 @@ impl Lint<'_> {
         self.require(unique, "duplicate_extension", "an extension occurs twice");
         for extension in extensions {
             let known = self.expected(&extension.id);
-            self.require(
-                known,
-                "unexpected_extension",
-                &format!("extension {}", extension.id),
-            );
+            self.require(known, "unexpected_extension", &format!("extension {}", extension.id));
         }
         let no_check = extensions.iter().find(|each| each.id == ext::OCSP_NO_CHECK);
         let fits = match no_check {
             Some(each) => self.profile.ocsp_no_check && !each.critical && each.value == [5, 0],
             None => !self.profile.ocsp_no_check,
         };
-        self.require(
-            fits,
-            "ocsp_no_check",
-            "the no-check extension is not as the profile wants it",
-        );
+        self.require(fits, "ocsp_no_check", "the no-check extension is not as the profile wants it");
     }
 
     /// Whether an extension may be there at all; its own rule says the rest.
@@ -76,51 +65,29 @@ impl Lint<'_> {
         };
         let fits = constraints.ca == self.profile.is_ca()
             && constraints.path_len_constraint == self.profile.path_length();
-        self.require(
-            fits,
-            "basic_constraints",
-            "basic constraints are not those of the profile",
-        );
+        self.require(fits, "basic_constraints", "basic constraints are not those of the profile");
         if let (true, Some(bounds)) = (constraints.ca, self.issuer.bounds) {
             let room = path_length_fits(bounds.path_length, constraints.path_len_constraint);
-            self.require(
-                room,
-                "path_length",
-                "the issuer's path length leaves no room for this authority",
-            );
+            self.require(room, "path_length", "the issuer's path length leaves no room for this authority");
         }
     }
 
     pub(super) fn usages(&mut self) {
         let algorithm = self.key.as_ref().map(PublicKey::algorithm);
-        let wanted = algorithm
-            .map(|key| self.profile.key_usage_for(key))
-            .unwrap_or_default();
+        let wanted = algorithm.map(|key| self.profile.key_usage_for(key)).unwrap_or_default();
         let bits = wanted.iter().fold(0_u16, |bits, usage| bits | 1 << *usage as u16);
         let usage = self.extension::<KeyUsage>(&ext::KEY_USAGE);
         let fits = matches!(usage, Some((true, Ok(usage))) if usage.0.bits() == bits);
-        self.require(
-            fits,
-            "key_usage",
-            "key usage is missing, not critical, or not that of the profile",
-        );
+        self.require(fits, "key_usage", "key usage is missing, not critical, or not that of the profile");
 
-        let wanted: Vec<ObjectIdentifier> = self
-            .profile
-            .extended_key_usage
-            .iter()
-            .map(|usage| usage.oid())
-            .collect();
+        let wanted: Vec<ObjectIdentifier> =
+            self.profile.extended_key_usage.iter().map(|usage| usage.oid()).collect();
         let fits = match self.extension::<ExtendedKeyUsage>(&ext::EXTENDED_KEY_USAGE) {
             Some((critical, Ok(purposes))) => !critical && purposes.0 == wanted,
             Some((_, Err(()))) => false,
             None => wanted.is_empty(),
         };
-        self.require(
-            fits,
-            "extended_key_usage",
-            "extended key usage is not that of the profile",
-        );
+        self.require(fits, "extended_key_usage", "extended key usage is not that of the profile");
     }
 
     pub(super) fn key_identifiers(&mut self) {
@@ -130,11 +97,7 @@ impl Lint<'_> {
             (subject, own),
             (Some((false, Ok(found))), Some(own)) if found.0.as_bytes() == own
         );
-        self.require(
-            fits,
-            "subject_key_identifier",
-            "the subject key identifier is not that of the key",
-        );
+        self.require(fits, "subject_key_identifier", "the subject key identifier is not that of the key");
 
         let authority = self.extension::<AuthorityKeyIdentifier>(&ext::AUTHORITY_KEY_IDENTIFIER);
         let fits = matches!(
@@ -186,11 +149,7 @@ impl Lint<'_> {
                     self.require(false, "names", &format!("{name} occurs twice"));
                 }
                 Some(name) => read.push(name),
-                None => self.require(
-                    false,
-                    "names",
-                    "a name is invalid, of a wrong kind, or not normalised",
-                ),
+                None => self.require(false, "names", "a name is invalid, of a wrong kind, or not normalised"),
             }
         }
         read
@@ -202,20 +161,12 @@ impl Lint<'_> {
             Some((critical, Ok(policies))) => {
                 !critical
                     && policies.0.iter().all(|policy| policy.policy_qualifiers.is_none())
-                    && policies
-                        .0
-                        .iter()
-                        .map(|policy| policy.policy_identifier)
-                        .eq(wanted)
+                    && policies.0.iter().map(|policy| policy.policy_identifier).eq(wanted)
             }
             Some((_, Err(()))) => false,
             None => wanted.is_empty(),
         };
-        self.require(
-            fits,
-            "policies",
-            "the certificate policies are not those of the profile",
-        );
+        self.require(fits, "policies", "the certificate policies are not those of the profile");
     }
 
     pub(super) fn addresses(&mut self) {
@@ -229,11 +180,7 @@ impl Lint<'_> {
                     .iter()
                     .all(|each| known.contains(&each.access_method) && is_http(&each.access_location))
             });
-            self.require(
-                fits && !critical,
-                "authority_information_access",
-                "an address is not an http URL",
-            );
+            self.require(fits && !critical, "authority_information_access", "an address is not an http URL");
         }
         if let Some((critical, points)) =
             self.extension::<CrlDistributionPoints>(&ext::CRL_DISTRIBUTION_POINTS)

@@ -52,16 +52,12 @@ fn by_label(label: &str) -> Result<NameAttribute, Refusal> {
         "E" | "EMAILADDRESS" => "EMAIL".to_owned(),
         other => other.to_owned(),
     };
-    ATTRIBUTES
-        .iter()
-        .find(|(_, each, ..)| *each == label)
-        .map(|(attribute, ..)| *attribute)
-        .ok_or_else(|| {
-            invalid(format!(
-                "the subject has an attribute `{label}`, which is not supported"
-            ))
-            .hint("CN, O, OU, L, ST, STREET, C, DC, UID, SERIALNUMBER and EMAIL are")
-        })
+    ATTRIBUTES.iter().find(|(_, each, ..)| *each == label).map(|(attribute, ..)| *attribute).ok_or_else(
+        || {
+            invalid(format!("the subject has an attribute `{label}`, which is not supported"))
+                .hint("CN, O, OU, L, ST, STREET, C, DC, UID, SERIALNUMBER and EMAIL are")
+        },
+    )
 }
 
 /// Cuts at each comma that is not escaped.
@@ -113,10 +109,7 @@ fn unescape(value: &str) -> Result<String, Refusal> {
 }
 
 fn hex_digit(digit: u8) -> u8 {
-    char::from(digit)
-        .to_digit(16)
-        .and_then(|value| u8::try_from(value).ok())
-        .unwrap_or_default()
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok()).unwrap_or_default()
 }
 
 #[cfg(test)]

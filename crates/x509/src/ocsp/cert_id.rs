@@ -58,13 +58,7 @@ impl CertId {
             encode::tlv(tag::OCTET_STRING, &issuer_key_hash),
             encode::unsigned(serial.as_bytes()),
         ]);
-        Self {
-            der,
-            hash: Some(hash),
-            issuer_name_hash,
-            issuer_key_hash,
-            serial: serial.clone(),
-        }
+        Self { der, hash: Some(hash), issuer_name_hash, issuer_key_hash, serial: serial.clone() }
     }
 
     /// The serial number asked about.
@@ -87,13 +81,7 @@ impl CertId {
         let issuer_key_hash = fields.expect(tag::OCTET_STRING)?.content.to_vec();
         let serial = serial_number(fields.expect(tag::INTEGER)?.unsigned()?)?;
         fields.finish()?;
-        Ok(Self {
-            der: value.whole.to_vec(),
-            hash,
-            issuer_name_hash,
-            issuer_key_hash,
-            serial,
-        })
+        Ok(Self { der: value.whole.to_vec(), hash, issuer_name_hash, issuer_key_hash, serial })
     }
 }
 

@@ -78,10 +78,7 @@ pub(super) fn nonce_extension(tag_number: u8, nonce: &[u8]) -> Vec<u8> {
 }
 
 fn malformed(_: Malformed) -> Refusal {
-    Refusal::new(
-        ErrorCode::OcspMalformed,
-        "this is not an OCSP request that can be answered",
-    )
+    Refusal::new(ErrorCode::OcspMalformed, "this is not an OCSP request that can be answered")
 }
 
 fn read_list(list: &Value<'_>) -> Result<Vec<CertId>, Malformed> {
@@ -102,18 +99,14 @@ fn read_list(list: &Value<'_>) -> Result<Vec<CertId>, Malformed> {
 }
 
 fn refuse_critical(extensions: &Value<'_>) -> Result<(), Malformed> {
-    let critical = ext::read_list(extensions)?
-        .iter()
-        .any(|extension| extension.critical);
+    let critical = ext::read_list(extensions)?.iter().any(|extension| extension.critical);
     if critical { Err(Malformed) } else { Ok(()) }
 }
 
 /// The nonce, wrapped in its OCTET STRING as RFC 8954 made clear.
 pub(super) fn read_nonce(extensions: &Value<'_>) -> Result<Option<Vec<u8>>, Malformed> {
     let list = ext::read_list(extensions)?;
-    if list
-        .iter()
-        .any(|extension| extension.critical && extension.id != NONCE)
+    if list.iter().any(|extension| extension.critical && extension.id != NONCE)
         || ext::duplicate(&list).is_some()
     {
         return Err(Malformed);

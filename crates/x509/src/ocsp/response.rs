@@ -71,10 +71,7 @@ impl ResponseData<'_> {
     pub fn encode_tbs(&self) -> Vec<u8> {
         let key_hash = encode::tlv(tag::OCTET_STRING, &sha1(self.responder.key_octets()));
         let responses: Vec<Vec<u8>> = self.responses.iter().map(SingleResponse::to_der).collect();
-        let nonce = self
-            .nonce
-            .as_deref()
-            .map(|nonce| request::nonce_extension(1, nonce));
+        let nonce = self.nonce.as_deref().map(|nonce| request::nonce_extension(1, nonce));
         encode::sequence(&[
             encode::tlv(tag::context_constructed(2), &key_hash),
             encode::generalized_time(self.produced_at),
@@ -100,17 +97,9 @@ impl SingleResponse {
         let cert_id = CertId::read(&fields.expect(tag::SEQUENCE)?)?;
         let status = CertStatus::read(&fields.next()?)?;
         let this_update = fields.expect(tag::GENERALIZED_TIME)?.time()?;
-        let next_update = fields
-            .expect(tag::context_constructed(0))?
-            .only(tag::GENERALIZED_TIME)?
-            .time()?;
+        let next_update = fields.expect(tag::context_constructed(0))?.only(tag::GENERALIZED_TIME)?.time()?;
         fields.finish()?;
-        Ok(Self {
-            cert_id,
-            status,
-            this_update,
-            next_update,
-        })
+        Ok(Self { cert_id, status, this_update, next_update })
     }
 }
 
@@ -120,12 +109,10 @@ impl CertStatus {
             Self::Good => encode::tlv(tag::context(0), &[]),
             Self::Unknown => encode::tlv(tag::context(2), &[]),
             Self::Revoked { revoked_at, reason } => {
-                let reason = reason
-                    .filter(|reason| *reason != RevocationReason::Unspecified)
-                    .map(|reason| {
-                        let code = encode::tlv(tag::ENUMERATED, &[reason.code()]);
-                        encode::tlv(tag::context_constructed(0), &code)
-                    });
+                let reason = reason.filter(|reason| *reason != RevocationReason::Unspecified).map(|reason| {
+                    let code = encode::tlv(tag::ENUMERATED, &[reason.code()]);
+                    encode::tlv(tag::context_constructed(0), &code)
+                });
                 let parts = [encode::generalized_time(revoked_at), reason.unwrap_or_default()];
                 encode::constructed(tag::context_constructed(1), &parts)
             }
@@ -165,12 +152,8 @@ pub fn assemble(
     certificate: Option<&Certificate>,
 ) -> Result<Vec<u8>, Refusal> {
     algorithm::verify(responder, tbs, signature)?;
-    let certificates = certificate.map(|certificate| {
-        encode::tlv(
-            tag::context_constructed(0),
-            &encode::sequence(&[certificate.der()]),
-        )
-    });
+    let certificates = certificate
+        .map(|certificate| encode::tlv(tag::context_constructed(0), &encode::sequence(&[certificate.der()])));
     let basic = encode::sequence(&[
         tbs,
         &algorithm::signature_algorithm_der(responder.algorithm()),
@@ -226,10 +209,7 @@ impl OcspResponse {
         let mut response = outer.expect(tag::SEQUENCE)?.reader();
         outer.finish()?;
         let status = response.expect(tag::ENUMERATED)?.small()?;
-        let mut bytes = response
-            .expect(tag::context_constructed(0))?
-            .only(tag::SEQUENCE)?
-            .reader();
+        let mut bytes = response.expect(tag::context_constructed(0))?.only(tag::SEQUENCE)?.reader();
         response.finish()?;
         let kind = bytes.expect(tag::OID)?.oid()?;
         let mut basic = bytes.expect(tag::OCTET_STRING)?.only(tag::SEQUENCE)?.reader();
@@ -247,9 +227,7 @@ impl OcspResponse {
 
     fn read_data(tbs: &Value<'_>, signature: Vec<u8>) -> Result<Self, Malformed> {
         let mut fields = tbs.reader();
-        let responder = fields
-            .expect(tag::context_constructed(2))?
-            .only(tag::OCTET_STRING)?;
+        let responder = fields.expect(tag::context_constructed(2))?.only(tag::OCTET_STRING)?;
         let produced_at = fields.expect(tag::GENERALIZED_TIME)?.time()?;
         let mut list = fields.expect(tag::SEQUENCE)?.reader();
         let nonce = match fields.optional(tag::context_constructed(1))? {
@@ -277,10 +255,7 @@ impl OcspResponse {
     /// `signature_invalid`.
     pub fn verify_signed_by(&self, responder: &PublicKey) -> Result<(), Refusal> {
         if self.responder_key_hash != sha1(responder.key_octets()) {
-            return Err(Refusal::new(
-                ErrorCode::SignatureInvalid,
-                "the response is of another responder",
-            ));
+            return Err(Refusal::new(ErrorCode::SignatureInvalid, "the response is of another responder"));
         }
         algorithm::verify(responder, &self.tbs, &self.signature)
     }

@@ -21,11 +21,9 @@ impl Profile {
         match name {
             "tls-server" => Some(Self::tls(name, &[ExtendedKeyUsage::ServerAuth], true)),
             "tls-client" => Some(Self::tls(name, &[ExtendedKeyUsage::ClientAuth], false)),
-            "tls-server-client" => Some(Self::tls(
-                name,
-                &[ExtendedKeyUsage::ServerAuth, ExtendedKeyUsage::ClientAuth],
-                true,
-            )),
+            "tls-server-client" => {
+                Some(Self::tls(name, &[ExtendedKeyUsage::ServerAuth, ExtendedKeyUsage::ClientAuth], true))
+            }
             "root-ca" => Some(Self::authority(name, None, 7305 * DAY)),
             "intermediate-ca" => Some(Self::authority(name, Some(0), 1827 * DAY)),
             "issuing-ca" => Some(Self::authority(name, Some(1), 3653 * DAY)),
@@ -66,11 +64,7 @@ impl Profile {
         Self {
             name: name.to_owned(),
             version: 1,
-            key_usage: vec![
-                KeyUsage::DigitalSignature,
-                KeyUsage::KeyCertSign,
-                KeyUsage::CrlSign,
-            ],
+            key_usage: vec![KeyUsage::DigitalSignature, KeyUsage::KeyCertSign, KeyUsage::CrlSign],
             extended_key_usage: Vec::new(),
             authority: Some(AuthorityConstraints { path_length }),
             key_algorithms: KeyAlgorithm::ALL.to_vec(),
@@ -81,11 +75,7 @@ impl Profile {
             subject_required: true,
             common_name_among_names: false,
             longest_validity_seconds,
-            policies: if name == "root-ca" {
-                Vec::new()
-            } else {
-                vec![ANY_POLICY.to_owned()]
-            },
+            policies: if name == "root-ca" { Vec::new() } else { vec![ANY_POLICY.to_owned()] },
             ocsp_no_check: false,
         }
     }

@@ -6,18 +6,11 @@ use clm_types::{ErrorCode, Refusal};
 /// What is right of `*.`, or the whole name.
 pub(super) fn wildcard_base(name: &str) -> Result<&str, Refusal> {
     let misplaced = |detail: &str| {
-        Err(Refusal::new(
-            ErrorCode::WildcardMisplaced,
-            format!("`{}`: {detail}", shown(name)),
-        )
-        .hint("a wildcard is the whole left-most label above at least two others: *.example.com"))
+        Err(Refusal::new(ErrorCode::WildcardMisplaced, format!("`{}`: {detail}", shown(name)))
+            .hint("a wildcard is the whole left-most label above at least two others: *.example.com"))
     };
     let Some(base) = name.strip_prefix("*.") else {
-        return if name.contains('*') {
-            misplaced("`*` is only part of a label")
-        } else {
-            Ok(name)
-        };
+        return if name.contains('*') { misplaced("`*` is only part of a label") } else { Ok(name) };
     };
     if base.contains('*') {
         misplaced("there is more than one `*`")
@@ -37,11 +30,7 @@ pub(super) fn check_host(host: &str) -> Result<(), Refusal> {
     if host.ends_with('.') {
         return wrong("it ends in a dot");
     }
-    if host
-        .rsplit('.')
-        .next()
-        .is_some_and(|last| last.bytes().all(|octet| octet.is_ascii_digit()))
-    {
+    if host.rsplit('.').next().is_some_and(|last| last.bytes().all(|octet| octet.is_ascii_digit())) {
         return wrong("its last label is a number");
     }
     for label in host.split('.') {
@@ -68,11 +57,7 @@ pub(super) fn check_authority(authority: &str) -> Result<(), Refusal> {
             return wrong();
         };
         let port_ok = port.is_empty() || port.strip_prefix(':').is_some_and(is_port);
-        return if host.parse::<std::net::Ipv6Addr>().is_ok() && port_ok {
-            Ok(())
-        } else {
-            wrong()
-        };
+        return if host.parse::<std::net::Ipv6Addr>().is_ok() && port_ok { Ok(()) } else { wrong() };
     }
     let (host, port) = authority.split_once(':').unwrap_or((authority, "443"));
     if !is_port(port) {

@@ -94,11 +94,7 @@ impl Authority {
 
     fn of(key: TestKey, certificate: Certificate) -> Self {
         let info = IssuerInfo::from_certificate(&certificate).unwrap();
-        Self {
-            key,
-            certificate,
-            info,
-        }
+        Self { key, certificate, info }
     }
 
     pub(crate) fn issue(&self, order: &Order, key: &PublicKey) -> Certificate {
@@ -107,12 +103,8 @@ impl Authority {
 }
 
 fn signed(order: &Order, issuer: &IssuerInfo, signer: &TestKey, key: &PublicKey) -> Certificate {
-    let prepared = order
-        .prepare(issuer, key)
-        .unwrap_or_else(|refusal| panic!("{refusal}"));
-    prepared
-        .sign_with(|tbs| Ok::<_, Refusal>(signer.sign(tbs)))
-        .unwrap()
+    let prepared = order.prepare(issuer, key).unwrap_or_else(|refusal| panic!("{refusal}"));
+    prepared.sign_with(|tbs| Ok::<_, Refusal>(signer.sign(tbs))).unwrap()
 }
 
 #[test]
@@ -123,34 +115,19 @@ fn a_leaf_of_every_algorithm_reads_back_as_it_was_ordered() {
         let order = Order::new(
             "tls-server",
             "CN=www.example.com,O=Example",
-            &[
-                "www.example.com",
-                "*.example.com",
-                "192.0.2.1",
-                "2001:db8::1",
-                "spiffe://example.com/a",
-            ],
+            &["www.example.com", "*.example.com", "192.0.2.1", "2001:db8::1", "spiffe://example.com/a"],
             90,
         );
         let certificate = issuing.issue(&order, &key);
         assert_eq!(certificate.serial(), &order.serial);
         assert_eq!(certificate.subject(), &order.subject);
-        assert_eq!(
-            certificate.issuer().to_string(),
-            "CN=Test Issuing CA,O=Example,C=DE"
-        );
+        assert_eq!(certificate.issuer().to_string(), "CN=Test Issuing CA,O=Example,C=DE");
         assert_eq!(certificate.names(), order.names);
         assert_eq!(certificate.public_key(), &key);
         assert_eq!(certificate.not_before(), instant("2026-01-02T03:04:05Z"));
         assert_eq!(certificate.not_after(), instant("2026-04-02T03:04:04Z"));
-        assert_eq!(
-            certificate.authority_key_identifier(),
-            Some(issuing.info.key_identifier())
-        );
-        assert_eq!(
-            certificate.subject_key_identifier(),
-            Some(&key.key_identifier()[..])
-        );
+        assert_eq!(certificate.authority_key_identifier(), Some(issuing.info.key_identifier()));
+        assert_eq!(certificate.subject_key_identifier(), Some(&key.key_identifier()[..]));
         assert!(!certificate.is_ca());
         assert_eq!(Certificate::parse_pem(&certificate.pem()).unwrap(), certificate);
         certificate.verify_signed_by(&issuing.info).unwrap();
@@ -164,17 +141,10 @@ fn chains_of_every_algorithm_verify() {
         root.certificate.verify_signed_by(&root.info).unwrap();
         issuing.certificate.verify_signed_by(&root.info).unwrap();
         assert_eq!(
-            issuing
-                .certificate
-                .verify_signed_by(&issuing.info)
-                .unwrap_err()
-                .code,
+            issuing.certificate.verify_signed_by(&issuing.info).unwrap_err().code,
             ErrorCode::SignatureInvalid
         );
-        let leaf = issuing.issue(
-            &Order::new("tls-client", "CN=a", &[], 1),
-            &TestKey::p256().public_key(),
-        );
+        let leaf = issuing.issue(&Order::new("tls-client", "CN=a", &[], 1), &TestKey::p256().public_key());
         leaf.verify_signed_by(&issuing.info).unwrap();
     }
 }
@@ -185,11 +155,7 @@ fn names_are_critical_exactly_when_the_subject_is_empty() {
     for (subject, critical) in [("", true), ("CN=a.example", false)] {
         let order = Order::new("tls-server", subject, &["a.example"], 1);
         let leaf = issuing.issue(&order, &TestKey::p256().public_key());
-        let names = leaf
-            .extensions()
-            .iter()
-            .find(|each| each.id.to_string() == "2.5.29.17")
-            .unwrap();
+        let names = leaf.extensions().iter().find(|each| each.id.to_string() == "2.5.29.17").unwrap();
         assert_eq!(names.critical, critical);
     }
 }
@@ -197,21 +163,14 @@ fn names_are_critical_exactly_when_the_subject_is_empty() {
 #[test]
 fn what_issuer_or_profile_do_not_allow_is_not_prepared() {
     let (_, issuing) = Authority::chain(KeyAlgorithm::EcdsaP256);
-    let intermediate = issuing.below(
-        "intermediate-ca",
-        "CN=Intermediate,O=Example",
-        KeyAlgorithm::EcdsaP256,
-        100,
-    );
+    let intermediate =
+        issuing.below("intermediate-ca", "CN=Intermediate,O=Example", KeyAlgorithm::EcdsaP256, 100);
     let key = TestKey::p256().public_key();
     let code = |issuer: &Authority, order: &Order| order.prepare(&issuer.info, &key).unwrap_err().code;
     let order = |days| Order::new("tls-server", "", &["a.example"], days);
     assert_eq!(code(&issuing, &order(399)), ErrorCode::ValidityTooLong);
     assert_eq!(code(&issuing, &order(0)), ErrorCode::ValidityInvalid);
-    assert_eq!(
-        code(&intermediate, &order(101)),
-        ErrorCode::ValidityBeyondAuthority
-    );
+    assert_eq!(code(&intermediate, &order(101)), ErrorCode::ValidityBeyondAuthority);
     assert!(order(100).prepare(&intermediate.info, &key).is_ok());
     let below = Order::new("intermediate-ca", "CN=Too deep", &[], 10);
     assert_eq!(code(&intermediate, &below), ErrorCode::PathLengthExceeded);
@@ -229,14 +188,8 @@ fn what_issuer_or_profile_do_not_allow_is_not_prepared() {
 #[test]
 fn only_a_certificate_of_an_authority_makes_an_issuer() {
     let (_, issuing) = Authority::chain(KeyAlgorithm::EcdsaP256);
-    let leaf = issuing.issue(
-        &Order::new("tls-client", "CN=a", &[], 1),
-        &TestKey::p256().public_key(),
-    );
-    assert_eq!(
-        IssuerInfo::from_certificate(&leaf).unwrap_err().code,
-        ErrorCode::CertificateMalformed
-    );
+    let leaf = issuing.issue(&Order::new("tls-client", "CN=a", &[], 1), &TestKey::p256().public_key());
+    assert_eq!(IssuerInfo::from_certificate(&leaf).unwrap_err().code, ErrorCode::CertificateMalformed);
 }
 
 #[test]
@@ -249,32 +202,22 @@ fn stored_octets_are_taken_up_again_and_give_the_same_certificate() {
     let resumed = PreparedCertificate::resume(stored, &order.profile, &issuing.info).unwrap();
     assert_eq!(resumed.digest(), prepared.digest());
     let sign = |tbs: &[u8]| Ok::<_, Refusal>(issuing.key.sign(tbs));
-    assert_eq!(
-        resumed.sign_with(sign).unwrap(),
-        prepared.sign_with(sign).unwrap()
-    );
+    assert_eq!(resumed.sign_with(sign).unwrap(), prepared.sign_with(sign).unwrap());
 }
 
 #[test]
 fn a_signature_by_a_wrong_key_gives_no_certificate() {
     let (root, issuing) = Authority::chain(KeyAlgorithm::EcdsaP256);
     let order = Order::new("tls-client", "CN=a", &[], 1);
-    let prepared = order
-        .prepare(&issuing.info, &TestKey::p256().public_key())
-        .unwrap();
-    let refusal = prepared
-        .sign_with(|tbs| Ok::<_, Refusal>(root.key.sign(tbs)))
-        .unwrap_err();
+    let prepared = order.prepare(&issuing.info, &TestKey::p256().public_key()).unwrap();
+    let refusal = prepared.sign_with(|tbs| Ok::<_, Refusal>(root.key.sign(tbs))).unwrap_err();
     assert_eq!(refusal.code, ErrorCode::SignatureInvalid);
 }
 
 /// Replaces some octets by as many others.
 fn patch(der: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     assert_eq!(from.len(), to.len());
-    let position = der
-        .windows(from.len())
-        .position(|window| window == from)
-        .expect("the pattern is there");
+    let position = der.windows(from.len()).position(|window| window == from).expect("the pattern is there");
     let mut patched = der.to_vec();
     patched[position..position + to.len()].copy_from_slice(to);
     patched
@@ -284,16 +227,9 @@ fn patch(der: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
 fn the_lint_finds_what_was_bent_after_preparing() {
     let (root, issuing) = Authority::chain(KeyAlgorithm::EcdsaP256);
     let order = Order::new("tls-server", "CN=a.example,O=Example", &["a.example"], 398);
-    let tbs = order
-        .prepare(&issuing.info, &TestKey::p256().public_key())
-        .unwrap()
-        .tbs_der()
-        .to_vec();
+    let tbs = order.prepare(&issuing.info, &TestKey::p256().public_key()).unwrap().tbs_der().to_vec();
     let rules = |tbs: &[u8], profile: &Profile, issuer: &IssuerInfo| -> Vec<&'static str> {
-        lint_tbs(tbs, profile, issuer)
-            .into_iter()
-            .map(|finding| finding.rule)
-            .collect()
+        lint_tbs(tbs, profile, issuer).into_iter().map(|finding| finding.rule).collect()
     };
     assert!(rules(&tbs, &order.profile, &issuing.info).is_empty());
     let ski = issuing.info.key_identifier();
@@ -302,58 +238,22 @@ fn the_lint_finds_what_was_bent_after_preparing() {
         ("AKI", patch(&tbs, ski, &zeros), "authority_key_identifier"),
         ("year", patch(&tbs, b"270204", b"280204"), "validity_too_long"),
         ("order", patch(&tbs, b"270204", b"250204"), "validity"),
-        (
-            "key usage",
-            patch(&tbs, &[3, 2, 7, 0x80], &[3, 2, 1, 0x06]),
-            "key_usage",
-        ),
-        (
-            "purpose",
-            patch(&tbs, &[5, 5, 7, 3, 1], &[5, 5, 7, 3, 2]),
-            "extended_key_usage",
-        ),
-        (
-            "SAN",
-            patch(&tbs, b"\x82\x09a.example", b"\x82\x09b.example"),
-            "names",
-        ),
-        (
-            "SAN case",
-            patch(&tbs, b"\x82\x09a.example", b"\x82\x09A.example"),
-            "names",
-        ),
-        (
-            "issuer",
-            patch(&tbs, b"Test Issuing CA", b"Test Issuing CB"),
-            "issuer_name",
-        ),
-        (
-            "algorithm",
-            patch(&tbs, &[0xce, 0x3d, 4, 3, 2], &[0xce, 0x3d, 4, 3, 3]),
-            "signature_algorithm",
-        ),
+        ("key usage", patch(&tbs, &[3, 2, 7, 0x80], &[3, 2, 1, 0x06]), "key_usage"),
+        ("purpose", patch(&tbs, &[5, 5, 7, 3, 1], &[5, 5, 7, 3, 2]), "extended_key_usage"),
+        ("SAN", patch(&tbs, b"\x82\x09a.example", b"\x82\x09b.example"), "names"),
+        ("SAN case", patch(&tbs, b"\x82\x09a.example", b"\x82\x09A.example"), "names"),
+        ("issuer", patch(&tbs, b"Test Issuing CA", b"Test Issuing CB"), "issuer_name"),
+        ("algorithm", patch(&tbs, &[0xce, 0x3d, 4, 3, 2], &[0xce, 0x3d, 4, 3, 3]), "signature_algorithm"),
         (
             "URL",
             patch(&tbs, b"http://localhost:8080/crl", b"ldap://localhost:8080/crl"),
             "crl_distribution_points",
         ),
-        (
-            "policy",
-            patch(&tbs, &[0x55, 0x1d, 0x20, 0], &[0x55, 0x1d, 0x20, 1]),
-            "policies",
-        ),
-        (
-            "duplicate",
-            patch(&tbs, &[0x55, 0x1d, 0x1f], &[0x55, 0x1d, 0x20]),
-            "duplicate_extension",
-        ),
+        ("policy", patch(&tbs, &[0x55, 0x1d, 0x20, 0], &[0x55, 0x1d, 0x20, 1]), "policies"),
+        ("duplicate", patch(&tbs, &[0x55, 0x1d, 0x1f], &[0x55, 0x1d, 0x20]), "duplicate_extension"),
         (
             "criticality",
-            patch(
-                &tbs,
-                &[0x55, 0x1d, 0x0f, 1, 1, 0xff],
-                &[0x55, 0x1d, 0x0f, 1, 1, 0],
-            ),
+            patch(&tbs, &[0x55, 0x1d, 0x0f, 1, 1, 0xff], &[0x55, 0x1d, 0x0f, 1, 1, 0]),
             "malformed",
         ),
         ("truncated", tbs[..tbs.len() - 1].to_vec(), "malformed"),
@@ -361,9 +261,7 @@ fn the_lint_finds_what_was_bent_after_preparing() {
         let found = rules(&bent, &order.profile, &issuing.info);
         assert!(found.contains(&rule), "{what}: {found:?}");
         assert_eq!(
-            PreparedCertificate::resume(bent, &order.profile, &issuing.info)
-                .unwrap_err()
-                .code,
+            PreparedCertificate::resume(bent, &order.profile, &issuing.info).unwrap_err().code,
             ErrorCode::LintFailed
         );
     }
@@ -377,14 +275,9 @@ fn the_lint_knows_a_leaf_from_an_authority() {
     let (root, issuing) = Authority::chain(KeyAlgorithm::EcdsaP256);
     let authority = issuing.certificate.tbs_der();
     let leaf = Profile::built_in("tls-client").unwrap();
-    let rules: Vec<&str> = lint_tbs(authority, &leaf, &root.info)
-        .into_iter()
-        .map(|finding| finding.rule)
-        .collect();
-    assert!(
-        rules.contains(&"basic_constraints") && rules.contains(&"key_usage"),
-        "{rules:?}"
-    );
+    let rules: Vec<&str> =
+        lint_tbs(authority, &leaf, &root.info).into_iter().map(|finding| finding.rule).collect();
+    assert!(rules.contains(&"basic_constraints") && rules.contains(&"key_usage"), "{rules:?}");
 }
 
 #[test]

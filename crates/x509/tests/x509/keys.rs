@@ -78,8 +78,7 @@ impl TestKey {
             Pair::Ed25519(pair) => pair.sign(message).as_ref().to_vec(),
             Pair::Rsa(pair) => {
                 let mut signature = vec![0; pair.public_modulus_len()];
-                pair.sign(&aws::RSA_PKCS1_SHA256, &random, message, &mut signature)
-                    .unwrap();
+                pair.sign(&aws::RSA_PKCS1_SHA256, &random, message, &mut signature).unwrap();
                 signature
             }
             Pair::MlDsa(pair) => {

@@ -24,36 +24,15 @@ struct Samples {
 static SAMPLES: LazyLock<Samples> = LazyLock::new(|| {
     let (_, authority) = Authority::chain(KeyAlgorithm::EcdsaP256);
     let key = TestKey::p256();
-    let order = Order::new(
-        "tls-server",
-        "CN=a.example,O=Example",
-        &["a.example", "192.0.2.1"],
-        30,
-    );
+    let order = Order::new("tls-server", "CN=a.example,O=Example", &["a.example", "192.0.2.1"], 30);
     let leaf = authority.issue(&order, &key.public_key());
-    let request = OcspRequest {
-        cert_ids: vec![CertId::new(&authority.info, leaf.serial())],
-        nonce: Some(vec![1; 32]),
-    };
-    let crl = list(
-        &authority,
-        1,
-        vec![entry(leaf.serial(), Some(RevocationReason::Superseded))],
-    );
+    let request =
+        OcspRequest { cert_ids: vec![CertId::new(&authority.info, leaf.serial())], nonce: Some(vec![1; 32]) };
+    let crl = list(&authority, 1, vec![entry(leaf.serial(), Some(RevocationReason::Superseded))]);
     let subject = order.subject.to_der();
     let info = crate::der::sequence(&[&[2, 1, 0], &subject, key.public_key().spki_der(), &[0xa0, 0]]);
-    let all = vec![
-        leaf.der().to_vec(),
-        leaf.tbs_der().to_vec(),
-        request.to_der(),
-        crl,
-        key.request(&info),
-    ];
-    Samples {
-        authority,
-        order,
-        all,
-    }
+    let all = vec![leaf.der().to_vec(), leaf.tbs_der().to_vec(), request.to_der(), crl, key.request(&info)];
+    Samples { authority, order, all }
 });
 
 fn read_everything(octets: &[u8]) {

@@ -37,44 +37,28 @@ impl Desk {
     }
 
     fn openssl(&self, arguments: &[&str]) -> Output {
-        Command::new("openssl")
-            .args(arguments)
-            .current_dir(self.0.path())
-            .output()
-            .unwrap()
+        Command::new("openssl").args(arguments).current_dir(self.0.path()).output().unwrap()
     }
 
     /// Output and errors of a run that must succeed.
     fn succeed(&self, arguments: &[&str]) -> String {
         let output = self.openssl(arguments);
-        let text = format!(
-            "{}{}",
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr)
-        );
+        let text =
+            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(output.status.success(), "openssl {arguments:?}: {text}");
         text
     }
 }
 
 fn known_to_openssl() -> impl Iterator<Item = KeyAlgorithm> {
-    KeyAlgorithm::ALL
-        .iter()
-        .copied()
-        .filter(|algorithm| *algorithm != KeyAlgorithm::MlDsa65)
+    KeyAlgorithm::ALL.iter().copied().filter(|algorithm| *algorithm != KeyAlgorithm::MlDsa65)
 }
 
 fn leaf_order() -> Order {
     Order::new(
         "tls-server",
         "CN=www.example.com,O=Example,C=DE",
-        &[
-            "www.example.com",
-            "*.example.com",
-            "192.0.2.1",
-            "2001:db8::1",
-            "spiffe://example.com/a",
-        ],
+        &["www.example.com", "*.example.com", "192.0.2.1", "2001:db8::1", "spiffe://example.com/a"],
         397,
     )
 }
@@ -89,10 +73,7 @@ fn openssl_accepts_chains_and_lists_of_every_algorithm() {
     for algorithm in known_to_openssl() {
         let (root, issuing) = Authority::chain(algorithm);
         let key = TestKey::generate(algorithm).public_key();
-        let (leaf, revoked) = (
-            issuing.issue(&leaf_order(), &key),
-            issuing.issue(&leaf_order(), &key),
-        );
+        let (leaf, revoked) = (issuing.issue(&leaf_order(), &key), issuing.issue(&leaf_order(), &key));
         let nameless = issuing.issue(&Order::new("tls-server-client", "", &["a.example"], 1), &key);
         let desk = Desk::new();
         desk.put("root.pem", root.certificate.pem().as_bytes());
@@ -102,10 +83,7 @@ fn openssl_accepts_chains_and_lists_of_every_algorithm() {
         desk.put("nameless.pem", nameless.pem().as_bytes());
         let entries = vec![entry(revoked.serial(), Some(RevocationReason::KeyCompromise))];
         let lists = [list(&root, 1, Vec::new()), list(&issuing, 2, entries)];
-        desk.put(
-            "crls.pem",
-            lists.map(|der| clm_x509::crl::to_pem(&der)).concat().as_bytes(),
-        );
+        desk.put("crls.pem", lists.map(|der| clm_x509::crl::to_pem(&der)).concat().as_bytes());
         desk.put("crl.der", &list(&issuing, 3, Vec::new()));
 
         let verify = |options: &[&str], file: &str| {
@@ -125,42 +103,20 @@ fn openssl_accepts_chains_and_lists_of_every_algorithm() {
             );
         }
         assert!(
-            verify(
-                &["-verify_hostname", "x.example.com", "-purpose", "sslserver"],
-                "leaf.pem"
-            )
-            .status
-            .success()
-        );
-        assert!(verify(&["-verify_ip", "192.0.2.1"], "leaf.pem").status.success());
-        assert!(
-            !verify(&["-verify_hostname", "other.test"], "leaf.pem")
+            verify(&["-verify_hostname", "x.example.com", "-purpose", "sslserver"], "leaf.pem")
                 .status
                 .success()
         );
+        assert!(verify(&["-verify_ip", "192.0.2.1"], "leaf.pem").status.success());
+        assert!(!verify(&["-verify_hostname", "other.test"], "leaf.pem").status.success());
         let checked = ["-CRLfile", "crls.pem", "-crl_check_all"];
         let output = verify(&checked, "leaf.pem");
-        assert!(
-            output.status.success(),
-            "{algorithm}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        assert!(output.status.success(), "{algorithm}: {}", String::from_utf8_lossy(&output.stderr));
         let output = verify(&checked, "revoked.pem");
         assert!(!output.status.success());
-        assert!(
-            String::from_utf8_lossy(&output.stderr).contains("certificate revoked"),
-            "{algorithm}"
-        );
-        let text = desk.succeed(&[
-            "crl",
-            "-inform",
-            "DER",
-            "-in",
-            "crl.der",
-            "-CAfile",
-            "issuing.pem",
-            "-noout",
-        ]);
+        assert!(String::from_utf8_lossy(&output.stderr).contains("certificate revoked"), "{algorithm}");
+        let text =
+            desk.succeed(&["crl", "-inform", "DER", "-in", "crl.der", "-CAfile", "issuing.pem", "-noout"]);
         assert!(text.contains("verify OK"), "{text}");
     }
 }
@@ -168,10 +124,8 @@ fn openssl_accepts_chains_and_lists_of_every_algorithm() {
 #[test]
 fn openssl_accepts_a_nameless_leaf() {
     let (root, issuing) = Authority::chain(KeyAlgorithm::EcdsaP256);
-    let leaf = issuing.issue(
-        &Order::new("tls-server-client", "", &["a.example"], 90),
-        &TestKey::p256().public_key(),
-    );
+    let leaf = issuing
+        .issue(&Order::new("tls-server-client", "", &["a.example"], 90), &TestKey::p256().public_key());
     let desk = Desk::new();
     desk.put("root.pem", root.certificate.pem().as_bytes());
     desk.put("issuing.pem", issuing.certificate.pem().as_bytes());
@@ -266,43 +220,20 @@ fn openssl_accepts_responses_of_every_algorithm() {
         order.days = 300;
         desk.put("root.pem", root.certificate.pem().as_bytes());
         desk.put("issuing.pem", issuing.certificate.pem().as_bytes());
-        desk.put(
-            "leaf.pem",
-            issuing.issue(&order, &key.public_key()).pem().as_bytes(),
-        );
-        desk.put(
-            "revoked.pem",
-            issuing.issue(&leaf_order(), &key.public_key()).pem().as_bytes(),
-        );
+        desk.put("leaf.pem", issuing.issue(&order, &key.public_key()).pem().as_bytes());
+        desk.put("revoked.pem", issuing.issue(&leaf_order(), &key.public_key()).pem().as_bytes());
         let responder = TestKey::generate(algorithm);
-        let delegate = issuing.issue(
-            &Order::new("ocsp-responder", "CN=Responder", &[], 90),
-            &responder.public_key(),
-        );
+        let delegate =
+            issuing.issue(&Order::new("ocsp-responder", "CN=Responder", &[], 90), &responder.public_key());
 
         let direct = ask(&desk, "-sha256", &issuing.key, None, &["-VAfile", "issuing.pem"]);
-        let sha1 = ask(
-            &desk,
-            "-sha1",
-            &issuing.key,
-            None,
-            &["-verify_other", "issuing.pem"],
-        );
-        let delegated = ask(
-            &desk,
-            "-sha256",
-            &responder,
-            Some(&delegate),
-            &["-verify_other", "issuing.pem"],
-        );
+        let sha1 = ask(&desk, "-sha1", &issuing.key, None, &["-verify_other", "issuing.pem"]);
+        let delegated = ask(&desk, "-sha256", &responder, Some(&delegate), &["-verify_other", "issuing.pem"]);
         for text in [direct, sha1, delegated] {
             assert!(text.contains("Response verify OK"), "{algorithm}: {text}");
             assert!(text.contains("leaf.pem: good"), "{algorithm}: {text}");
             assert!(text.contains("revoked.pem: revoked"), "{algorithm}: {text}");
-            assert!(
-                text.contains("Reason: cessationOfOperation"),
-                "{algorithm}: {text}"
-            );
+            assert!(text.contains("Reason: cessationOfOperation"), "{algorithm}: {text}");
             assert!(!text.contains("WARNING"), "{algorithm}: {text}");
         }
     }
@@ -375,12 +306,7 @@ fn hostile_requests_of_openssl_are_refused() {
             "",
             ErrorCode::KeyAlgorithmUnsupported,
         ),
-        (
-            "Ed448",
-            &["-algorithm", "ED448"],
-            "",
-            ErrorCode::KeyAlgorithmUnsupported,
-        ),
+        ("Ed448", &["-algorithm", "ED448"], "", ErrorCode::KeyAlgorithmUnsupported),
         ("CA:TRUE", &p256, "basicConstraints=CA:TRUE", ErrorCode::CsrCaTrue),
         ("1000 names", &p256, &many, ErrorCode::TooManyNames),
         (
@@ -389,24 +315,10 @@ fn hostile_requests_of_openssl_are_refused() {
             "nameConstraints=permitted;DNS:example.com",
             ErrorCode::CsrExtensionForbidden,
         ),
-        (
-            "inner wildcard",
-            &p256,
-            "subjectAltName=DNS:a*.example.com",
-            ErrorCode::WildcardMisplaced,
-        ),
-        (
-            "registered id",
-            &p256,
-            "subjectAltName=RID:1.2.3",
-            ErrorCode::NameKindNotAllowed,
-        ),
+        ("inner wildcard", &p256, "subjectAltName=DNS:a*.example.com", ErrorCode::WildcardMisplaced),
+        ("registered id", &p256, "subjectAltName=RID:1.2.3", ErrorCode::NameKindNotAllowed),
     ] {
-        let extra: &[&str] = if extra.is_empty() {
-            &[]
-        } else {
-            &["-addext", extra]
-        };
+        let extra: &[&str] = if extra.is_empty() { &[] } else { &["-addext", extra] };
         let octets = request(&desk, key, &[&SUBJECT[..], extra].concat());
         let refusal = Csr::parse(&octets).and_then(|csr| csr.verify()).expect_err(what);
         assert_eq!(refusal.code, code, "{what}");

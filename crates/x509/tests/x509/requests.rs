@@ -31,24 +31,15 @@ impl Draft {
     }
 
     fn subject(subject: Vec<u8>) -> Self {
-        Self {
-            subject,
-            ..Self::new()
-        }
+        Self { subject, ..Self::new() }
     }
 
     fn spki(spki: Vec<u8>) -> Self {
-        Self {
-            spki: Some(spki),
-            ..Self::new()
-        }
+        Self { spki: Some(spki), ..Self::new() }
     }
 
     fn extensions(extensions: &[&[u8]]) -> Self {
-        Self {
-            attributes: Some(attributes(extensions)),
-            ..Self::new()
-        }
+        Self { attributes: Some(attributes(extensions)), ..Self::new() }
     }
 
     fn names(list: &[(u8, &[u8])]) -> Self {
@@ -56,10 +47,7 @@ impl Draft {
     }
 
     fn raw_attributes(attributes: &[&[u8]]) -> Self {
-        Self {
-            attributes: Some(der::value(0xa0, attributes)),
-            ..Self::new()
-        }
+        Self { attributes: Some(der::value(0xa0, attributes)), ..Self::new() }
     }
 
     fn sign(&self, key: &TestKey) -> Vec<u8> {
@@ -86,10 +74,7 @@ fn attribute(oid: &str, values: &[&[u8]]) -> Vec<u8> {
 }
 
 fn attributes(extensions: &[&[u8]]) -> Vec<u8> {
-    der::value(
-        0xa0,
-        &[&attribute(EXTENSION_REQUEST, &[&der::sequence(extensions)])],
-    )
+    der::value(0xa0, &[&attribute(EXTENSION_REQUEST, &[&der::sequence(extensions)])])
 }
 
 fn spki(algorithm: &str, key: &[u8]) -> Vec<u8> {
@@ -110,9 +95,7 @@ fn modulus(octets: usize) -> Vec<u8> {
 }
 
 fn outcome(octets: &[u8]) -> Result<(), ErrorCode> {
-    Csr::parse(octets)
-        .and_then(|csr| csr.verify())
-        .map_err(|refusal| refusal.code)
+    Csr::parse(octets).and_then(|csr| csr.verify()).map_err(|refusal| refusal.code)
 }
 
 #[test]
@@ -154,11 +137,7 @@ fn a_request_is_read_with_its_names_and_key() {
 fn a_request_without_attributes_is_read() {
     let key = TestKey::p256();
     for attributes in [None, Some(der::value(0xa0, &[]))] {
-        let octets = Draft {
-            attributes,
-            ..Draft::new()
-        }
-        .sign(&key);
+        let octets = Draft { attributes, ..Draft::new() }.sign(&key);
         assert_eq!(outcome(&octets), Ok(()));
         assert!(Csr::parse(&octets).unwrap().names().is_empty());
     }
@@ -169,30 +148,17 @@ fn what_does_not_matter_to_the_certificate_is_passed_over() {
     let password = attribute(CHALLENGE_PASSWORD, &[&der::value(0x0c, &[b"secret"])]);
     let octets = Draft::raw_attributes(&[&password]).sign(&TestKey::p256());
     assert_eq!(outcome(&octets), Ok(()));
-    assert_eq!(
-        outcome(&Draft::subject(name(0x13, b"Some Host")).sign(&TestKey::p256())),
-        Ok(())
-    );
-    assert_eq!(
-        outcome(&Draft::subject(der::sequence(&[])).sign(&TestKey::p256())),
-        Ok(())
-    );
+    assert_eq!(outcome(&Draft::subject(name(0x13, b"Some Host")).sign(&TestKey::p256())), Ok(()));
+    assert_eq!(outcome(&Draft::subject(der::sequence(&[])).sign(&TestKey::p256())), Ok(()));
     let leaf = der::extension(BASIC_CONSTRAINTS, &der::sequence(&[]));
-    assert_eq!(
-        outcome(&Draft::extensions(&[&leaf]).sign(&TestKey::p256())),
-        Ok(())
-    );
+    assert_eq!(outcome(&Draft::extensions(&[&leaf]).sign(&TestKey::p256())), Ok(()));
 }
 
 #[test]
 fn every_truncation_of_a_request_is_malformed() {
     let octets = Draft::new().sign(&TestKey::p256());
     for length in 1..octets.len() {
-        assert_eq!(
-            outcome(&octets[..length]),
-            Err(ErrorCode::CsrMalformed),
-            "{length}"
-        );
+        assert_eq!(outcome(&octets[..length]), Err(ErrorCode::CsrMalformed), "{length}");
     }
 }
 
@@ -201,11 +167,7 @@ fn requests_that_are_none_are_refused() {
     let key = TestKey::p256();
     let good = Draft::new().sign(&key);
     let csr = Csr::parse(&good).unwrap();
-    let bent = Draft {
-        version: vec![2, 1, 1],
-        ..Draft::new()
-    }
-    .sign(&key);
+    let bent = Draft { version: vec![2, 1, 1], ..Draft::new() }.sign(&key);
     let indefinite = [&[0x30, 0x80][..], &good[4..], &[0, 0]].concat();
     let no_value = Draft::raw_attributes(&[&attribute(EXTENSION_REQUEST, &[])]).sign(&key);
     let empty_list = Draft::extensions(&[]).sign(&key);
@@ -222,26 +184,10 @@ fn requests_that_are_none_are_refused() {
             pem.replace("CERTIFICATE REQUEST", "PRIVATE KEY").into_bytes(),
             ErrorCode::CsrMalformed,
         ),
-        (
-            "broken base64",
-            pem.replace('M', "*").into_bytes(),
-            ErrorCode::CsrMalformed,
-        ),
-        (
-            "octets after it",
-            [&good[..], &[0]].concat(),
-            ErrorCode::CsrTrailingData,
-        ),
-        (
-            "text after it",
-            format!("{pem}more").into_bytes(),
-            ErrorCode::CsrTrailingData,
-        ),
-        (
-            "two of them",
-            format!("{pem}{pem}").into_bytes(),
-            ErrorCode::CsrTrailingData,
-        ),
+        ("broken base64", pem.replace('M', "*").into_bytes(), ErrorCode::CsrMalformed),
+        ("octets after it", [&good[..], &[0]].concat(), ErrorCode::CsrTrailingData),
+        ("text after it", format!("{pem}more").into_bytes(), ErrorCode::CsrTrailingData),
+        ("two of them", format!("{pem}{pem}").into_bytes(), ErrorCode::CsrTrailingData),
         ("too large", vec![0x30; 64 * 1024 + 1], ErrorCode::CsrTooLarge),
     ] {
         assert_eq!(outcome(&octets), Err(code), "{what}");
@@ -279,36 +225,16 @@ fn extensions_and_attributes_that_may_not_be_asked_for_are_refused() {
         ("CA:TRUE", Draft::extensions(&[&ca]), ErrorCode::CsrCaTrue),
         ("path length", Draft::extensions(&[&path]), ErrorCode::CsrCaTrue),
         ("BOOLEAN 1", Draft::extensions(&[&loose]), ErrorCode::CsrMalformed),
-        (
-            "name constraints",
-            Draft::extensions(&[&constraints]),
-            ErrorCode::CsrExtensionForbidden,
-        ),
-        (
-            "two SAN extensions",
-            Draft::extensions(&[&san, &san]),
-            ErrorCode::CsrDuplicateExtension,
-        ),
+        ("name constraints", Draft::extensions(&[&constraints]), ErrorCode::CsrExtensionForbidden),
+        ("two SAN extensions", Draft::extensions(&[&san, &san]), ErrorCode::CsrDuplicateExtension),
         (
             "two extension requests",
             Draft::raw_attributes(&[&request, &request]),
             ErrorCode::CsrDuplicateAttribute,
         ),
-        (
-            "two passwords",
-            Draft::raw_attributes(&[&password, &password]),
-            ErrorCode::CsrDuplicateAttribute,
-        ),
-        (
-            "two values",
-            Draft::raw_attributes(&[&twice]),
-            ErrorCode::CsrDuplicateAttribute,
-        ),
-        (
-            "unknown attribute",
-            Draft::raw_attributes(&[&unknown]),
-            ErrorCode::CsrAttributeForbidden,
-        ),
+        ("two passwords", Draft::raw_attributes(&[&password, &password]), ErrorCode::CsrDuplicateAttribute),
+        ("two values", Draft::raw_attributes(&[&twice]), ErrorCode::CsrDuplicateAttribute),
+        ("unknown attribute", Draft::raw_attributes(&[&unknown]), ErrorCode::CsrAttributeForbidden),
     ] {
         assert_eq!(outcome(&draft.sign(&key)), Err(code), "{what}");
     }
@@ -319,72 +245,20 @@ fn names_that_mislead_are_refused() {
     let key = TestKey::p256();
     let many: Vec<(u8, &[u8])> = vec![(0x82, b"a.example"); 101];
     for (what, draft, code) in [
-        (
-            "NUL in CN",
-            Draft::subject(name(0x0c, b"www.example.com\0.evil")),
-            ErrorCode::NameControlCharacter,
-        ),
-        (
-            "newline in CN",
-            Draft::subject(name(0x13, b"a\nb")),
-            ErrorCode::NameControlCharacter,
-        ),
-        (
-            "not UTF-8",
-            Draft::subject(name(0x0c, b"\xff")),
-            ErrorCode::NameEncodingInvalid,
-        ),
-        (
-            "not printable",
-            Draft::subject(name(0x13, b"a@b")),
-            ErrorCode::NameEncodingInvalid,
-        ),
-        (
-            "BMPString",
-            Draft::subject(name(0x1e, b"\0a")),
-            ErrorCode::NameEncodingInvalid,
-        ),
-        (
-            "empty CN",
-            Draft::subject(name(0x0c, b"")),
-            ErrorCode::NameInvalid,
-        ),
-        (
-            "NUL in DNS",
-            Draft::names(&[(0x82, b"a\0.example")]),
-            ErrorCode::NameControlCharacter,
-        ),
-        (
-            "UTF-8 in DNS",
-            Draft::names(&[(0x82, "bücher.example".as_bytes())]),
-            ErrorCode::NameNotAscii,
-        ),
-        (
-            "Latin-1 in DNS",
-            Draft::names(&[(0x82, b"b\xfccher.example")]),
-            ErrorCode::NameEncodingInvalid,
-        ),
-        (
-            "space in DNS",
-            Draft::names(&[(0x82, b"a b.example")]),
-            ErrorCode::NameInvalid,
-        ),
+        ("NUL in CN", Draft::subject(name(0x0c, b"www.example.com\0.evil")), ErrorCode::NameControlCharacter),
+        ("newline in CN", Draft::subject(name(0x13, b"a\nb")), ErrorCode::NameControlCharacter),
+        ("not UTF-8", Draft::subject(name(0x0c, b"\xff")), ErrorCode::NameEncodingInvalid),
+        ("not printable", Draft::subject(name(0x13, b"a@b")), ErrorCode::NameEncodingInvalid),
+        ("BMPString", Draft::subject(name(0x1e, b"\0a")), ErrorCode::NameEncodingInvalid),
+        ("empty CN", Draft::subject(name(0x0c, b"")), ErrorCode::NameInvalid),
+        ("NUL in DNS", Draft::names(&[(0x82, b"a\0.example")]), ErrorCode::NameControlCharacter),
+        ("UTF-8 in DNS", Draft::names(&[(0x82, "bücher.example".as_bytes())]), ErrorCode::NameNotAscii),
+        ("Latin-1 in DNS", Draft::names(&[(0x82, b"b\xfccher.example")]), ErrorCode::NameEncodingInvalid),
+        ("space in DNS", Draft::names(&[(0x82, b"a b.example")]), ErrorCode::NameInvalid),
         ("empty DNS", Draft::names(&[(0x82, b"")]), ErrorCode::NameInvalid),
-        (
-            "inner wildcard",
-            Draft::names(&[(0x82, b"w*.example.com")]),
-            ErrorCode::WildcardMisplaced,
-        ),
-        (
-            "IP of 5 octets",
-            Draft::names(&[(0x87, &[1, 2, 3, 4, 5])]),
-            ErrorCode::NameInvalid,
-        ),
-        (
-            "registered id",
-            Draft::names(&[(0x88, &[0x2a])]),
-            ErrorCode::NameKindNotAllowed,
-        ),
+        ("inner wildcard", Draft::names(&[(0x82, b"w*.example.com")]), ErrorCode::WildcardMisplaced),
+        ("IP of 5 octets", Draft::names(&[(0x87, &[1, 2, 3, 4, 5])]), ErrorCode::NameInvalid),
+        ("registered id", Draft::names(&[(0x88, &[0x2a])]), ErrorCode::NameKindNotAllowed),
         ("101 names", Draft::names(&many), ErrorCode::TooManyNames),
     ] {
         assert_eq!(outcome(&draft.sign(&key)), Err(code), "{what}");
@@ -412,11 +286,7 @@ fn elliptic_curve_keys_that_are_no_points_are_refused() {
         ("empty", &[]),
     ] {
         let draft = Draft::spki(spki(P256_KEY, octets));
-        assert_eq!(
-            outcome(&draft.sign(&key)),
-            Err(ErrorCode::EcPointInvalid),
-            "{what}"
-        );
+        assert_eq!(outcome(&draft.sign(&key)), Err(ErrorCode::EcPointInvalid), "{what}");
     }
 }
 
@@ -429,39 +299,15 @@ fn rsa_keys_that_are_weak_are_refused() {
     let by_three = [&[0xc0][..], &[0; 254], &[0x03]].concat();
     for (what, octets, code) in [
         ("1024 bits", rsa(&modulus(128), &[1, 0, 1]), ErrorCode::KeyTooWeak),
-        (
-            "2047 bits",
-            rsa(&[&[0x7f], &sound[1..]].concat(), &[1, 0, 1]),
-            ErrorCode::KeyMalformed,
-        ),
-        (
-            "2056 bits",
-            rsa(&modulus(257), &[1, 0, 1]),
-            ErrorCode::KeyAlgorithmUnsupported,
-        ),
-        (
-            "8192 bits",
-            rsa(&modulus(1024), &[1, 0, 1]),
-            ErrorCode::KeyAlgorithmUnsupported,
-        ),
+        ("2047 bits", rsa(&[&[0x7f], &sound[1..]].concat(), &[1, 0, 1]), ErrorCode::KeyMalformed),
+        ("2056 bits", rsa(&modulus(257), &[1, 0, 1]), ErrorCode::KeyAlgorithmUnsupported),
+        ("8192 bits", rsa(&modulus(1024), &[1, 0, 1]), ErrorCode::KeyAlgorithmUnsupported),
         ("even modulus", rsa(&even, &[1, 0, 1]), ErrorCode::RsaModulusWeak),
-        (
-            "multiple of 3",
-            rsa(&by_three, &[1, 0, 1]),
-            ErrorCode::RsaModulusWeak,
-        ),
+        ("multiple of 3", rsa(&by_three, &[1, 0, 1]), ErrorCode::RsaModulusWeak),
         ("exponent 3", rsa(&sound, &[3]), ErrorCode::RsaExponentInvalid),
         ("exponent 1", rsa(&sound, &[1]), ErrorCode::RsaExponentInvalid),
-        (
-            "even exponent",
-            rsa(&sound, &[1, 0, 2]),
-            ErrorCode::RsaExponentInvalid,
-        ),
-        (
-            "huge exponent",
-            rsa(&sound, &[1; 16]),
-            ErrorCode::RsaExponentInvalid,
-        ),
+        ("even exponent", rsa(&sound, &[1, 0, 2]), ErrorCode::RsaExponentInvalid),
+        ("huge exponent", rsa(&sound, &[1; 16]), ErrorCode::RsaExponentInvalid),
         (
             "negative modulus",
             spki(RSA_KEY, &der::sequence(&[&der::value(2, &[&sound]), &[2, 1, 3]])),
@@ -482,19 +328,11 @@ fn keys_of_other_algorithms_are_refused() {
     let rsa_without_null = "300b06092a864886f70d010101";
     for algorithm in [p521, secp256k1, ed448, rsa_without_null] {
         let draft = Draft::spki(spki(algorithm, &[4; 65]));
-        assert_eq!(
-            outcome(&draft.sign(&key)),
-            Err(ErrorCode::KeyAlgorithmUnsupported),
-            "{algorithm}"
-        );
+        assert_eq!(outcome(&draft.sign(&key)), Err(ErrorCode::KeyAlgorithmUnsupported), "{algorithm}");
     }
     for (algorithm, length) in [("300506032b6570", 31), ("300b0609608648016503040312", 1951)] {
         let draft = Draft::spki(spki(algorithm, &vec![1; length]));
-        assert_eq!(
-            outcome(&draft.sign(&key)),
-            Err(ErrorCode::KeyMalformed),
-            "{algorithm}"
-        );
+        assert_eq!(outcome(&draft.sign(&key)), Err(ErrorCode::KeyMalformed), "{algorithm}");
     }
 }
 

@@ -69,16 +69,10 @@ fn a_list_of_every_reason_reads_back_as_it_was_written() {
         .zip(1..)
         .map(|(reason, number)| entry(&numbered(number), Some(*reason)))
         .collect();
-    entries.push(RevokedEntry {
-        invalidity_date: None,
-        ..entry(&numbered(99), None)
-    });
+    entries.push(RevokedEntry { invalidity_date: None, ..entry(&numbered(99), None) });
     let parsed = Crl::parse(&list(&issuing, 7, entries.clone())).unwrap();
     parsed.verify_signed_by(&issuing.info).unwrap();
-    assert_eq!(
-        parsed.verify_signed_by(&root.info).unwrap_err().code,
-        ErrorCode::SignatureInvalid
-    );
+    assert_eq!(parsed.verify_signed_by(&root.info).unwrap_err().code, ErrorCode::SignatureInvalid);
     assert_eq!(parsed.header, header(7));
     assert_eq!(parsed.authority_key_identifier, issuing.info.key_identifier());
     entries[0].reason = None; // `unspecified` is written as no reason
@@ -93,10 +87,7 @@ fn an_empty_list_has_no_list_of_entries() {
     let parsed = Crl::parse(&der).unwrap();
     assert!(parsed.entries.is_empty());
     assert_eq!(parsed.header.number, u64::MAX);
-    assert_eq!(
-        Crl::parse(&der[..der.len() - 1]).unwrap_err().code,
-        ErrorCode::CrlMalformed
-    );
+    assert_eq!(Crl::parse(&der[..der.len() - 1]).unwrap_err().code, ErrorCode::CrlMalformed);
 }
 
 #[test]
@@ -108,11 +99,7 @@ fn a_large_list_is_encoded_from_an_iterator() {
         ..entry(&numbered(number), Some(RevocationReason::Superseded))
     });
     let tbs = crl::encode_tbs(&issuing.info, &header(1), entries);
-    assert!(
-        tbs.len() < 50 * count as usize,
-        "{} octets per entry",
-        tbs.len() / count as usize
-    );
+    assert!(tbs.len() < 50 * count as usize, "{} octets per entry", tbs.len() / count as usize);
     let der = crl::assemble(&issuing.info, &tbs, &issuing.key.sign(&tbs)).unwrap();
     assert_eq!(Crl::parse(&der).unwrap().entries.len(), count as usize);
 }
@@ -131,20 +118,12 @@ fn responses_of_every_algorithm_say_what_is_known() {
         let (_, issuing) = Authority::chain(*algorithm);
         let serials = [numbered(1), numbered(2), numbered(3)];
         let request = OcspRequest {
-            cert_ids: serials
-                .iter()
-                .map(|serial| CertId::new(&issuing.info, serial))
-                .collect(),
+            cert_ids: serials.iter().map(|serial| CertId::new(&issuing.info, serial)).collect(),
             nonce: Some(vec![7; 32]),
         };
         let received = OcspRequest::parse(&request.to_der()).unwrap();
         assert_eq!(received, request);
-        assert!(
-            received
-                .cert_ids
-                .iter()
-                .all(|cert_id| cert_id.matches(&issuing.info))
-        );
+        assert!(received.cert_ids.iter().all(|cert_id| cert_id.matches(&issuing.info)));
         let revoked = CertStatus::Revoked {
             revoked_at: instant("2026-01-02T00:00:00Z"),
             reason: Some(RevocationReason::KeyCompromise),
@@ -172,24 +151,13 @@ fn responses_of_every_algorithm_say_what_is_known() {
 fn a_delegated_responder_sends_its_certificate() {
     let (_, issuing) = Authority::chain(KeyAlgorithm::EcdsaP256);
     let key = TestKey::p256();
-    let certificate = issuing.issue(
-        &Order::new("ocsp-responder", "CN=Responder", &[], 30),
-        &key.public_key(),
-    );
-    let request = OcspRequest {
-        cert_ids: vec![CertId::new(&issuing.info, &numbered(1))],
-        nonce: None,
-    };
+    let certificate =
+        issuing.issue(&Order::new("ocsp-responder", "CN=Responder", &[], 30), &key.public_key());
+    let request = OcspRequest { cert_ids: vec![CertId::new(&issuing.info, &numbered(1))], nonce: None };
     let tbs = respond(&key.public_key(), &request, |_| CertStatus::Good);
     let der = ocsp::assemble(&key.public_key(), &tbs, &key.sign(&tbs), Some(&certificate)).unwrap();
-    assert!(
-        der.windows(certificate.der().len())
-            .any(|window| window == certificate.der())
-    );
-    OcspResponse::parse(&der)
-        .unwrap()
-        .verify_signed_by(&key.public_key())
-        .unwrap();
+    assert!(der.windows(certificate.der().len()).any(|window| window == certificate.der()));
+    OcspResponse::parse(&der).unwrap().verify_signed_by(&key.public_key()).unwrap();
 }
 
 #[test]
@@ -205,11 +173,7 @@ fn requests_that_cannot_be_answered_are_malformed() {
     let (_, issuing) = Authority::chain(KeyAlgorithm::EcdsaP256);
     let cert_id = CertId::new(&issuing.info, &numbered(1));
     let with = |count: usize, nonce: Option<Vec<u8>>| {
-        OcspRequest {
-            cert_ids: vec![cert_id.clone(); count],
-            nonce,
-        }
-        .to_der()
+        OcspRequest { cert_ids: vec![cert_id.clone(); count], nonce }.to_der()
     };
     let good = with(1, None);
     assert!(OcspRequest::parse(&with(1, Some(vec![1; 128]))).is_ok());
@@ -224,11 +188,7 @@ fn requests_that_cannot_be_answered_are_malformed() {
         ("octets after it", [&good[..], &[0]].concat()),
         ("too large", der::sequence(&[&vec![0; 17_000]])),
     ] {
-        assert_eq!(
-            OcspRequest::parse(&octets).unwrap_err().code,
-            ErrorCode::OcspMalformed,
-            "{what}"
-        );
+        assert_eq!(OcspRequest::parse(&octets).unwrap_err().code, ErrorCode::OcspMalformed, "{what}");
     }
     for length in 0..good.len() {
         assert!(OcspRequest::parse(&good[..length]).is_err(), "{length}");
