@@ -1,2 +1,78 @@
-//! The Core Service
-fn main() {}
+//! `clm-core`: the program of the Core Service, and the operator's commands on its database.
+
+mod bootstrap_token;
+mod config;
+mod listeners;
+mod metrics;
+mod serve;
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+
+use crate::config::Config;
+
+/// People, policies, workflows, the inventory, the API and the validation services.
+#[derive(Parser)]
+#[command(name = "clm-core", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the service until SIGTERM or SIGINT.
+    Serve(ConfigFile),
+    /// Bring `clm_core_db` to the schema of this program.
+    Migrate(ConfigFile),
+    /// Read the whole configuration and every file it names, then exit.
+    CheckConfig(ConfigFile),
+    /// Write a one-time token with which the first administrator is made.
+    BootstrapToken(bootstrap_token::Arguments),
+    /// Print the description of the API (OpenAPI 3.1).
+    Openapi,
+}
+
+#[derive(clap::Args)]
+struct ConfigFile {
+    /// The configuration file (TOML); see deploy/core.toml for a sample.
+    #[arg(long = "config", value_name = "FILE")]
+    path: PathBuf,
+}
+
+impl ConfigFile {
+    fn load(&self) -> anyhow::Result<Config> {
+        Ok(clm_service::load(&self.path)?)
+    }
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    if matches!(arguments.command, Command::Openapi) {
+        std::io::stdout().write_all(clm_core_web::openapi::text().as_bytes())?;
+        return Ok(());
+    }
+    clm_service::harden_process().context("core dumps could not be switched off")?;
+    clm_service::install_provider();
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(run(arguments.command))
+}
+
+async fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Serve(file) => Box::pin(serve::serve(file.load()?)).await,
+        Command::Migrate(file) => serve::migrate(&file.load()?).await,
+        Command::CheckConfig(file) => check_config(&file.load()?),
+        Command::BootstrapToken(arguments) => arguments.run().await,
+        Command::Openapi => Ok(()),
+    }
+}
+
+fn check_config(config: &Config) -> anyhow::Result<()> {
+    clm_service::public_server(&config.api.cert_file, &config.api.key_file)?;
+    config.rpc.files().client(&config.rpc.server_name)?;
+    eprintln!("the configuration is complete and readable");
+    Ok(())
+}

@@ -26,6 +26,7 @@ pub mod jobs;
 mod mandates;
 mod merge;
 pub mod name_rules;
+pub mod notices;
 pub mod notifications;
 mod operations;
 pub mod organizations;
@@ -53,7 +54,7 @@ pub mod workflows;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clm_core_db::{PgPool, notices, tenancy};
+use clm_core_db::{PgPool, tenancy};
 use clm_pg::{DbError, Tx};
 use clm_rpc::SecureClient;
 use clm_types::{ApiKeyId, CertificateId, Clock, Entropy, IssuedCertificate, OrganizationId};
@@ -137,18 +138,6 @@ impl Core {
             worker,
             integrity: tokio::sync::Mutex::new(()),
         })
-    }
-
-    /// Drops what a notice of another process says is no longer so; see [`clm_core_db::notices`].
-    pub fn heed_notice(&self, channel: &str) {
-        match channel {
-            notices::IDENTITY => {
-                self.identities.clear();
-                self.references.clear();
-            }
-            notices::POLICY => self.forget_policies(),
-            _ => {}
-        }
     }
 
     /// Drops everything believed, for when notices may have been missed.

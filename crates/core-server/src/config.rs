@@ -1,0 +1,115 @@
+//! `core.toml`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clm_pg::PgConfig;
+use clm_rpc::TlsFiles;
+use clm_service::{AdminConfig, LogConfig};
+use serde::Deserialize;
+
+/// The whole file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    /// Where people and programs call.
+    pub(crate) api: ApiConfig,
+    /// Where relying parties fetch CRLs, OCSP answers and CA certificates.
+    pub(crate) validation: ValidationConfig,
+    /// Health and metrics.
+    pub(crate) admin: AdminConfig,
+    /// clm_core_db, one organization at a time.
+    pub(crate) database: PgConfig,
+    /// clm_core_db, every organization.
+    pub(crate) system_database: PgConfig,
+    /// clm_core_db as the owner's role; for `migrate` alone.
+    #[serde(default)]
+    pub(crate) migration_database: Option<PgConfig>,
+    /// The link to Secure.
+    pub(crate) rpc: RpcConfig,
+    /// Comparing the databases.
+    #[serde(default)]
+    pub(crate) integrity: IntegrityConfig,
+    /// Log lines.
+    #[serde(default)]
+    pub(crate) log: LogConfig,
+}
+
+/// The API listener: TLS 1.2 and 1.3.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ApiConfig {
+    /// Address and port.
+    pub(crate) listen: SocketAddr,
+    /// Certificate with its chain, PEM.
+    pub(crate) cert_file: PathBuf,
+    /// Its key, PEM.
+    pub(crate) key_file: PathBuf,
+    /// How callers reach it.
+    pub(crate) public_url: String,
+}
+
+/// The validation listener: plain HTTP, as RFC 5280 and RFC 6960 expect.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ValidationConfig {
+    /// Address and port.
+    pub(crate) listen: SocketAddr,
+    /// How relying parties reach it: what stands in the certificates.
+    pub(crate) base_url: String,
+}
+
+/// The link to Secure.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RpcConfig {
+    /// `https://host:port`.
+    pub(crate) endpoint: String,
+    /// Name that must stand in Secure's certificate.
+    pub(crate) server_name: String,
+    ca_file: PathBuf,
+    cert_file: PathBuf,
+    key_file: PathBuf,
+}
+
+/// Comparing the databases.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct IntegrityConfig {
+    /// Seconds between two runs; 3600 unless given.
+    pub(crate) interval_seconds: u64,
+}
+
+impl Default for IntegrityConfig {
+    fn default() -> Self {
+        Self { interval_seconds: 3600 }
+    }
+}
+
+impl IntegrityConfig {
+    /// The same as a duration, never zero.
+    pub(crate) fn interval(&self) -> Duration {
+        Duration::from_secs(self.interval_seconds.max(1))
+    }
+}
+
+impl RpcConfig {
+    /// The files of the mutually authenticated link.
+    pub(crate) fn files(&self) -> TlsFiles {
+        TlsFiles {
+            ca_file: self.ca_file.clone(),
+            cert_file: self.cert_file.clone(),
+            key_file: self.key_file.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_sample_configuration_is_read() {
+        let sample = include_str!("../../../deploy/core.toml");
+        toml::from_str::<super::Config>(sample).unwrap();
+    }
+}

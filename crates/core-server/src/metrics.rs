@@ -1,0 +1,42 @@
+//! What the service measures beside its HTTP requests.
+
+use std::sync::atomic::AtomicU64;
+
+use clm_core::integrity::IntegrityReport;
+use clm_service::Metrics;
+use prometheus_client::metrics::gauge::Gauge;
+
+/// The last comparison of both databases.
+#[derive(Clone, Default)]
+pub(crate) struct IntegrityMetrics {
+    open: Gauge<u64, AtomicU64>,
+    alarms: Gauge<u64, AtomicU64>,
+    compared: Gauge<u64, AtomicU64>,
+    last_success: Gauge,
+}
+
+impl IntegrityMetrics {
+    pub(crate) fn register(&self, metrics: &Metrics) {
+        metrics.register(|registry| {
+            let open = self.open.clone();
+            registry.register("integrity_open", "Findings of the last run that are open", open);
+            let alarms = self.alarms.clone();
+            registry.register("integrity_alarms", "Findings of the last run that need a person", alarms);
+            let compared = self.compared.clone();
+            registry.register("integrity_compared", "Certificates compared by the last run", compared);
+            let last_success = self.last_success.clone();
+            registry.register(
+                "integrity_last_success_timestamp_seconds",
+                "When the last run ended",
+                last_success,
+            );
+        });
+    }
+
+    pub(crate) fn note(&self, report: &IntegrityReport) {
+        self.open.set(report.open);
+        self.alarms.set(report.alarms);
+        self.compared.set(report.compared);
+        self.last_success.set(report.finished_at.timestamp());
+    }
+}
