@@ -39,6 +39,12 @@ pub(crate) struct Create {
     /// Whose; yours unless given
     #[arg(long)]
     user: Option<UserId>,
+    /// For a program: the key begins with clm_svc_
+    #[arg(long)]
+    service: bool,
+    /// Works in every organization of its user, and not only in yours
+    #[arg(long)]
+    everywhere: bool,
     /// What it may do at most, noun:verb; may be repeated; all that its user may unless given
     #[arg(long = "scope")]
     scopes: Vec<String>,
@@ -56,14 +62,7 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<ExitCode,
         Command::Create(create) => run_create(*create, session).await?,
         Command::Revoke { id } => {
             let path = format!("/api/v1/api-keys/{id}/revoke");
-            print(
-                &session
-                    .client
-                    .post(&path, &serde_json::json!({}), None)
-                    .await?
-                    .body,
-                session,
-            );
+            print(&session.client.post(&path, &serde_json::json!({}), None).await?.body, session);
         }
     }
     Ok(ExitCode::Done)
@@ -75,6 +74,8 @@ async fn run_create(create: Create, session: &Session) -> Result<(), CliError> {
     let body = NewApiKey {
         name: create.name,
         user_id: create.user,
+        service: create.service,
+        everywhere: create.everywhere,
         scopes: create.scopes,
         allowed_addresses: create.addresses,
         expires_at: create.expires,

@@ -11,15 +11,7 @@ use crate::{output, requests};
 
 pub(crate) async fn list(page: &PageArguments, session: &Session) -> Result<ExitCode, CliError> {
     let page = session.client.list("/api/v1/approvals", &(), page).await?;
-    let headers = [
-        "REQUEST",
-        "KIND",
-        "STEP",
-        "REQUESTER",
-        "CERTIFICATE",
-        "DUE",
-        "SINCE",
-    ];
+    let headers = ["REQUEST", "KIND", "STEP", "REQUESTER", "CERTIFICATE", "DUE", "SINCE"];
     output::list(session.output, &page, &headers, |one: &PendingApproval| {
         vec![
             one.request_id.to_string(),

@@ -38,14 +38,7 @@ pub(crate) struct Arguments {
 #[derive(Args, Clone)]
 pub(crate) struct Global {
     /// How to print results
-    #[arg(
-        long,
-        short,
-        global = true,
-        value_enum,
-        default_value = "table",
-        help_heading = "Global options"
-    )]
+    #[arg(long, short, global = true, value_enum, default_value = "table", help_heading = "Global options")]
     pub(crate) output: Output,
     /// Which installation, by the name given at login
     #[arg(long, global = true, env = "CLM_CONTEXT", help_heading = "Global options")]
@@ -60,12 +53,7 @@ pub(crate) struct Global {
     #[arg(long, global = true, env = "CLM_TOKEN_FILE", help_heading = "Global options")]
     pub(crate) token_file: Option<PathBuf>,
     /// Organization to work in, for API keys that are good for several
-    #[arg(
-        long,
-        global = true,
-        env = "CLM_ORGANIZATION",
-        help_heading = "Global options"
-    )]
+    #[arg(long, global = true, env = "CLM_ORGANIZATION", help_heading = "Global options")]
     pub(crate) organization: Option<OrganizationId>,
 }
 
@@ -214,9 +202,8 @@ mod tests {
         fn walk(command: &clap::Command) {
             for argument in command.get_arguments() {
                 let id = argument.get_id().as_str();
-                let is_secret = ["token", "password", "secret", "passphrase"]
-                    .iter()
-                    .any(|word| id.contains(word));
+                let is_secret =
+                    ["token", "password", "secret", "passphrase"].iter().any(|word| id.contains(word));
                 assert!(!is_secret || id.ends_with("_file"), "{id}");
             }
             command.get_subcommands().for_each(walk);
@@ -230,12 +217,7 @@ mod tests {
             assert!(command.get_about().is_some(), "{}", command.get_name());
             let arguments = command.get_arguments().filter(|one| !one.is_hide_set());
             arguments.for_each(|one| {
-                assert!(
-                    one.get_help().is_some(),
-                    "{} {}",
-                    command.get_name(),
-                    one.get_id()
-                );
+                assert!(one.get_help().is_some(), "{} {}", command.get_name(), one.get_id());
             });
             command.get_subcommands().for_each(walk);
         }

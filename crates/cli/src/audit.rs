@@ -55,20 +55,8 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<ExitCode,
         until: arguments.until,
         ..AuditQuery::default()
     };
-    let page = session
-        .client
-        .list("/api/v1/audit", &query, &arguments.page)
-        .await?;
-    let headers = [
-        "TIME",
-        "DATABASE",
-        "ACTOR",
-        "ACTION",
-        "OBJECT",
-        "OUTCOME",
-        "OPERATION",
-        "DETAIL",
-    ];
+    let page = session.client.list("/api/v1/audit", &query, &arguments.page).await?;
+    let headers = ["TIME", "DATABASE", "ACTOR", "ACTION", "OBJECT", "OUTCOME", "OPERATION", "DETAIL"];
     output::list(session.output, &page, &headers, |one: &AuditEntry| {
         vec![
             output::time(one.occurred_at),

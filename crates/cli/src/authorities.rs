@@ -51,22 +51,12 @@ pub(crate) async fn find(name: &str, session: &Session) -> Result<Authority, Cli
     }
     let all = all(session).await?;
     let names: Vec<&str> = all.items.iter().map(|one| one.name.as_str()).collect();
-    let missing = CliError::Usage(format!(
-        "there is no authority `{name}`; known: {}",
-        names.join(", ")
-    ));
-    all.items
-        .iter()
-        .find(|one| one.name == name)
-        .cloned()
-        .ok_or(missing)
+    let missing = CliError::Usage(format!("there is no authority `{name}`; known: {}", names.join(", ")));
+    all.items.iter().find(|one| one.name == name).cloned().ok_or(missing)
 }
 
 async fn all(session: &Session) -> Result<Page<Authority>, CliError> {
-    let everything = PageArguments {
-        all: true,
-        ..PageArguments::default()
-    };
+    let everything = PageArguments { all: true, ..PageArguments::default() };
     session.client.list("/api/v1/authorities", &(), &everything).await
 }
 

@@ -35,8 +35,8 @@ pub(crate) enum Command {
         /// SHA-256 fingerprint
         #[arg(long, required_unless_present = "serial")]
         sha256: Option<String>,
-        /// Serial number, with --authority
-        #[arg(long, requires = "authority")]
+        /// Serial number
+        #[arg(long, conflicts_with = "sha256")]
         serial: Option<String>,
         /// The authority that signed it
         #[arg(long)]
@@ -117,11 +117,9 @@ pub(crate) struct List {
 
 /// Revoke a certificate.
 #[derive(Args)]
-#[command(
-    after_help = "Reasons: unspecified, keyCompromise, cACompromise, affiliationChanged, superseded, \
+#[command(after_help = "Reasons: unspecified, keyCompromise, cACompromise, affiliationChanged, superseded, \
 cessationOfOperation, certificateHold, privilegeWithdrawn, aACompromise (RFC 5280).\n\n\
-Example:\n  clm revoke 0199f0c1-... --reason keyCompromise --invalid-since 2026-01-31T12:00:00Z"
-)]
+Example:\n  clm revoke 0199f0c1-... --reason keyCompromise --invalid-since 2026-01-31T12:00:00Z")]
 pub(crate) struct Revoke {
     /// The certificate
     id: CertificateId,
@@ -188,20 +186,9 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<ExitCode,
     match command {
         Command::List(arguments) => return list(*arguments, session).await,
         Command::Show { id } => print(&session.client.get(&path(id)).await?.body, session),
-        Command::Lookup {
-            sha256,
-            serial,
-            authority,
-        } => {
-            let query = CertificateLookup {
-                sha256,
-                serial,
-                authority,
-            };
-            print(
-                &session.client.find("/api/v1/certificates/lookup", &query).await?,
-                session,
-            );
+        Command::Lookup { sha256, serial, authority } => {
+            let query = CertificateLookup { sha256, serial, authority };
+            print(&session.client.find("/api/v1/certificates/lookup", &query).await?, session);
         }
         Command::Download { id, format, out } => {
             let media_type = match format {
@@ -213,10 +200,7 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<ExitCode,
         Command::Revoke(arguments) => return revoke(arguments, session).await,
         Command::Release { id, comment } => {
             let path = format!("{}/release", path(id));
-            let reply = session
-                .client
-                .post::<_, Request>(&path, &Release { comment }, None)
-                .await?;
+            let reply = session.client.post::<_, Request>(&path, &Release { comment }, None).await?;
             return requests::conclude(&reply.body, None, session).await;
         }
         Command::Renew(arguments) => return renew(arguments, session).await,
@@ -268,9 +252,7 @@ async fn renew(arguments: Renew, session: &Session) -> Result<ExitCode, CliError
 async fn update(arguments: Update, session: &Session) -> Result<ExitCode, CliError> {
     let path = path(arguments.id);
     let read = session.client.get::<Certificate>(&path).await?;
-    let etag = read
-        .etag
-        .ok_or_else(|| CliError::Answer("the certificate has no ETag".to_owned()))?;
+    let etag = read.etag.ok_or_else(|| CliError::Answer("the certificate has no ETag".to_owned()))?;
     let body = CertificateUpdate {
         owner_user_id: arguments.owner,
         tags: changed_tags(&read.body.tags, arguments.tags, &arguments.removed_tags),
@@ -311,10 +293,7 @@ async fn list(arguments: List, session: &Session) -> Result<ExitCode, CliError> 
         text: arguments.text,
         ..CertificateQuery::default()
     };
-    let page = session
-        .client
-        .list("/api/v1/certificates", &query, &arguments.page)
-        .await?;
+    let page = session.client.list("/api/v1/certificates", &query, &arguments.page).await?;
     let headers = ["ID", "STATUS", "NAMES", "OWNER", "PROFILE", "NOT AFTER", "SERIAL"];
     output::list(session.output, &page, &headers, |one: &Certificate| {
         vec![
@@ -331,11 +310,7 @@ async fn list(arguments: List, session: &Session) -> Result<ExitCode, CliError> 
 }
 
 fn print(one: &Certificate, session: &Session) {
-    let tags: Vec<String> = one
-        .tags
-        .iter()
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect();
+    let tags: Vec<String> = one.tags.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let fields = vec![
         ("certificate", one.id.to_string()),
         ("status", one.status.to_string()),
@@ -378,10 +353,7 @@ fn duration(text: &str) -> Result<TimeDelta, String> {
         's' => 1,
         _ => return Err(wrong()),
     };
-    count
-        .checked_mul(seconds)
-        .and_then(TimeDelta::try_seconds)
-        .ok_or_else(wrong)
+    count.checked_mul(seconds).and_then(TimeDelta::try_seconds).ok_or_else(wrong)
 }
 
 #[cfg(test)]

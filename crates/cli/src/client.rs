@@ -57,12 +57,7 @@ impl Client {
         let http = builder
             .build()
             .map_err(|error| CliError::Usage(format!("the TLS settings cannot be used: {error}")))?;
-        Ok(Self {
-            http,
-            base,
-            token,
-            organization,
-        })
+        Ok(Self { http, base, token, organization })
     }
 
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<Reply<T>, CliError> {
@@ -82,9 +77,7 @@ impl Client {
     /// The version tag of an object.
     pub(crate) async fn etag(&self, path: &str) -> Result<String, CliError> {
         let reply = self.get::<serde_json::Value>(path).await?;
-        reply
-            .etag
-            .ok_or_else(|| CliError::Answer("the object has no ETag".to_owned()))
+        reply.etag.ok_or_else(|| CliError::Answer("the object has no ETag".to_owned()))
     }
 
     /// A page of a list, or all of it.
@@ -100,19 +93,14 @@ impl Client {
             let reply = self
                 .send(|| {
                     let request = self.request(Method::GET, path)?.query(query);
-                    Ok(request
-                        .query(&[("limit", page.limit)])
-                        .query(&[("cursor", &cursor)]))
+                    Ok(request.query(&[("limit", page.limit)]).query(&[("cursor", &cursor)]))
                 })
                 .await?;
             let mut next: Page<T> = read(reply).await?.body;
             items.append(&mut next.items);
             cursor = next.next_cursor;
             if cursor.is_none() || !page.all {
-                return Ok(Page {
-                    items,
-                    next_cursor: cursor,
-                });
+                return Ok(Page { items, next_cursor: cursor });
             }
         }
     }
@@ -126,16 +114,18 @@ impl Client {
     ) -> Result<Reply<T>, CliError> {
         let key = clm_types::ids::new_uuid(Clock::system().now(), &Entropy::system()).to_string();
         let send = || {
-            let mut request = self
-                .request(Method::POST, path)?
-                .json(body)
-                .header(IDEMPOTENCY_KEY, &key);
+            let mut request = self.request(Method::POST, path)?.json(body).header(IDEMPOTENCY_KEY, &key);
             if let Some(wait) = wait {
                 request = request.header(PREFER, format!("wait={}", wait.as_secs()));
             }
             Ok(request)
         };
         read(self.send(send).await?).await
+    }
+
+    /// POST that is answered without a body.
+    pub(crate) async fn post_for_nothing<B: Serialize>(&self, path: &str, body: &B) -> Result<(), CliError> {
+        self.post::<B, ()>(path, body, None).await.map(|_| ())
     }
 
     /// Changes the version of an object that `etag` names.
@@ -146,12 +136,7 @@ impl Client {
         etag: &str,
         body: &B,
     ) -> Result<Reply<T>, CliError> {
-        let send = || {
-            Ok(self
-                .request(method.clone(), path)?
-                .json(body)
-                .header(IF_MATCH, etag))
-        };
+        let send = || Ok(self.request(method.clone(), path)?.json(body).header(IF_MATCH, etag));
         read(self.send(send).await?).await
     }
 
@@ -167,10 +152,7 @@ impl Client {
     }
 
     fn request(&self, method: Method, path: &str) -> Result<RequestBuilder, CliError> {
-        let url = self
-            .base
-            .join(path)
-            .map_err(|error| CliError::Usage(error.to_string()))?;
+        let url = self.base.join(path).map_err(|error| CliError::Usage(error.to_string()))?;
         let mut request = self.http.request(method, url);
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
@@ -200,30 +182,22 @@ impl Client {
 }
 
 async fn finish(outcome: reqwest::Result<Response>, base: &Url) -> Result<Response, CliError> {
-    let response = outcome.map_err(|source| CliError::Unreachable {
-        url: base.to_string(),
-        source: source.without_url(),
-    })?;
+    let response = outcome
+        .map_err(|source| CliError::Unreachable { url: base.to_string(), source: source.without_url() })?;
     if response.status().is_success() {
         return Ok(response);
     }
     let status = response.status();
     let content_type = response.headers().get(CONTENT_TYPE);
     if content_type.is_none_or(|value| value != PROBLEM_MEDIA_TYPE) {
-        return Err(CliError::Answer(format!(
-            "status {status} without a problem document"
-        )));
+        return Err(CliError::Answer(format!("status {status} without a problem document")));
     }
     let problem: Problem = response.json().await.map_err(unreadable)?;
     Err(CliError::Problem(Box::new(problem)))
 }
 
 async fn read<T: DeserializeOwned>(response: Response) -> Result<Reply<T>, CliError> {
-    let etag = response
-        .headers()
-        .get(ETAG)
-        .and_then(|value| value.to_str().ok())
-        .map(str::to_owned);
+    let etag = response.headers().get(ETAG).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let bytes = octets(response).await?;
     let octets: &[u8] = if bytes.is_empty() { b"null" } else { &bytes };
     let body = serde_json::from_slice(octets).map_err(|error| CliError::Answer(error.to_string()))?;

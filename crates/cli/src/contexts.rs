@@ -85,21 +85,14 @@ impl Contexts {
     fn named(&self, name: &str) -> Result<&Context, CliError> {
         self.contexts.get(name).ok_or_else(|| {
             let known: Vec<&str> = self.contexts.keys().map(String::as_str).collect();
-            CliError::Usage(format!(
-                "there is no context `{name}`; known: {}",
-                known.join(", ")
-            ))
+            CliError::Usage(format!("there is no context `{name}`; known: {}", known.join(", ")))
         })
     }
 }
 
 /// `$CLM_CONFIG_DIR`, `$XDG_CONFIG_HOME/clm` or `~/.config/clm`.
 pub(crate) fn directory() -> Result<PathBuf, CliError> {
-    let of = |name| {
-        std::env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
+    let of = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     of("CLM_CONFIG_DIR")
         .or_else(|| of("XDG_CONFIG_HOME").map(|home| home.join("clm")))
         .or_else(|| of("HOME").map(|home| home.join(".config/clm")))
@@ -137,11 +130,7 @@ fn print(contexts: &Contexts, form: Output) {
         return;
     }
     let rows = contexts.contexts.iter().map(|(name, context)| {
-        let mark = if contexts.current.as_ref() == Some(name) {
-            "*"
-        } else {
-            ""
-        };
+        let mark = if contexts.current.as_ref() == Some(name) { "*" } else { "" };
         vec![mark.to_owned(), name.clone(), context.url.to_string()]
     });
     output::table(&["", "NAME", "URL"], rows);

@@ -17,11 +17,7 @@ pub(crate) fn read_text(path: &Path) -> Result<String, CliError> {
 
 /// The content of a file, or of standard input for `-`.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, CliError> {
-    let failed = |source| CliError::File {
-        action: "read",
-        path: path.to_owned(),
-        source,
-    };
+    let failed = |source| CliError::File { action: "read", path: path.to_owned(), source };
     if path == Path::new("-") {
         let mut octets = Vec::new();
         std::io::stdin().read_to_end(&mut octets).map_err(failed)?;
@@ -49,13 +45,11 @@ pub(crate) fn read_secret(path: &Path) -> Result<String, CliError> {
 /// Writes a file that anybody may read, or standard output for `-`.
 pub(crate) fn write(path: &Path, content: &[u8]) -> Result<(), CliError> {
     if path == Path::new("-") {
-        return std::io::stdout()
-            .write_all(content)
-            .map_err(|source| CliError::File {
-                action: "write",
-                path: path.to_owned(),
-                source,
-            });
+        return std::io::stdout().write_all(content).map_err(|source| CliError::File {
+            action: "write",
+            path: path.to_owned(),
+            source,
+        });
     }
     write_with_mode(path, content, 0o644)
 }
@@ -67,33 +61,20 @@ pub(crate) fn write_secret(path: &Path, content: &[u8]) -> Result<(), CliError> 
 
 /// Replaces the file at once, so that a crash leaves the old or the new content.
 fn write_with_mode(path: &Path, content: &[u8], mode: u32) -> Result<(), CliError> {
-    let failed = |source| CliError::File {
-        action: "write",
-        path: path.to_owned(),
-        source,
-    };
+    let failed = |source| CliError::File { action: "write", path: path.to_owned(), source };
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     let new = path.with_file_name(name);
     let mut options = OpenOptions::new();
     options.create(true).write(true).truncate(true).mode(mode);
     let mut file = options.open(&new).map_err(failed)?;
-    file.write_all(content)
-        .and_then(|()| file.sync_all())
-        .map_err(failed)?;
+    file.write_all(content).and_then(|()| file.sync_all()).map_err(failed)?;
     std::fs::rename(&new, path).map_err(failed)
 }
 
 /// Makes a directory that only the user may enter.
 pub(crate) fn create_private_directory(path: &Path) -> Result<(), CliError> {
     use std::os::unix::fs::DirBuilderExt;
-    let made = std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path);
-    made.map_err(|source| CliError::File {
-        action: "make",
-        path: path.to_owned(),
-        source,
-    })
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|source| CliError::File { action: "make", path: path.to_owned(), source })
 }

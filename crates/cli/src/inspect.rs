@@ -66,9 +66,7 @@ fn inspect(der: &[u8]) -> Result<Inspected, String> {
         subject: certificate.subject().to_string(),
         issuer: certificate.issuer().to_string(),
         serial_number: certificate.raw_serial_as_string().replace(':', ""),
-        sans: names
-            .map(|names| names.value.general_names.iter().map(name).collect())
-            .unwrap_or_default(),
+        sans: names.map(|names| names.value.general_names.iter().map(name).collect()).unwrap_or_default(),
         not_before: time(certificate.validity().not_before),
         not_after: time(certificate.validity().not_after),
         key_algorithm: certificate.public_key().algorithm.algorithm.to_string(),
@@ -91,17 +89,12 @@ fn name(name: &GeneralName<'_>) -> String {
 fn address(octets: &[u8]) -> String {
     let v4 = <[u8; 4]>::try_from(octets).map(std::net::IpAddr::from);
     let v6 = <[u8; 16]>::try_from(octets).map(std::net::IpAddr::from);
-    v4.or(v6).map_or_else(
-        |_| format!("ip:{}", hex::encode(octets)),
-        |address| format!("ip:{address}"),
-    )
+    v4.or(v6).map_or_else(|_| format!("ip:{}", hex::encode(octets)), |address| format!("ip:{address}"))
 }
 
 /// RFC 3339.
 pub(crate) fn time(time: ASN1Time) -> String {
-    DateTime::from_timestamp(time.timestamp(), 0)
-        .map(output::time)
-        .unwrap_or_default()
+    DateTime::from_timestamp(time.timestamp(), 0).map(output::time).unwrap_or_default()
 }
 
 #[cfg(test)]

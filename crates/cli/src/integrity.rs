@@ -31,11 +31,7 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<ExitCode,
 
 async fn compare(session: &Session) -> Result<ExitCode, CliError> {
     let path = "/api/v1/integrity/runs";
-    let report: IntegrityReport = session
-        .client
-        .post(path, &serde_json::json!({}), None)
-        .await?
-        .body;
+    let report: IntegrityReport = session.client.post(path, &serde_json::json!({}), None).await?.body;
     let fields = vec![
         ("run", report.run_id.to_string()),
         ("compared", report.compared.to_string()),
@@ -46,22 +42,12 @@ async fn compare(session: &Session) -> Result<ExitCode, CliError> {
     ];
     output::object(session.output, &report, fields);
     let is_clean = report.open == 0 && report.alarms == 0;
-    Ok(if is_clean {
-        ExitCode::Done
-    } else {
-        ExitCode::Refused
-    })
+    Ok(if is_clean { ExitCode::Done } else { ExitCode::Refused })
 }
 
 async fn list(status: Option<String>, page: &PageArguments, session: &Session) -> Result<ExitCode, CliError> {
-    let query = IntegrityQuery {
-        status,
-        ..IntegrityQuery::default()
-    };
-    let page = session
-        .client
-        .list("/api/v1/integrity/findings", &query, page)
-        .await?;
+    let query = IntegrityQuery { status, ..IntegrityQuery::default() };
+    let page = session.client.list("/api/v1/integrity/findings", &query, page).await?;
     let headers = ["KIND", "STATUS", "SIDE", "OBJECT", "FOUND", "RESOLVED"];
     output::list(session.output, &page, &headers, |one: &IntegrityFinding| {
         vec![

@@ -58,12 +58,8 @@ pub(crate) async fn run(login: Login, global: &Global) -> Result<ExitCode, CliEr
     };
     // Stored before it is tried: the key of a bootstrap is shown only once.
     remember(&login, global, &token)?;
-    let client = Client::new(
-        login.address.clone(),
-        global.ca_file.as_deref(),
-        Some(token),
-        global.organization,
-    )?;
+    let client =
+        Client::new(login.address.clone(), global.ca_file.as_deref(), Some(token), global.organization)?;
     let me: Me = client.get("/api/v1/me").await?.body;
     print_me(&me, global.output);
     Ok(ExitCode::Done)
@@ -106,10 +102,7 @@ fn remember(login: &Login, global: &Global, token: &str) -> Result<(), CliError>
         .clone()
         .or_else(|| login.address.host_str().map(str::to_owned))
         .ok_or_else(|| CliError::Usage("the address has no host".to_owned()))?;
-    if !name
-        .chars()
-        .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'))
-    {
+    if !name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_')) {
         let advice = "a context's name holds letters, digits, `.`, `-` and `_` only; use --name";
         return Err(CliError::Usage(advice.to_owned()));
     }

@@ -60,9 +60,9 @@ async fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
         }
         Command::Login(login) => return login::run(*login, &global).await,
         Command::Context { command } => return contexts::run(command, &global),
-        Command::Cert {
-            command: certificates::Command::Inspect { file },
-        } => return inspect::run(&file, global.output),
+        Command::Cert { command: certificates::Command::Inspect { file } } => {
+            return inspect::run(&file, global.output);
+        }
         _ => {}
     }
     let session = Session::open(&global)?;

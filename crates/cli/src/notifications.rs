@@ -1,7 +1,7 @@
 //! `clm notification`.
 
 use clap::Subcommand;
-use clm_api::notifications::Notification;
+use clm_api::notifications::{Notification, NotificationQuery};
 use uuid::Uuid;
 
 use crate::arguments::PageArguments;
@@ -12,7 +12,13 @@ use crate::session::Session;
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// List your notifications
-    List(PageArguments),
+    List {
+        /// Only those that you have not read
+        #[arg(long)]
+        unread: bool,
+        #[command(flatten)]
+        page: PageArguments,
+    },
     /// Mark a notification as read
     Read {
         /// The notification
@@ -22,20 +28,18 @@ pub(crate) enum Command {
 
 pub(crate) async fn run(command: Command, session: &Session) -> Result<ExitCode, CliError> {
     match command {
-        Command::List(page) => list(&page, session).await?,
+        Command::List { unread, page } => list(unread, &page, session).await?,
         Command::Read { id } => {
             let path = format!("/api/v1/notifications/{id}/read");
-            session
-                .client
-                .post::<_, Option<Notification>>(&path, &serde_json::json!({}), None)
-                .await?;
+            session.client.post_for_nothing(&path, &serde_json::json!({})).await?;
         }
     }
     Ok(ExitCode::Done)
 }
 
-async fn list(page: &PageArguments, session: &Session) -> Result<(), CliError> {
-    let page = session.client.list("/api/v1/notifications", &(), page).await?;
+async fn list(unread: bool, page: &PageArguments, session: &Session) -> Result<(), CliError> {
+    let query = NotificationQuery { unread, ..NotificationQuery::default() };
+    let page = session.client.list("/api/v1/notifications", &query, page).await?;
     let headers = ["ID", "TIME", "PRIORITY", "TITLE", "CERTIFICATE", "READ"];
     output::list(session.output, &page, &headers, |one: &Notification| {
         vec![

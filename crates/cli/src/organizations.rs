@@ -26,8 +26,13 @@ pub(crate) enum Command {
         #[arg(long)]
         name: String,
     },
-    /// Suspend an organization
-    Disable {
+    /// Suspend an organization: nobody works in it any more
+    Suspend {
+        /// The organization
+        id: Uuid,
+    },
+    /// Let people work in a suspended organization again
+    Resume {
         /// The organization
         id: Uuid,
     },
@@ -37,36 +42,19 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<ExitCode,
     match command {
         Command::List(page) => list(&page, session).await?,
         Command::Show { id } => {
-            print(
-                &session
-                    .client
-                    .get(&format!("/api/v1/organizations/{id}"))
-                    .await?
-                    .body,
-                session,
-            );
+            print(&session.client.get(&format!("/api/v1/organizations/{id}")).await?.body, session);
         }
         Command::Create { code, name } => {
             let body = NewOrganization { code, name };
-            print(
-                &session
-                    .client
-                    .post("/api/v1/organizations", &body, None)
-                    .await?
-                    .body,
-                session,
-            );
+            print(&session.client.post("/api/v1/organizations", &body, None).await?.body, session);
         }
-        Command::Disable { id } => {
-            let path = format!("/api/v1/organizations/{id}/disable");
-            print(
-                &session
-                    .client
-                    .post(&path, &serde_json::json!({}), None)
-                    .await?
-                    .body,
-                session,
-            );
+        Command::Suspend { id } => {
+            let path = format!("/api/v1/organizations/{id}/suspend");
+            print(&session.client.post(&path, &serde_json::json!({}), None).await?.body, session);
+        }
+        Command::Resume { id } => {
+            let path = format!("/api/v1/organizations/{id}/resume");
+            print(&session.client.post(&path, &serde_json::json!({}), None).await?.body, session);
         }
     }
     Ok(ExitCode::Done)
@@ -74,19 +62,9 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<ExitCode,
 
 async fn list(page: &PageArguments, session: &Session) -> Result<(), CliError> {
     let page = session.client.list("/api/v1/organizations", &(), page).await?;
-    output::list(
-        session.output,
-        &page,
-        &["ID", "CODE", "STATUS", "NAME"],
-        |one: &Organization| {
-            vec![
-                one.id.to_string(),
-                one.code.clone(),
-                one.status.clone(),
-                one.name.clone(),
-            ]
-        },
-    );
+    output::list(session.output, &page, &["ID", "CODE", "STATUS", "NAME"], |one: &Organization| {
+        vec![one.id.to_string(), one.code.clone(), one.status.clone(), one.name.clone()]
+    });
     Ok(())
 }
 

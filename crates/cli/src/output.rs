@@ -83,16 +83,8 @@ pub(crate) fn maybe_time(value: Option<DateTime<Utc>>) -> String {
 
 /// Control characters of foreign text must not reach the terminal.
 fn line(text: &str) {
-    let clean: String = text
-        .chars()
-        .map(|c| {
-            if c.is_control() && c != '\n' {
-                '\u{fffd}'
-            } else {
-                c
-            }
-        })
-        .collect();
+    let clean: String =
+        text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect();
     #[expect(clippy::print_stdout, reason = "the result goes to standard output")]
     {
         println!("{clean}");

@@ -63,11 +63,7 @@ pub(crate) struct Create {
     #[arg(long)]
     profile: String,
     /// Certificate signing request, PEM (`-` for standard input)
-    #[arg(
-        long,
-        required_unless_present = "key_algorithm",
-        conflicts_with = "key_algorithm"
-    )]
+    #[arg(long, required_unless_present = "key_algorithm", conflicts_with = "key_algorithm")]
     csr: Option<PathBuf>,
     /// Let the service generate and keep a key of this algorithm
     #[arg(long)]
@@ -116,18 +112,8 @@ pub(crate) struct Create {
 pub(crate) async fn run(command: Command, session: &Session) -> Result<ExitCode, CliError> {
     match command {
         Command::Create(create) => run_create(*create, session).await,
-        Command::List {
-            status,
-            kind,
-            requester,
-            page,
-        } => {
-            let query = RequestQuery {
-                status,
-                kind,
-                requester,
-                ..RequestQuery::default()
-            };
+        Command::List { status, kind, requester, page } => {
+            let query = RequestQuery { status, kind, requester, ..RequestQuery::default() };
             list(&query, &page, session).await
         }
         Command::Show { id } => {
@@ -161,9 +147,7 @@ fn new_request(create: Create) -> Result<NewRequest, CliError> {
         key_algorithm: create.key_algorithm,
         subject: create.subject,
         sans: create.sans,
-        validity_seconds: create
-            .validity_seconds
-            .or(create.days.map(|days| days.saturating_mul(86_400))),
+        validity_seconds: create.validity_seconds.or(create.days.map(|days| days.saturating_mul(86_400))),
         owner_user_id: create.owner,
         tags: create.tags.into_iter().collect::<BTreeMap<_, _>>(),
         environment: create.environment,
@@ -194,15 +178,7 @@ pub(crate) async fn conclude(
 
 async fn list(query: &RequestQuery, page: &PageArguments, session: &Session) -> Result<ExitCode, CliError> {
     let page = session.client.list("/api/v1/requests", query, page).await?;
-    let headers = [
-        "ID",
-        "KIND",
-        "STATUS",
-        "PROFILE",
-        "NAMES",
-        "CERTIFICATE",
-        "CREATED",
-    ];
+    let headers = ["ID", "KIND", "STATUS", "PROFILE", "NAMES", "CERTIFICATE", "CREATED"];
     output::list(session.output, &page, &headers, |request: &Request| {
         let wanted = request.certificate.as_ref();
         vec![
@@ -228,6 +204,7 @@ pub(crate) fn print(request: &Request, session: &Session) {
         ("requester", request.requester_user_id.to_string()),
         ("owner", output::maybe(request.owner_user_id.as_ref())),
         ("certificate", output::maybe(request.certificate_id.as_ref())),
+        ("comment", request.comment.clone().unwrap_or_default()),
         ("approval", request.approval_reason.clone().unwrap_or_default()),
         ("created", output::time(request.created_at)),
         ("due", output::maybe_time(request.due_at)),
@@ -246,15 +223,8 @@ pub(crate) fn print(request: &Request, session: &Session) {
         fields.push(("failure", format!("{}: {}", failure.code, failure.detail)));
     }
     for step in &request.steps {
-        let approvals = step
-            .decisions
-            .iter()
-            .filter(|one| one.decision == "approved")
-            .count();
-        let text = format!(
-            "{} {}: {} ({approvals} of {})",
-            step.number, step.name, step.status, step.quorum
-        );
+        let approvals = step.decisions.iter().filter(|one| one.decision == "approved").count();
+        let text = format!("{} {}: {} ({approvals} of {})", step.number, step.name, step.status, step.quorum);
         fields.push(("step", text));
     }
     output::object(session.output, request, fields);

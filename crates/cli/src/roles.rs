@@ -3,7 +3,9 @@
 use chrono::{DateTime, Utc};
 use clap::Subcommand;
 use clm_api::Page;
-use clm_api::roles::{NewRole, NewRoleAssignment, Role, RoleAssignment, RoleAssignmentQuery};
+use clm_api::roles::{
+    NewRole, NewRoleAssignment, Role, RoleAssignment, RoleAssignmentEnd, RoleAssignmentQuery,
+};
 use clm_types::{RoleId, UserId};
 use uuid::Uuid;
 
@@ -48,6 +50,9 @@ pub(crate) enum Command {
         /// The user
         #[arg(long)]
         user: UserId,
+        /// In every organization, and not only in yours
+        #[arg(long)]
+        everywhere: bool,
         /// Until when (RFC 3339)
         #[arg(long)]
         until: Option<DateTime<Utc>>,
@@ -59,6 +64,9 @@ pub(crate) enum Command {
     Unassign {
         /// The assignment
         id: Uuid,
+        /// Why
+        #[arg(long)]
+        reason: Option<String>,
     },
     /// List who holds which role
     Assignments {
@@ -75,66 +83,33 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<ExitCode,
         Command::List(page) => list(&page, session).await?,
         Command::Show { role } => {
             let id = resolve(&role, session).await?;
-            print(
-                &session.client.get(&format!("/api/v1/roles/{id}")).await?.body,
-                session,
-            );
+            print(&session.client.get(&format!("/api/v1/roles/{id}")).await?.body, session);
         }
-        Command::Create {
-            code,
-            name,
-            description,
-            parent,
-            permissions,
-        } => {
+        Command::Create { code, name, description, parent, permissions } => {
             let parent_role_id = match parent {
                 Some(parent) => Some(resolve(&parent, session).await?),
                 None => None,
             };
-            let body = NewRole {
-                code,
-                name,
-                description,
-                parent_role_id,
-                permissions,
-            };
-            print(
-                &session.client.post("/api/v1/roles", &body, None).await?.body,
-                session,
-            );
+            let body = NewRole { code, name, description, parent_role_id, permissions };
+            print(&session.client.post("/api/v1/roles", &body, None).await?.body, session);
         }
-        Command::Assign {
-            role,
-            user,
-            until,
-            reason,
-        } => {
+        Command::Assign { role, user, everywhere, until, reason } => {
             let body = NewRoleAssignment {
                 user_id: user,
                 role_id: resolve(&role, session).await?,
+                everywhere,
                 valid_from: None,
                 valid_until: until,
                 reason,
             };
             print_assignment(
-                &session
-                    .client
-                    .post("/api/v1/role-assignments", &body, None)
-                    .await?
-                    .body,
+                &session.client.post("/api/v1/role-assignments", &body, None).await?.body,
                 session,
             );
         }
-        Command::Unassign { id } => {
+        Command::Unassign { id, reason } => {
             let path = format!("/api/v1/role-assignments/{id}/revoke");
-            print_assignment(
-                &session
-                    .client
-                    .post(&path, &serde_json::json!({}), None)
-                    .await?
-                    .body,
-                session,
-            );
+            session.client.post_for_nothing(&path, &RoleAssignmentEnd { reason }).await?;
         }
         Command::Assignments { user, page } => assignments(user, &page, session).await?,
     }
@@ -146,10 +121,7 @@ async fn resolve(role: &str, session: &Session) -> Result<RoleId, CliError> {
     if let Ok(id) = role.parse() {
         return Ok(id);
     }
-    let everything = PageArguments {
-        all: true,
-        ..PageArguments::default()
-    };
+    let everything = PageArguments { all: true, ..PageArguments::default() };
     let all: Page<Role> = session.client.list("/api/v1/roles", &(), &everything).await?;
     let found = all.items.iter().find(|one| one.code == role).map(|one| one.id);
     let codes: Vec<&str> = all.items.iter().map(|one| one.code.as_str()).collect();
@@ -158,31 +130,15 @@ async fn resolve(role: &str, session: &Session) -> Result<RoleId, CliError> {
 
 async fn list(page: &PageArguments, session: &Session) -> Result<(), CliError> {
     let page = session.client.list("/api/v1/roles", &(), page).await?;
-    output::list(
-        session.output,
-        &page,
-        &["ID", "CODE", "NAME", "BUILT IN"],
-        |one: &Role| {
-            vec![
-                one.id.to_string(),
-                one.code.clone(),
-                one.name.clone(),
-                one.built_in.to_string(),
-            ]
-        },
-    );
+    output::list(session.output, &page, &["ID", "CODE", "NAME", "BUILT IN"], |one: &Role| {
+        vec![one.id.to_string(), one.code.clone(), one.name.clone(), one.built_in.to_string()]
+    });
     Ok(())
 }
 
 async fn assignments(user: Option<UserId>, page: &PageArguments, session: &Session) -> Result<(), CliError> {
-    let query = RoleAssignmentQuery {
-        user,
-        ..RoleAssignmentQuery::default()
-    };
-    let page = session
-        .client
-        .list("/api/v1/role-assignments", &query, page)
-        .await?;
+    let query = RoleAssignmentQuery { user, ..RoleAssignmentQuery::default() };
+    let page = session.client.list("/api/v1/role-assignments", &query, page).await?;
     let headers = ["ID", "USER", "ROLE", "FROM", "UNTIL"];
     output::list(session.output, &page, &headers, |one: &RoleAssignment| {
         vec![

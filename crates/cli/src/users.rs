@@ -34,42 +34,30 @@ pub(crate) enum Command {
         /// The user
         id: Uuid,
     },
+    /// Let a disabled user in again
+    Enable {
+        /// The user
+        id: Uuid,
+    },
 }
 
 pub(crate) async fn run(command: Command, session: &Session) -> Result<ExitCode, CliError> {
     match command {
         Command::List(page) => list(&page, session).await?,
         Command::Show { id } => {
-            print(
-                &session.client.get(&format!("/api/v1/users/{id}")).await?.body,
-                session,
-            );
+            print(&session.client.get(&format!("/api/v1/users/{id}")).await?.body, session);
         }
-        Command::Create {
-            username,
-            email,
-            display_name,
-        } => {
-            let body = NewUser {
-                username,
-                email,
-                display_name,
-            };
-            print(
-                &session.client.post("/api/v1/users", &body, None).await?.body,
-                session,
-            );
+        Command::Create { username, email, display_name } => {
+            let body = NewUser { username, email, display_name };
+            print(&session.client.post("/api/v1/users", &body, None).await?.body, session);
+        }
+        Command::Enable { id } => {
+            let path = format!("/api/v1/users/{id}/enable");
+            print(&session.client.post(&path, &serde_json::json!({}), None).await?.body, session);
         }
         Command::Disable { id } => {
             let path = format!("/api/v1/users/{id}/disable");
-            print(
-                &session
-                    .client
-                    .post(&path, &serde_json::json!({}), None)
-                    .await?
-                    .body,
-                session,
-            );
+            print(&session.client.post(&path, &serde_json::json!({}), None).await?.body, session);
         }
     }
     Ok(ExitCode::Done)
@@ -77,20 +65,15 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<ExitCode,
 
 async fn list(page: &PageArguments, session: &Session) -> Result<(), CliError> {
     let page = session.client.list("/api/v1/users", &(), page).await?;
-    output::list(
-        session.output,
-        &page,
-        &["ID", "USERNAME", "STATUS", "EMAIL", "NAME"],
-        |one: &User| {
-            vec![
-                one.id.to_string(),
-                one.username.clone(),
-                one.status.clone(),
-                one.email.clone(),
-                one.display_name.clone(),
-            ]
-        },
-    );
+    output::list(session.output, &page, &["ID", "USERNAME", "STATUS", "EMAIL", "NAME"], |one: &User| {
+        vec![
+            one.id.to_string(),
+            one.username.clone(),
+            one.status.clone(),
+            one.email.clone(),
+            one.display_name.clone(),
+        ]
+    });
     Ok(())
 }
 

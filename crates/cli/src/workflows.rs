@@ -41,10 +41,7 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<ExitCode,
     match command {
         Command::List(page) => list(&page, session).await?,
         Command::Show { id } => {
-            print(
-                &session.client.get(&format!("/api/v1/workflows/{id}")).await?.body,
-                session,
-            );
+            print(&session.client.get(&format!("/api/v1/workflows/{id}")).await?.body, session);
         }
         Command::Create { file } => {
             let draft: WorkflowDraft = files::read_json(&file)?;
