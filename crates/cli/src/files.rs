@@ -59,15 +59,26 @@ pub(crate) fn write_secret(path: &Path, content: &[u8]) -> Result<(), CliError> 
     write_with_mode(path, content, 0o600)
 }
 
-/// Replaces the file at once, so that a crash leaves the old or the new content.
+/// Replaces a file at once, so that a crash leaves the old or the new content. What is there and no regular file (a
+/// device, a pipe) is written to and never replaced.
 fn write_with_mode(path: &Path, content: &[u8], mode: u32) -> Result<(), CliError> {
     let failed = |source| CliError::File { action: "write", path: path.to_owned(), source };
+    let path = match path.metadata() {
+        Ok(found) if !found.is_file() => {
+            let mut file = OpenOptions::new().write(true).open(path).map_err(failed)?;
+            return file.write_all(content).map_err(failed);
+        }
+        // Where a link leads is replaced, not the link.
+        Ok(_) => &path.canonicalize().map_err(failed)?,
+        Err(_) => path,
+    };
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     let new = path.with_file_name(name);
+    // A leftover may have a wider mode than asked for.
+    let _ = std::fs::remove_file(&new);
     let mut options = OpenOptions::new();
-    options.create(true).write(true).truncate(true).mode(mode);
-    let mut file = options.open(&new).map_err(failed)?;
+    let mut file = options.create_new(true).write(true).mode(mode).open(&new).map_err(failed)?;
     file.write_all(content).and_then(|()| file.sync_all()).map_err(failed)?;
     std::fs::rename(&new, path).map_err(failed)
 }
@@ -77,4 +88,30 @@ pub(crate) fn create_private_directory(path: &Path) -> Result<(), CliError> {
     use std::os::unix::fs::DirBuilderExt;
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
     made.map_err(|source| CliError::File { action: "make", path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+    use std::os::unix::net::UnixListener;
+
+    #[test]
+    fn what_is_no_regular_file_is_never_replaced() {
+        let path = std::env::temp_dir().join(format!("clm-socket-{}", std::process::id()));
+        let _socket = UnixListener::bind(&path).unwrap();
+        assert!(write(&path, b"x").is_err());
+        assert!(path.symlink_metadata().unwrap().file_type().is_socket());
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn a_secret_is_readable_by_its_owner_alone_even_over_an_open_file() {
+        let path = std::env::temp_dir().join(format!("clm-secret-{}", std::process::id()));
+        write(&path, b"open").unwrap();
+        write_secret(&path, b"closed").unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::read(&path).unwrap(), b"closed");
+        std::fs::remove_file(path).unwrap();
+    }
 }

@@ -36,8 +36,10 @@ impl Arguments {
 fn write(path: &Path, token: &[u8]) -> std::io::Result<()> {
     let mut options = OpenOptions::new();
     let mut file = options.create(true).write(true).truncate(true).mode(0o600).open(path)?;
-    // The mode above is for a new file; this one may have been there.
-    file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+    // The mode above is for a new file; this one may have been there. A device keeps its mode.
+    if file.metadata()?.is_file() {
+        file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+    }
     file.write_all(token)?;
     file.write_all(b"\n")?;
     file.sync_all()
