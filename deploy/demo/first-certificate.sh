@@ -3,8 +3,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-bin=$PWD/target/release
-eval "$("$bin/clm-local" env)"
+bin=${CLM_PROGRAMS:-$PWD/target/release}
+# Arguments are options of clm-local: --dir FOLDER for an installation elsewhere.
+eval "$("$bin/clm-local" "$@" env)"
 export CLM_CONFIG_DIR=$CLM_LOCAL_DIR/cli
 name=www.$(date +%s).example.com
 work=$(mktemp -d)
@@ -16,12 +17,12 @@ step() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 proof() { sed 's/^/    /'; }
 
 # Three people: nobody approves what he asked for himself. Their API keys stay in $CLM_CONFIG_DIR.
-person() { # NAME ROLE
+person() { # NAME ROLE PERMISSION...
     [[ -f $CLM_CONFIG_DIR/$1.key ]] && return
     local id
     id=$(clm --context admin user create "$1" --email "$1@example.org" -o json | field id)
     clm --context admin role assign "$2" --user "$id" --reason "walkthrough" >/dev/null
-    clm --context admin key create walkthrough --user "$id" --secret-file "$CLM_CONFIG_DIR/$1.key" >/dev/null
+    clm --context admin key create walkthrough --user "$id" "${@:3}" --secret-file "$CLM_CONFIG_DIR/$1.key" >/dev/null
     clm login "$CLM_URL" --name "$1" --token-file "$CLM_CONFIG_DIR/$1.key" >/dev/null
 }
 mkdir -p -m 700 "$CLM_CONFIG_DIR"
@@ -31,8 +32,9 @@ if ! clm --context admin me >/dev/null 2>&1; then
     clm login "$CLM_URL" --name admin --bootstrap-token-file "$CLM_CONFIG_DIR/bootstrap-token" >/dev/null
     rm -f "$CLM_CONFIG_DIR/bootstrap-token"
 fi
-person alice requester
-person bob approver
+reading=(--scope request:read --scope certificate:read --scope authority:read)
+person alice requester "${reading[@]}" --scope request:create
+person bob approver "${reading[@]}" --scope request:approve
 
 step "1. alice makes a key and a request with openssl"
 openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout "$work/key.pem" -out "$work/request.pem" \
@@ -61,8 +63,9 @@ openssl verify -x509_strict -CAfile "$work/root.pem" -untrusted "$work/chain.pem
 step "5. it is listed with its metadata"
 clm --context alice cert list --san "$name" | proof
 
-step "6. alice revokes it"
-clm --context admin cert revoke "$certificate" --reason keyCompromise --comment "walkthrough" | proof
+step "6. the administrator revokes it"
+clm --context admin cert revoke "$certificate" --reason keyCompromise --comment "walkthrough" -o json >"$work/revocation.json"
+clm --context admin request show "$(field id <"$work/revocation.json")" | proof
 
 step "7. OCSP answers revoked at once"
 issuing=$(openssl x509 -in "$work/leaf.pem" -noout -ocsp_uri)
@@ -82,7 +85,11 @@ openssl crl -inform DER -in "$work/crl.der" -CAfile "$work/issuer.pem" -noout -c
 openssl crl -inform DER -in "$work/crl.der" -noout -text | grep -A4 "$serial" | proof
 
 step "9. both databases' audit logs tell the story"
-clm --context admin audit list --object "$certificate" | proof
+for operation in "$(clm --context admin request show "$request" -o json | field operation_id)" \
+    "$(field operation_id <"$work/revocation.json")"; do
+    clm --context admin audit list --operation "$operation" | proof
+done
+"$bin/clm-secure" audit verify --config "$CLM_SECURE_CONFIG" 2>&1 | proof
 
 fingerprint=$(openssl x509 -in "$work/root.pem" -noout -fingerprint -sha256 | cut -d= -f2)
 cat <<TEXT

@@ -131,7 +131,7 @@ impl<'a> ServiceFolder<'a> {
 
 /// The address in certificates, at which relying parties ask.
 pub(crate) fn validation_url(ports: &Ports) -> String {
-    format!("http://localhost:{}", ports.validation)
+    format!("http://127.0.0.1:{}", ports.validation)
 }
 
 fn section<const N: usize>(entries: [(&str, Value); N]) -> Value {
