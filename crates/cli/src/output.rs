@@ -1,5 +1,7 @@
 //! Printing: data on standard output, everything else on standard error.
 
+use std::io::Write;
+
 use chrono::{DateTime, SecondsFormat, Utc};
 use clm_api::Page;
 use comfy_table::{ContentArrangement, Table};
@@ -52,6 +54,9 @@ pub(crate) fn table(headers: &[&str], rows: impl Iterator<Item = Vec<String>>) {
     table.set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(headers.iter().copied());
     table.add_rows(rows);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 1));
+    }
     for row in table.lines() {
         line(row.trim_end());
     }
@@ -85,8 +90,6 @@ pub(crate) fn maybe_time(value: Option<DateTime<Utc>>) -> String {
 fn line(text: &str) {
     let clean: String =
         text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect();
-    #[expect(clippy::print_stdout, reason = "the result goes to standard output")]
-    {
-        println!("{clean}");
-    }
+    // Whoever reads may have seen enough, as `head` does.
+    let _ = writeln!(std::io::stdout(), "{clean}");
 }

@@ -7,7 +7,7 @@ use clm_types::{ErrorCode, Refusal};
 
 use crate::problem_kinds::problem_kind;
 
-/// A failed request. Rendered as a problem document by [`crate::surroundings`], which knows the request's id.
+/// A failed request. Rendered as a problem document by the outermost layer, which knows the request's id.
 #[derive(Debug, Clone)]
 pub struct Failure(pub Refusal);
 

@@ -1,7 +1,7 @@
 //! The edge of the Core Service: the REST API, and what relying parties fetch (CRL, OCSP, CA certificates).
 //!
 //! A handler parses, calls one rule of `clm-core` and renders. Everything that all routes have in common is in the
-//! layers: [`surroundings`](self) (limits, request id, problem document) outside, the gate (credentials,
+//! layers: the surroundings (limits, request id, problem document) outside, the gate (credentials,
 //! permission, idempotency) inside, both driven by the table in [`routes`].
 
 mod answer;

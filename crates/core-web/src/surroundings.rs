@@ -60,7 +60,11 @@ pub(crate) async fn surround(State(own): State<Surroundings>, mut request: Reque
     let (status, elapsed) = (response.status(), began.elapsed());
     own.metrics.observe(method.as_str(), &route, status.as_u16(), elapsed);
     span.in_scope(|| {
-        tracing::info!(status = status.as_u16(), milliseconds = elapsed.as_millis(), "answered");
+        tracing::info!(
+            status = status.as_u16(),
+            milliseconds = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
+            "answered"
+        );
     });
     response
 }
