@@ -15,7 +15,15 @@ pub fn from_status(status: &Status) -> Refusal {
         return refusal;
     }
     match status.code() {
-        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Aborted | Code::Unknown => {
+        // A peer that is not on the list, or an old release, is a matter of configuration: the caller's work waits for it.
+        Code::Unavailable
+        | Code::DeadlineExceeded
+        | Code::Cancelled
+        | Code::Aborted
+        | Code::Unknown
+        | Code::PermissionDenied
+        | Code::Unauthenticated
+        | Code::Unimplemented => {
             Refusal::new(ErrorCode::Unavailable, "the Secure Service cannot be reached now")
                 .hint("try again in a moment")
         }

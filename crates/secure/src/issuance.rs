@@ -9,13 +9,13 @@ use clm_types::{
     CertificateCategory, CertificateId, CertificateStatus, ErrorCode, IssuedCertificate, SecureEvent,
     SerialNumber,
 };
-use clm_x509::{Certificate, CertificateTemplate, PreparedCertificate, prepare};
+use clm_x509::{Certificate, PreparedCertificate};
 use fail::fail_point;
 use serde_json::json;
 
 use crate::committer::{EventDraft, Write};
 use crate::custody::WrappedKey;
-use crate::order::{Order, lifetime};
+use crate::order::Order;
 use crate::recall::Recalled;
 use crate::requests::{check_csr, row};
 use crate::{Secure, SecureError};
@@ -81,18 +81,7 @@ impl Secure {
         let algorithm = key.public.algorithm();
         order.authority.envelope.check(&order.spec, &order.mandate, algorithm, subject, names)?;
         let serial = SerialNumber::generate(&self.parts.entropy);
-        let seconds = lifetime(&order.spec)?;
-        let prepared = prepare(&CertificateTemplate {
-            serial: &serial,
-            issuer: &order.authority.issuer,
-            subject,
-            names,
-            not_before: order.now,
-            not_after: clm_x509::tbs::last_second(order.now, seconds),
-            public_key: &key.public,
-            profile: &order.profile,
-            urls: &order.authority.urls,
-        })?;
+        let prepared = order.prepare(&serial, &key.public, order.now)?;
         let certificate_id = CertificateId::generate(order.now, &self.parts.entropy);
         let detail = json!({
             "serial": serial.to_string(), "tbs_sha256": hex::encode(prepared.digest()), "profile": order.spec.profile,

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use clm_types::{CertificateId, CertificateSpec, ErrorCode, Mandate, Refusal, Time};
-use clm_x509::{Profile, San, SubjectName};
+use clm_types::{CertificateId, CertificateSpec, ErrorCode, Mandate, Refusal, SerialNumber, Time};
+use clm_x509::{CertificateTemplate, PreparedCertificate, Profile, PublicKey, San, SubjectName, prepare};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -42,12 +42,11 @@ impl Secure {
         }
         let authority = self.authority(spec.authority_id).await?;
         let profile = requestable(&spec.profile)?;
-        let hash = hex::encode(profile.version_hash());
-        if mandate.profile_hash.as_ref().is_some_and(|known| *known != hash) {
+        if mandate.profile_hash != Some(hex::encode(profile.version_hash())) {
             let detail = format!("Core knows another version of the profile `{}`", spec.profile);
-            return Err(Refusal::new(ErrorCode::MandateInvalid, detail)
-                .hint("bring both services to the same release")
-                .into());
+            let refusal = Refusal::new(ErrorCode::MandateInvalid, detail);
+            self.record_refusal(&mandate, "certificate.issue", &refusal).await;
+            return Err(refusal.hint("bring both services to the same release").into());
         }
         let (subject, names) = names_of(&spec)?;
         let mandate_json =
@@ -67,6 +66,26 @@ impl Secure {
 }
 
 impl Order {
+    /// Builds and lints the octets to be signed.
+    pub(crate) fn prepare(
+        &self,
+        serial: &SerialNumber,
+        public_key: &PublicKey,
+        not_before: Time,
+    ) -> Result<PreparedCertificate, Refusal> {
+        prepare(&CertificateTemplate {
+            serial,
+            issuer: &self.authority.issuer,
+            subject: &self.subject,
+            names: &self.names,
+            not_before,
+            not_after: clm_x509::tbs::last_second(not_before, lifetime(&self.spec)?),
+            public_key,
+            profile: &self.profile,
+            urls: &self.authority.urls,
+        })
+    }
+
     pub(crate) fn arrival(&self) -> Arrival<'_> {
         Arrival {
             operation_id: self.mandate.operation_id,

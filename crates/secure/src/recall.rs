@@ -2,13 +2,14 @@
 
 use clm_secure_db::intents::IntentRow;
 use clm_secure_db::operations::OperationRow;
-use clm_types::{CertificateId, ErrorCode, IssuedCertificate, PrivateKeyId, Refusal};
-use clm_x509::PreparedCertificate;
+use clm_types::{CertificateId, ErrorCode, IssuedCertificate, PrivateKeyId, Refusal, SerialNumber};
+use clm_x509::{Certificate, PublicKey};
 use uuid::Uuid;
 
 use crate::custody::WrappedKey;
 use crate::issuance::Intended;
 use crate::order::Order;
+use crate::requests::check_csr;
 use crate::{Secure, SecureError};
 
 /// What there is.
@@ -45,7 +46,7 @@ impl Secure {
         };
         drop(conn);
         if operation.outcome.is_none() {
-            return resume(order, &intent).map(|intended| Recalled::Intended(Box::new(intended)));
+            return Ok(Recalled::Intended(Box::new(self.resume(order, &intent).await?)));
         }
         let issued = self.find_certificate(CertificateId(intent.certificate_id)).await?;
         let issued = issued
@@ -54,15 +55,41 @@ impl Secure {
     }
 }
 
-/// The intent, ready to be signed: its octets must be those that were recorded, and still worth signing.
-fn resume(order: &Order, intent: &IntentRow) -> Result<Intended, SecureError> {
-    if clm_x509::sha256(&intent.tbs_der).as_slice() != intent.tbs_sha256 {
-        return Err(SecureError::Damaged(format!("the intent of operation {}", intent.operation_id)));
+impl Secure {
+    /// The intent, ready to be signed. The order must give the very octets that were recorded: who can write to the
+    /// database cannot choose what is signed.
+    async fn resume(&self, order: &Order, intent: &IntentRow) -> Result<Intended, SecureError> {
+        let damaged = || SecureError::Damaged(format!("the intent of operation {}", intent.operation_id));
+        let wrapped = wrapped_of(intent);
+        let public = self.intended_key(order, wrapped.as_ref()).await?;
+        let serial = SerialNumber::from_bytes(&[&[0], intent.serial_number.as_slice()].concat());
+        let serial = serial.map_err(|_| damaged())?;
+        let prepared = order.prepare(&serial, &public, intent.created_at)?;
+        if prepared.tbs_der() != intent.tbs_der {
+            return Err(damaged());
+        }
+        Ok(Intended { certificate_id: CertificateId(intent.certificate_id), prepared, wrapped })
     }
-    let prepared =
-        PreparedCertificate::resume(intent.tbs_der.clone(), &order.profile, &order.authority.issuer)?;
-    let certificate_id = CertificateId(intent.certificate_id);
-    Ok(Intended { certificate_id, prepared, wrapped: wrapped_of(intent) })
+
+    async fn intended_key(
+        &self,
+        order: &Order,
+        wrapped: Option<&WrappedKey>,
+    ) -> Result<PublicKey, SecureError> {
+        let spec = &order.spec;
+        let Some(wrapped) = wrapped else {
+            return Ok(self.subject_key(spec, check_csr(spec)?.as_ref()).await?.public);
+        };
+        let algorithm = match (spec.key_algorithm, spec.renewal_of) {
+            (Some(algorithm), _) => algorithm,
+            (None, Some(old)) => {
+                let old = self.certificate_of(old, spec.organization_id).await?;
+                Certificate::parse(&old.der_encoded_cert)?.public_key().algorithm()
+            }
+            (None, None) => return Err(SecureError::Damaged("an intent with a key of no algorithm".into())),
+        };
+        Ok(self.open_wrapped(wrapped, algorithm).await?.public().clone())
+    }
 }
 
 /// The wrapped key that an intent holds until it is signed.

@@ -1,4 +1,4 @@
-//! Typed identifiers. All are UUIDv7 (RFC 9562 §5.7): their order is the order of creation.
+//! Typed identifiers. Those of rows are UUIDv7 (RFC 9562 §5.7): their order is the order of creation.
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;

@@ -2,7 +2,7 @@
 
 use crate::Entropy;
 
-/// A serial number: 20 octets, positive, 159 random bits (RFC 5280 §4.1.2.2 allows 20 octets at most).
+/// A serial number: 20 octets, positive, 158 random bits (RFC 5280 §4.1.2.2 allows 20 octets at most).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SerialNumber(Vec<u8>);
 

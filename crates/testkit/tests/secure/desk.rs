@@ -97,7 +97,9 @@ impl Desk {
             request_sha256: hex::encode(clm_x509::sha256(octets.as_bytes())),
             authority_id: spec.authority_id,
             profile: Some(spec.profile.clone()),
-            profile_hash: None,
+            profile_hash: Some(hex::encode(
+                clm_x509::Profile::built_in(&spec.profile).unwrap().version_hash(),
+            )),
             policy_id: Some(spec.policy_id),
             policy_version: Some(spec.policy_version),
             organization_id: spec.organization_id,
