@@ -213,14 +213,19 @@ impl Core {
         reference: &CertificateReference,
     ) -> Result<(), CoreError> {
         let mut found = Found::alarm("certificate_without_metadata", "secure");
-        if let Some(operation_id) = reference.operation_id
-            && self.restore(reference.certificate_id, operation_id.into()).await?
-        {
-            found.status = "repaired";
+        if let Some(operation_id) = reference.operation_id {
+            match self.restore(reference.certificate_id, operation_id.into()).await {
+                Ok(true) => found.status = "repaired",
+                Ok(false) => {}
+                Err(error) if error.is_retryable() => return Err(error),
+                // What cannot be put back must not hide what comes after it.
+                Err(error) => tracing::error!(certificate_id = %reference.certificate_id,
+                    error = &error as &dyn std::error::Error, "a certificate cannot be put back into the inventory"),
+            }
         }
         if found.status == "alarm" {
             tracing::error!(certificate_id = %reference.certificate_id,
-                "Secure holds a certificate that no operation of Core ordered");
+                "Secure holds a certificate that Core does not know and that could not be put back");
         }
         run.add(self.finding(run, pair, found));
         Ok(())

@@ -118,8 +118,7 @@ fn issued_rows(
         .map_err(|error| CoreError::defect_of("a fingerprint of Secure cannot be read", error))?;
     let name = display_name(record);
     let row = IssuedRow {
-        // The certificate's own id orders the inventory by the time of issuance.
-        id: record.certificate_id.into(),
+        id: ids::new_uuid(now, entropy),
         certificate_id: record.certificate_id.into(),
         operation_id: record.operation_id.into(),
         organization_id: organization_id.into(),

@@ -1,0 +1,138 @@
+use clm_core::certificates::CertificateQuery;
+use clm_core::integrity::Finding;
+use clm_core::roles::APPROVER;
+use clm_types::{CertificateStatus, ErrorCode};
+
+use crate::house::{FIRST, House, refused};
+
+/// Makes everything look older than the moment that operations are given.
+const AGE: &str = "SET session_replication_role = replica;
+    UPDATE certificates SET certificate_id = overlay(certificate_id::text placing '0190' from 1 for 4)::uuid;
+    UPDATE private_keys SET certificate_id = overlay(certificate_id::text placing '0190' from 1 for 4)::uuid";
+const AGE_CORE: &str = "UPDATE certificate_metadata
+    SET certificate_id = overlay(certificate_id::text placing '0190' from 1 for 4)::uuid,
+        id = overlay(id::text placing '0190' from 1 for 4)::uuid;
+    UPDATE workflow_instances SET certificate_id = overlay(certificate_id::text placing '0190' from 1 for 4)::uuid";
+
+async fn aged(house: &House) {
+    house.tamper_with_secure(AGE).await;
+    house.tamper_with_core(AGE_CORE).await;
+}
+
+async fn findings(house: &House, kind: &str) -> Vec<Finding> {
+    let administrator = house.administrator().await;
+    let all = house.core.list_findings(&administrator, None, FIRST).await.unwrap().items;
+    all.into_iter().filter(|finding| finding.kind == kind).collect()
+}
+
+#[tokio::test]
+async fn databases_that_agree_give_an_empty_report() {
+    let house = House::open().await;
+    let service = house.service().await;
+    for number in 0..3 {
+        house.issue(&service, &format!("host{number}")).await;
+    }
+    aged(&house).await;
+    let report = house.core.run_integrity(&house.administrator().await).await.unwrap();
+    assert_eq!((report.open, report.repaired, report.alarms, report.resolved), (0, 0, 0, 0));
+    assert!(report.compared >= 3);
+    let approver = house.hire("bob", APPROVER).await;
+    assert_eq!(refused(house.core.run_integrity(&approver).await), ErrorCode::PermissionDenied);
+}
+
+#[tokio::test]
+async fn a_certificate_missing_in_the_inventory_is_put_back_if_core_ordered_it() {
+    let house = House::open().await;
+    let service = house.service().await;
+    house.issue(&service, "www").await;
+    house.issue(&service, "rogue").await;
+    aged(&house).await;
+    house
+        .tamper_with_core(
+            "DELETE FROM certificate_metadata;
+             UPDATE workflow_instances SET operation_id = gen_random_uuid()
+             WHERE context -> 'certificate' -> 'sans' ->> 0 = 'dns:rogue.example.com'",
+        )
+        .await;
+    let report = house.core.compare_databases().await.unwrap();
+    assert_eq!((report.repaired, report.alarms), (1, 1));
+    assert_eq!(house.count_in_core("SELECT count(*) FROM certificate_metadata").await, 1);
+    let found = findings(&house, "certificate_without_metadata").await;
+    assert_eq!(found.len(), 2);
+    // Nobody is told of a repair as of a new certificate.
+    let told = "SELECT count(*) FROM notifications WHERE kind = 'certificate.issued'";
+    assert_eq!(house.count_in_core(told).await, 2);
+    let again = house.core.compare_databases().await.unwrap();
+    assert_eq!((again.repaired, again.alarms), (0, 1));
+}
+
+#[tokio::test]
+async fn metadata_without_a_certificate_is_an_alarm_until_it_is_gone() {
+    let house = House::open().await;
+    let service = house.service().await;
+    house.issue(&service, "www").await;
+    aged(&house).await;
+    house
+        .tamper_with_core(
+            "UPDATE certificate_metadata SET certificate_id = overlay(certificate_id::text placing '00' from 35 for 2)::uuid",
+        )
+        .await;
+    let report = house.core.compare_databases().await.unwrap();
+    // The certificate itself now lacks its metadata, and has one right answer.
+    assert_eq!((report.repaired, report.alarms), (1, 1));
+    assert_eq!(findings(&house, "metadata_without_certificate").await[0].status, "alarm");
+    house.tamper_with_core("DELETE FROM certificate_metadata WHERE certificate_id::text LIKE '%00'").await;
+    let report = house.core.compare_databases().await.unwrap();
+    assert_eq!((report.alarms, report.resolved), (0, 1));
+}
+
+#[tokio::test]
+async fn a_status_that_differs_is_set_to_what_secure_says() {
+    let house = House::open().await;
+    let service = house.service().await;
+    house.issue(&service, "www").await;
+    aged(&house).await;
+    house
+        .tamper_with_core(
+            "UPDATE certificate_metadata SET status = 'revoked', revocation_reason = 'unspecified'",
+        )
+        .await;
+    let report = house.core.compare_databases().await.unwrap();
+    assert_eq!(report.repaired, 1);
+    let listed = house.core.list_certificates(&service, &CertificateQuery::default(), FIRST).await.unwrap();
+    assert_eq!(listed.items[0].status, CertificateStatus::Active);
+    assert_eq!(listed.items[0].revocation_reason, None);
+}
+
+#[tokio::test]
+async fn references_to_what_is_gone_are_reported_on_either_side() {
+    let house = House::open().await;
+    let service = house.service().await;
+    house.issue(&service, "www").await;
+    aged(&house).await;
+    house
+        .tamper_with_secure(
+            "UPDATE certificates SET owner_user_id = gen_random_uuid(), policy_id = gen_random_uuid()
+             WHERE category = 'leaf'",
+        )
+        .await;
+    house.tamper_with_core("UPDATE users SET deleted_at = now() WHERE username = 'robot'").await;
+    let report = house.core.compare_databases().await.unwrap();
+    assert_eq!((report.open, report.alarms), (2, 0));
+    assert_eq!(findings(&house, "owner_missing").await[0].side, "both");
+    assert_eq!(findings(&house, "policy_missing").await[0].side, "secure");
+}
+
+#[tokio::test]
+async fn an_operation_that_does_not_end_is_reported() {
+    let house = House::open().await;
+    let service = house.service().await;
+    house.issue(&service, "www").await;
+    house
+        .tamper_with_core(
+            "UPDATE workflow_instances SET status = 'executing', completed_at = NULL, updated_at = updated_at - interval '1 hour'",
+        )
+        .await;
+    house.core.compare_databases().await.unwrap();
+    assert_eq!(findings(&house, "operation_stuck").await.len(), 1);
+}

@@ -1,0 +1,17 @@
+//! The rules of Core with a real Secure Service behind the real wire: both sagas, and what mends them.
+
+#![expect(clippy::unwrap_used, reason = "a helper that fails fails the test")]
+
+mod approvals;
+mod certificates;
+mod follower;
+mod house;
+mod integrity;
+mod jobs;
+mod renewals;
+mod requests;
+mod revocations;
+/// The adapter of the program `clm-secure`, as it is.
+#[path = "../../../secure-server/src/rpc.rs"]
+mod rpc;
+mod validation;
