@@ -45,12 +45,8 @@ async fn audit_rows_are_written_and_never_changed() {
     let (database, system) = two_tenants().await;
     let app = app_for(&database, ORG1).await;
     let superuser = database.superuser().await;
-    let partition = texts(
-        &superuser,
-        "SELECT DISTINCT tableoid::regclass::text FROM audit_log",
-    )
-    .await
-    .remove(0);
+    let partition =
+        texts(&superuser, "SELECT DISTINCT tableoid::regclass::text FROM audit_log").await.remove(0);
     for table in ["audit_log", "secure_audit_checkpoints", &partition] {
         let statements = [
             format!("UPDATE {table} SET created_at = now()"),
@@ -101,10 +97,7 @@ async fn the_service_makes_partitions_of_whole_months_only() {
     ] {
         assert_eq!(refusal(&app, &refused).await, "22023", "{refused}");
     }
-    assert_eq!(
-        refusal(&app, "SELECT count(*) FROM audit_log_203101").await,
-        FORBIDDEN
-    );
+    assert_eq!(refusal(&app, "SELECT count(*) FROM audit_log_203101").await, FORBIDDEN);
     let superuser = database.superuser().await;
     for rule in catalog::RULES {
         assert_none(&superuser, rule).await;
@@ -129,16 +122,9 @@ async fn a_row_for_a_month_without_partition_is_refused() {
 #[tokio::test]
 async fn bounds_of_time_ranges_agree_with_the_program() {
     let superuser = TestDatabases::start().await.core.superuser().await;
-    for time in [
-        "2026-06-01T00:00:00Z",
-        "2026-06-01T00:00:00.000001Z",
-        "2031-12-31T23:59:59.999Z",
-    ] {
+    for time in ["2026-06-01T00:00:00Z", "2026-06-01T00:00:00.000001Z", "2031-12-31T23:59:59.999Z"] {
         let floor = clm_pg::id_floor(time.parse().unwrap()).to_string();
-        assert_eq!(
-            texts(&superuser, &format!("SELECT uuid_v7_floor('{time}')::text")).await,
-            [floor]
-        );
+        assert_eq!(texts(&superuser, &format!("SELECT uuid_v7_floor('{time}')::text")).await, [floor]);
     }
     assert_eq!(
         count(
@@ -176,11 +162,7 @@ SELECT * FROM pending_approvals -- View
 WHERE assigned_to_user_id = 'user-uuid';";
     let user = "SELECT id FROM users WHERE id = $1";
     let policy = "SELECT id FROM policies WHERE id = $1";
-    run(
-        &system,
-        "UPDATE users SET username = 'user@example.com' WHERE username = 'user1@example.com'",
-    )
-    .await;
+    run(&system, "UPDATE users SET username = 'user@example.com' WHERE username = 'user1@example.com'").await;
     for (statement, id, rows) in [
         (authentication, "", 1),
         (permissions, REQUESTER1, 1),
@@ -192,10 +174,7 @@ WHERE assigned_to_user_id = 'user-uuid';";
         (policy, ORG1, 0),
     ] {
         let statement = with_id(statement, id);
-        let found = sqlx::raw_sql(sqlx::AssertSqlSafe(statement.as_str()))
-            .fetch_all(&system)
-            .await
-            .unwrap();
+        let found = sqlx::raw_sql(sqlx::AssertSqlSafe(statement.as_str())).fetch_all(&system).await.unwrap();
         assert_eq!(found.len(), rows, "{statement}");
     }
 }
@@ -217,22 +196,10 @@ async fn an_approval_waits_for_those_who_may_give_it() {
     assert_eq!(texts(&system, waiting).await, ["approver1", "approver2"]);
     let app = app_for(&database, ORG1).await;
     assert_eq!(texts(&app, waiting).await, ["approver1", "approver2"]);
-    run(
-        &system,
-        "UPDATE users SET status = 'disabled' WHERE username = 'approver2'",
-    )
-    .await;
+    run(&system, "UPDATE users SET status = 'disabled' WHERE username = 'approver2'").await;
     assert_eq!(texts(&system, waiting).await, ["approver1"]);
-    run(
-        &system,
-        "UPDATE user_roles SET valid_until = now() WHERE organization_id IS NOT NULL",
-    )
-    .await;
-    run(
-        &system,
-        "UPDATE user_roles SET revoked_at = now() WHERE organization_id IS NULL",
-    )
-    .await;
+    run(&system, "UPDATE user_roles SET valid_until = now() WHERE organization_id IS NOT NULL").await;
+    run(&system, "UPDATE user_roles SET revoked_at = now() WHERE organization_id IS NULL").await;
     assert_eq!(texts(&system, waiting).await, [""; 0]);
     run(
         &system,
@@ -260,19 +227,9 @@ async fn names_of_people_and_versions_are_unique() {
              VALUES ('{name}', '{email}', 'x', 'active', now(), now())"
         )
     };
-    assert_eq!(
-        refusal(&system, &user("Approver1", "new@example.com")).await,
-        NOT_UNIQUE
-    );
-    assert_eq!(
-        refusal(&system, &user("new", "Approver1@example.com")).await,
-        NOT_UNIQUE
-    );
-    run(
-        &system,
-        "UPDATE users SET deleted_at = now() WHERE username = 'approver1'",
-    )
-    .await;
+    assert_eq!(refusal(&system, &user("Approver1", "new@example.com")).await, NOT_UNIQUE);
+    assert_eq!(refusal(&system, &user("new", "Approver1@example.com")).await, NOT_UNIQUE);
+    run(&system, "UPDATE users SET deleted_at = now() WHERE username = 'approver1'").await;
     run(&system, &user("new", "Approver1@example.com")).await;
     for (statement, state) in [
         (
@@ -296,10 +253,7 @@ async fn names_of_people_and_versions_are_unique() {
 async fn reports_see_no_credential_and_write_nothing() {
     let (database, _system) = two_tenants().await;
     let reports = database.pool("clm_core_ro").await;
-    assert_eq!(
-        count(&reports, "SELECT count(*) FROM certificate_metadata").await,
-        2
-    );
+    assert_eq!(count(&reports, "SELECT count(*) FROM certificate_metadata").await, 2);
     for statement in [
         "SELECT password_hash FROM users",
         "SELECT key_hash FROM api_keys",

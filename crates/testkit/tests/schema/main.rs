@@ -26,21 +26,15 @@ const NOT_ALLOWED: &str = "23514";
 /// Fails with the offenders that `query` returns, one text each.
 async fn assert_none(pool: &PgPool, query: &'static str) {
     let offenders: Vec<String> = sqlx::query_scalar(query).fetch_all(pool).await.unwrap();
-    assert!(
-        offenders.is_empty(),
-        "{} offenders:\n{}",
-        offenders.len(),
-        offenders.join("\n")
-    );
+    assert!(offenders.is_empty(), "{} offenders:\n{}", offenders.len(), offenders.join("\n"));
 }
 
 /// The SQLSTATE that PostgreSQL refuses `sql` with; the test fails if it does not.
 async fn refusal(pool: &PgPool, sql: &str) -> String {
     let result = sqlx::raw_sql(AssertSqlSafe(sql)).execute(pool).await;
     let error = result.expect_err(sql);
-    let answer = error
-        .as_database_error()
-        .unwrap_or_else(|| panic!("{sql}: no answer of the database: {error}"));
+    let answer =
+        error.as_database_error().unwrap_or_else(|| panic!("{sql}: no answer of the database: {error}"));
     answer.code().unwrap_or_default().into_owned()
 }
 
@@ -69,8 +63,5 @@ async fn count(pool: &PgPool, sql: &str) -> i64 {
 
 /// A statement of the specification with a real id for its placeholder.
 fn with_id(statement: &str, id: &str) -> String {
-    statement
-        .replace("user-uuid", id)
-        .replace("cert-uuid", id)
-        .replace("$1", &format!("'{id}'"))
+    statement.replace("user-uuid", id).replace("cert-uuid", id).replace("$1", &format!("'{id}'"))
 }

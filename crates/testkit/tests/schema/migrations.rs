@@ -10,10 +10,7 @@ fn every_migration_says_why_and_only_adds() {
             assert!(name.starts_with(&format!("{expected:04}_")), "{side}: {name}");
             assert!(text.starts_with("-- "), "{side}: {name} opens without a reason");
             let taking = text.lines().find(|line| takes_away(line));
-            assert_eq!(
-                taking, None,
-                "{side}: {name} takes away what a running program may use"
-            );
+            assert_eq!(taking, None, "{side}: {name} takes away what a running program may use");
         }
     }
 }
@@ -22,13 +19,8 @@ fn every_migration_says_why_and_only_adds() {
 fn takes_away(line: &str) -> bool {
     let line = line.trim_start().to_uppercase();
     let alters = line.starts_with("ALTER TABLE")
-        && [" DROP ", " RENAME ", " ALTER COLUMN ", " TYPE "]
-            .iter()
-            .any(|word| line.contains(word));
-    alters
-        || ["DROP ", "TRUNCATE ", "DELETE "]
-            .iter()
-            .any(|word| line.starts_with(word))
+        && [" DROP ", " RENAME ", " ALTER COLUMN ", " TYPE "].iter().any(|word| line.contains(word));
+    alters || ["DROP ", "TRUNCATE ", "DELETE "].iter().any(|word| line.starts_with(word))
 }
 
 fn migrations(side: &str) -> Vec<(String, String)> {

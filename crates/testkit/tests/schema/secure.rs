@@ -77,10 +77,7 @@ WHERE certificate_id = 'cert-uuid' AND deleted_at IS NULL;";
     let expiring = "SELECT * FROM expiring_certificates; -- View";
     for statement in [certificate, private_key, expiring] {
         let statement = with_id(statement, CERTIFICATE);
-        let found = sqlx::raw_sql(sqlx::AssertSqlSafe(statement.as_str()))
-            .fetch_all(&app)
-            .await
-            .unwrap();
+        let found = sqlx::raw_sql(sqlx::AssertSqlSafe(statement.as_str())).fetch_all(&app).await.unwrap();
         assert_eq!(found.len(), 1, "{statement}");
     }
 }
@@ -107,14 +104,8 @@ async fn the_service_changes_the_state_of_a_certificate_and_nothing_else() {
             "version"
         ]
     );
-    assert_eq!(
-        refusal(&app, "UPDATE certificates SET der_encoded_cert = '\\x01'").await,
-        FORBIDDEN
-    );
-    assert_eq!(
-        refusal(&app, "UPDATE certificates SET status = 'revoked'").await,
-        NOT_ALLOWED
-    );
+    assert_eq!(refusal(&app, "UPDATE certificates SET der_encoded_cert = '\\x01'").await, FORBIDDEN);
+    assert_eq!(refusal(&app, "UPDATE certificates SET status = 'revoked'").await, NOT_ALLOWED);
     run(
         &app,
         "UPDATE certificates SET status = 'revoked', revoked_at = now(), revocation_reason = 'keyCompromise'",
@@ -133,12 +124,8 @@ async fn no_role_can_delete_anything() {
 async fn audit_rows_are_written_and_never_changed() {
     let (database, app) = one_certificate().await;
     let superuser = database.superuser().await;
-    let partition = texts(
-        &superuser,
-        "SELECT DISTINCT tableoid::regclass::text FROM secure_audit_log",
-    )
-    .await
-    .remove(0);
+    let partition =
+        texts(&superuser, "SELECT DISTINCT tableoid::regclass::text FROM secure_audit_log").await.remove(0);
     for table in ["secure_audit_log", &partition] {
         for change in ["UPDATE {} SET reason = 'x'", "DELETE FROM {}", "TRUNCATE {}"] {
             let statement = change.replace("{}", table);
@@ -148,10 +135,7 @@ async fn audit_rows_are_written_and_never_changed() {
             assert_eq!(refusal(&superuser, &as_replica).await, FORBIDDEN, "{as_replica}");
         }
     }
-    assert_eq!(
-        count(&superuser, "SELECT count(*) FROM secure_audit_log").await,
-        1
-    );
+    assert_eq!(count(&superuser, "SELECT count(*) FROM secure_audit_log").await, 1);
 }
 
 #[tokio::test]
@@ -178,10 +162,7 @@ async fn the_auditor_reads_the_audit_log_alone() {
 async fn reports_see_no_key_material_and_write_nothing() {
     let (database, _app) = one_certificate().await;
     let reports = database.pool("clm_secure_ro").await;
-    assert_eq!(
-        count(&reports, "SELECT count(*) FROM expiring_certificates").await,
-        1
-    );
+    assert_eq!(count(&reports, "SELECT count(*) FROM expiring_certificates").await, 1);
     for statement in [
         "SELECT encrypted_key_material FROM private_keys",
         "SELECT wrapped_key_material FROM encryption_keys",
@@ -198,15 +179,8 @@ async fn a_private_key_is_wrapped_or_in_a_module_and_belongs_to_one_certificate(
     let second = "INSERT INTO private_keys (certificate_id, hsm_provider, hsm_key_reference, key_algorithm, key_size, public_key_sha256, origin, created_at, updated_at)
          VALUES ('01900000-0000-7000-8000-00000000000c', 'softhsm', 'key', 'ecdsa-p256', 256, sha256('k'), 'hsm', now(), now())";
     assert_eq!(refusal(&app, second).await, NOT_UNIQUE);
-    assert_eq!(
-        refusal(&app, "UPDATE private_keys SET encrypted_key_material = NULL").await,
-        NOT_ALLOWED
-    );
-    run(
-        &app,
-        "UPDATE private_keys SET encrypted_key_material = NULL, destroyed_at = now()",
-    )
-    .await;
+    assert_eq!(refusal(&app, "UPDATE private_keys SET encrypted_key_material = NULL").await, NOT_ALLOWED);
+    run(&app, "UPDATE private_keys SET encrypted_key_material = NULL, destroyed_at = now()").await;
     let orphan = "INSERT INTO private_keys (certificate_id, hsm_provider, hsm_key_reference, key_algorithm, key_size, public_key_sha256, origin, created_at, updated_at)
          VALUES (uuid_generate_v7(), 'softhsm', 'key', 'ecdsa-p256', 256, sha256('k'), 'hsm', now(), now())";
     assert_eq!(refusal(&app, orphan).await, NO_SUCH_ROW);
@@ -231,10 +205,7 @@ async fn a_certificate_has_one_open_revocation_at_a_time() {
          VALUES ('01900000-0000-7000-8000-00000000000c', uuid_generate_v7(), '01900000-0000-7000-8000-00000000000a', '\\x01', 6, 'certificateHold', now(), 'revoked', now(), now())";
     run(&app, hold).await;
     assert_eq!(refusal(&app, hold).await, NOT_UNIQUE);
-    assert_eq!(
-        refusal(&app, "UPDATE certificate_revocations SET ocsp_status = 'good'").await,
-        NOT_ALLOWED
-    );
+    assert_eq!(refusal(&app, "UPDATE certificate_revocations SET ocsp_status = 'good'").await, NOT_ALLOWED);
     run(
         &app,
         "UPDATE certificate_revocations SET ocsp_status = 'good', hold_released_at = now(), released_operation_id = uuid_generate_v7()",
@@ -251,11 +222,7 @@ async fn a_certificate_has_one_open_revocation_at_a_time() {
 async fn both_sequences_start_empty() {
     let app = TestDatabases::start().await.secure.pool("clm_secure_app").await;
     assert_eq!(
-        texts(
-            &app,
-            "SELECT name || ' ' || sequence FROM chain_heads ORDER BY name"
-        )
-        .await,
+        texts(&app, "SELECT name || ' ' || sequence FROM chain_heads ORDER BY name").await,
         ["audit 0", "events 0"]
     );
 }

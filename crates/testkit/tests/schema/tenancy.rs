@@ -27,11 +27,7 @@ pub(crate) async fn app_for(database: &TestDatabase, organization: &str) -> PgPo
     let mut config = database.config("clm_core_app");
     config.max_connections = 1;
     let pool = clm_pg::connect(&config, "test").await.unwrap();
-    run(
-        &pool,
-        &format!("SELECT set_config('clm.org_id', '{organization}', false)"),
-    )
-    .await;
+    run(&pool, &format!("SELECT set_config('clm.org_id', '{organization}', false)")).await;
     pool
 }
 
@@ -75,30 +71,13 @@ async fn a_tenant_sees_its_own_rows_and_no_others() {
         let own = format!("SELECT count(*) FROM {table} WHERE organization_id = '{ORG1}'");
         let all_rows = format!("SELECT count(*) FROM {table} WHERE organization_id IS NOT NULL");
         assert!(count(&app, &own).await > 0, "{table} hides the tenant's own rows");
-        assert_eq!(
-            count(&app, &own).await,
-            count(&app, &all_rows).await,
-            "{table} shows others' rows"
-        );
-        assert!(
-            count(&system, &all_rows).await > count(&app, &own).await,
-            "{table} has one tenant only"
-        );
+        assert_eq!(count(&app, &own).await, count(&app, &all_rows).await, "{table} shows others' rows");
+        assert!(count(&system, &all_rows).await > count(&app, &own).await, "{table} has one tenant only");
     }
     assert_eq!(texts(&app, "SELECT org_code FROM organizations").await, ["org1"]);
-    assert_eq!(
-        texts(
-            &app,
-            "SELECT DISTINCT organization_id::text FROM pending_approvals"
-        )
-        .await,
-        [ORG1]
-    );
+    assert_eq!(texts(&app, "SELECT DISTINCT organization_id::text FROM pending_approvals").await, [ORG1]);
     // Built-in roles are everybody's.
-    assert_eq!(
-        count(&app, "SELECT count(*) FROM roles WHERE organization_id IS NULL").await,
-        6
-    );
+    assert_eq!(count(&app, "SELECT count(*) FROM roles WHERE organization_id IS NULL").await, 6);
 }
 
 #[tokio::test]
@@ -111,11 +90,7 @@ async fn a_connection_that_has_set_nothing_sees_nothing() {
     tables.push("pending_approvals".to_owned());
     for table in tables {
         for pool in [&app, &emptied] {
-            assert_eq!(
-                count(pool, &format!("SELECT count(*) FROM {table}")).await,
-                0,
-                "{table}"
-            );
+            assert_eq!(count(pool, &format!("SELECT count(*) FROM {table}")).await, 0, "{table}");
         }
     }
 }
@@ -146,25 +121,12 @@ async fn a_tenant_cannot_write_into_another() {
     run(&app, "UPDATE certificate_metadata SET environment = 'mine'").await;
     run(&app, "UPDATE organizations SET org_name = 'mine'").await;
     assert_eq!(
-        texts(
-            &system,
-            "SELECT organization_id::text FROM certificate_metadata WHERE environment = 'mine'"
-        )
-        .await,
+        texts(&system, "SELECT organization_id::text FROM certificate_metadata WHERE environment = 'mine'")
+            .await,
         [ORG1]
     );
-    assert_eq!(
-        texts(
-            &system,
-            "SELECT id::text FROM organizations WHERE org_name = 'mine'"
-        )
-        .await,
-        [ORG1]
-    );
-    assert_eq!(
-        refusal(&app, "UPDATE roles SET permissions = '[\"*\"]' WHERE is_system").await,
-        FORBIDDEN
-    );
+    assert_eq!(texts(&system, "SELECT id::text FROM organizations WHERE org_name = 'mine'").await, [ORG1]);
+    assert_eq!(refusal(&app, "UPDATE roles SET permissions = '[\"*\"]' WHERE is_system").await, FORBIDDEN);
 }
 
 #[tokio::test]
@@ -232,18 +194,9 @@ async fn searches_use_their_indexes_under_row_level_security() {
     for (condition, index) in [
         ("tags @> '{\"number\": 77}'", "certificate_metadata_tags_idx"),
         ("sans @> ARRAY['dns:77.example']", "certificate_metadata_sans_idx"),
-        (
-            "sans && ARRAY['dns:77.example', 'dns:78.example']",
-            "certificate_metadata_sans_idx",
-        ),
-        (
-            "common_name = '77.example'",
-            "certificate_metadata_organization_id_common_name_idx",
-        ),
-        (
-            "serial_number = '4d'",
-            "certificate_metadata_organization_id_serial_number_idx",
-        ),
+        ("sans && ARRAY['dns:77.example', 'dns:78.example']", "certificate_metadata_sans_idx"),
+        ("common_name = '77.example'", "certificate_metadata_organization_id_common_name_idx"),
+        ("serial_number = '4d'", "certificate_metadata_organization_id_serial_number_idx"),
     ] {
         let query =
             format!("EXPLAIN SELECT id FROM certificate_metadata WHERE {condition} AND deleted_at IS NULL");

@@ -47,7 +47,7 @@ impl Desk {
     }
 
     /// The octets that travel.
-    pub(crate) fn documents(&self, spec: &CertificateSpec, mandate: &Mandate) -> (String, String) {
+    pub(crate) fn documents(spec: &CertificateSpec, mandate: &Mandate) -> (String, String) {
         (canonical_json(spec).unwrap(), canonical_json(mandate).unwrap())
     }
 
@@ -141,7 +141,7 @@ impl Desk {
         spec: &CertificateSpec,
         mandate: &Mandate,
     ) -> Result<clm_types::IssuedCertificate, clm_types::Refusal> {
-        let (spec, mandate) = self.documents(spec, mandate);
+        let (spec, mandate) = Self::documents(spec, mandate);
         self.secure.issue(spec.as_bytes(), mandate.as_bytes()).await.map_err(|error| error.to_refusal())
     }
 

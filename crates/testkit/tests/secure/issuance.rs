@@ -138,7 +138,7 @@ async fn an_expired_encryption_key_is_followed_by_the_next_version() {
         renewal_of: Some(old.record.certificate_id),
         ..desk.spec(KeySource::Reused)
     };
-    let (spec, mandate) = desk.documents(&renewal, &desk.issue_mandate(&renewal, desk.operation()));
+    let (spec, mandate) = Desk::documents(&renewal, &desk.issue_mandate(&renewal, desk.operation()));
     secure.issue(spec.as_bytes(), mandate.as_bytes()).await.unwrap();
     let states: Vec<(i32, String)> = sqlx::query_as(
         "SELECT key_version, state FROM encryption_keys WHERE purpose = 'private_keys' ORDER BY key_version",
