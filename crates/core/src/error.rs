@@ -11,7 +11,7 @@ pub enum CoreError {
     Refused(#[from] Refusal),
     /// The database failed.
     #[error("the database call failed")]
-    Database(#[from] DbError),
+    Database(#[source] DbError),
     /// Something stored or computed is not what this program made it: a defect of ours.
     #[error("{what}")]
     Defect {
@@ -21,6 +21,20 @@ pub enum CoreError {
         #[source]
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
+}
+
+impl From<DbError> for CoreError {
+    /// A value that the database cannot hold came from the caller: no program makes one.
+    fn from(error: DbError) -> Self {
+        match error {
+            DbError::Data(_) => Refusal::new(
+                ErrorCode::InvalidRequest,
+                "a text holds NUL, or a date lies beyond the calendar: that cannot be stored",
+            )
+            .into(),
+            other => Self::Database(other),
+        }
+    }
 }
 
 impl CoreError {

@@ -226,7 +226,8 @@ fn host_in(common_name: &str) -> Option<San> {
     common_name.contains('.').then(|| San::dns(common_name).ok()).flatten()
 }
 
-const fn key_field(source: KeySource) -> &'static str {
+/// The field of a request that says where the key comes from.
+pub(crate) const fn key_field(source: KeySource) -> &'static str {
     match source {
         KeySource::Csr => "/csr_pem",
         KeySource::Generated | KeySource::Reused => "/key_algorithm",

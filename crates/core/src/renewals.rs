@@ -51,7 +51,8 @@ impl Core {
     }
 
     async fn read_renewal(&self, ctx: &Ctx, old: Certificate, new: NewRenewal) -> Result<Asked, CoreError> {
-        let key = match AskedKey::read(new.csr_pem.as_deref(), new.key_algorithm)? {
+        let profile = find_profile(&old.profile)?;
+        let key = match AskedKey::read(new.csr_pem.as_deref(), new.key_algorithm, &profile)? {
             Some(key) => key,
             None => AskedKey::Reused(stored(&old.key_algorithm)?),
         };
@@ -71,7 +72,7 @@ impl Core {
         let validity_seconds = new.validity_seconds.unwrap_or(policy.rules.default_validity_seconds);
         Ok(Asked {
             kind: WorkflowKind::Renewal,
-            profile: find_profile(&old.profile)?,
+            profile,
             authority: self.find_authority(authority_id).await?,
             key,
             subject: old.subject.parse::<SubjectName>()?,

@@ -20,6 +20,7 @@ use crate::intents::Draft;
 use crate::jobs::{Closing, JobKind};
 use crate::page::{Page, PageRequest};
 use crate::policies::ReadPolicy;
+use crate::policy_rules::key_field;
 use crate::proposal::ProposedCertificate;
 use crate::request_context::{Labels, RequestContext, check_comment};
 use crate::request_view::{Request, stored};
@@ -109,6 +110,7 @@ impl AskedKey {
     pub(crate) fn read(
         csr_pem: Option<&str>,
         algorithm: Option<KeyAlgorithm>,
+        profile: &Profile,
     ) -> Result<Option<Self>, Refusal> {
         match (csr_pem, algorithm) {
             (Some(_), Some(_)) => {
@@ -118,7 +120,8 @@ impl AskedKey {
             }
             (Some(pem), None) => {
                 let read = || {
-                    let csr = Csr::parse(pem.as_bytes())?;
+                    let parse = if profile.is_ca() { Csr::parse_for_authority } else { Csr::parse };
+                    let csr = parse(pem.as_bytes())?;
                     csr.verify()?;
                     Ok(csr)
                 };
@@ -170,7 +173,7 @@ impl Core {
 
     async fn read_request(&self, ctx: &Ctx, new: NewRequest) -> Result<Asked, CoreError> {
         let profile = find_profile(&new.profile)?;
-        let key = AskedKey::read(new.csr_pem.as_deref(), new.key_algorithm)?.ok_or_else(|| {
+        let key = AskedKey::read(new.csr_pem.as_deref(), new.key_algorithm, &profile)?.ok_or_else(|| {
             Refusal::new(ErrorCode::InvalidRequest, "neither csr_pem nor key_algorithm is given")
                 .hint("send a CSR, or say which kind of key shall be generated and kept here")
                 .field("/csr_pem")
@@ -347,7 +350,9 @@ impl Asked {
     fn check(&self, ctx: &Ctx) -> Result<ProposedCertificate, CoreError> {
         let algorithm = self.key.algorithm();
         let seconds = i64::try_from(self.validity_seconds).unwrap_or(i64::MAX);
-        self.profile.check(&self.subject, &self.sans, algorithm, seconds)?;
+        self.profile
+            .check(&self.subject, &self.sans, algorithm, seconds)
+            .map_err(|refusal| self.point(refusal))?;
         let proposed = ProposedCertificate {
             profile: self.profile.name.clone(),
             authority_id: self.authority.authority_id,
@@ -362,6 +367,16 @@ impl Asked {
         self.policy.rules.check(&proposed)?;
         check_authority(&self.authority, &self.profile.name, self.validity_seconds, ctx.now)?;
         Ok(proposed)
+    }
+
+    /// Says which field a refusal of the profile is about.
+    fn point(&self, refusal: Refusal) -> Refusal {
+        let field = match refusal.code {
+            ErrorCode::KeyAlgorithmNotAllowed => key_field(self.key.source()),
+            ErrorCode::ValidityInvalid | ErrorCode::ValidityTooLong => "/validity_seconds",
+            _ => "/sans",
+        };
+        refusal.field(field)
     }
 
     fn spec(&self, ctx: &Ctx, requester: UserId, instance_id: WorkflowInstanceId) -> CertificateSpec {

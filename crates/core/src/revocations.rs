@@ -167,8 +167,9 @@ impl Core {
 }
 
 fn check_invalidity_date(date: Option<Time>, now: Time) -> Result<(), Refusal> {
-    if date.is_some_and(|date| date > now) {
-        return Err(Refusal::new(ErrorCode::InvalidityDateInvalid, "the invalidity date lies in the future")
+    if date.is_some_and(|date| date > now || date < RevocationSpec::EARLIEST_INVALIDITY_DATE) {
+        let detail = "the invalidity date lies in the future or before 1950";
+        return Err(Refusal::new(ErrorCode::InvalidityDateInvalid, detail)
             .hint("it says since when the key is suspected (RFC 5280 section 5.3.2)")
             .field("/invalidity_date"));
     }
@@ -199,8 +200,11 @@ mod tests {
         let now = chrono::DateTime::from_timestamp(1_700_000_000, 0).unwrap();
         assert!(check_invalidity_date(None, now).is_ok());
         assert!(check_invalidity_date(Some(now), now).is_ok());
-        let future = check_invalidity_date(Some(now + chrono::TimeDelta::seconds(1)), now);
-        assert_eq!(future.unwrap_err().code, ErrorCode::InvalidityDateInvalid);
+        let before = RevocationSpec::EARLIEST_INVALIDITY_DATE - chrono::TimeDelta::seconds(1);
+        for date in [now + chrono::TimeDelta::seconds(1), before] {
+            let refused = check_invalidity_date(Some(date), now);
+            assert_eq!(refused.unwrap_err().code, ErrorCode::InvalidityDateInvalid);
+        }
     }
 
     #[test]

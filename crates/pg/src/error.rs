@@ -28,6 +28,9 @@ pub enum DbError {
         /// Rows there were.
         got: u64,
     },
+    /// A value that the database cannot hold: a text with NUL, a date beyond its calendar.
+    #[error("the database cannot hold a value")]
+    Data(#[source] sqlx::Error),
     /// The schema is not the one this program was built for.
     #[error("the database schema does not fit this program: {0}")]
     Schema(String),
@@ -65,6 +68,7 @@ impl From<sqlx::Error> for DbError {
                 match (database.code().as_deref().map(class_of), constraint) {
                     (Some(Class::Unavailable), _) => Self::Unavailable(error),
                     (Some(Class::Serialization), _) => Self::Serialization(error),
+                    (Some(Class::Data), _) => Self::Data(error),
                     (Some(Class::Conflict), Some(constraint)) => Self::Conflict { constraint, source: error },
                     _ => Self::Other(error),
                 }
@@ -99,6 +103,7 @@ enum Class {
     Unavailable,
     Serialization,
     Conflict,
+    Data,
     Other,
 }
 
@@ -107,6 +112,8 @@ fn class_of(code: &str) -> Class {
     match code {
         "40001" | "40P01" => Class::Serialization,
         "23505" | "23P01" => Class::Conflict,
+        // NUL in a text, NUL in a JSON document, a date out of range.
+        "22021" | "22P05" | "22008" => Class::Data,
         // Shutdown by an administrator, crash of another backend, not yet started.
         // A lock or answer not in time, a server that became a replica.
         "57P01" | "57P02" | "57P03" | "55P03" | "57014" | "25006" => Class::Unavailable,
@@ -142,6 +149,7 @@ mod tests {
         assert_eq!(class_of("57P03"), Class::Unavailable);
         assert_eq!(class_of("23505"), Class::Conflict);
         assert_eq!(class_of("23503"), Class::Other);
+        assert_eq!(class_of("22P05"), Class::Data);
         assert_eq!(class_of("57014"), Class::Unavailable);
         assert_eq!(class_of("53100"), Class::Unavailable);
         assert_eq!(class_of("42501"), Class::Other);

@@ -1,6 +1,5 @@
 //! Revocation, hold and release.
 
-use chrono::DateTime;
 use clm_secure_db::certificates::{CertificateView, StatusChange};
 use clm_secure_db::operations::OperationRow;
 use clm_secure_db::revocations::{HoldEnd, RevocationRow};
@@ -19,12 +18,6 @@ use crate::order::read;
 use crate::recall::same_request;
 use crate::requests::check_text;
 use crate::{Secure, SecureError};
-
-/// Earliest date that a CRL can say: 1950-01-01 (RFC 5280 §4.1.2.5).
-const EARLIEST: Time = match DateTime::from_timestamp(-631_152_000, 0) {
-    Some(date) => date,
-    None => DateTime::UNIX_EPOCH,
-};
 
 /// A checked order to change a certificate's status.
 struct Order {
@@ -76,7 +69,10 @@ impl Secure {
             return Err(refusal.into());
         }
         check_text("comment", spec.comment.as_deref().unwrap_or_default())?;
-        if spec.invalidity_date.is_some_and(|date| date > now || date < EARLIEST) {
+        if spec
+            .invalidity_date
+            .is_some_and(|date| date > now || date < RevocationSpec::EARLIEST_INVALIDITY_DATE)
+        {
             let detail = "the invalidity date lies in the future or before 1950";
             return Err(Refusal::new(ErrorCode::InvalidityDateInvalid, detail)
                 .field("/invalidity_date")

@@ -70,6 +70,14 @@ pub struct RevocationSpec {
     pub comment: Option<String>,
 }
 
+impl RevocationSpec {
+    /// Earliest invalidity date that a revocation list can say: 1950-01-01 (RFC 5280 §4.1.2.5).
+    pub const EARLIEST_INVALIDITY_DATE: Time = match chrono::DateTime::from_timestamp(-631_152_000, 0) {
+        Some(date) => date,
+        None => chrono::DateTime::UNIX_EPOCH,
+    };
+}
+
 /// What Core may know of a certificate: everything public.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CertificateRecord {
