@@ -12,19 +12,24 @@ use tokio::time::sleep_until;
 use crate::installation::BenchInstallation;
 use crate::load::{Load, Outcome, client};
 use crate::options::IssueOptions;
+use crate::pgbench::Pgbench;
 use crate::report::{CpuShare, DatabaseShare, IssueReport, LatencyMs};
-use crate::statistics::Statements;
+use crate::statistics::{Counters, Statements};
 use crate::tenant::Tenant;
 use crate::usage::Usage;
-use crate::{csrs, pgbench, progress, signing, verification};
+use crate::{csrs, disk, pgbench, progress, signing, verification};
 
-const SIGNING_TIME: Duration = Duration::from_secs(2);
+/// For each ceiling that is measured in this process.
+const CEILING_TIME: Duration = Duration::from_secs(2);
 
 /// Runs the section and prints its figures.
 pub(crate) async fn run(options: &IssueOptions) -> Result<()> {
-    progress("measuring signatures on one core");
-    let signatures_per_second = signing::signatures_per_second(SIGNING_TIME)?;
     let installation = Arc::new(BenchInstallation::start(options.statements > 0)?);
+    progress("measuring signatures on one core and the disk");
+    let ceilings = Ceilings {
+        signatures_per_second: signing::signatures_per_second(CEILING_TIME)?,
+        syncs_per_second: disk::syncs_per_second(installation.folder(), CEILING_TIME)?,
+    };
     let tenant = Tenant::create(&installation, &client(&installation.ca_file())?).await?;
     progress(&format!("making {} signing requests", options.request_count()));
     let bodies = csrs::request_bodies(options.request_count())?;
@@ -34,7 +39,7 @@ pub(crate) async fn run(options: &IssueOptions) -> Result<()> {
     verification::check(&installation, tenant.organization_id, &measured.outcome.issued)?;
     progress(&format!("pgbench for {} s", options.seconds));
     let pgbench = pgbench::run(&installation, options, tenant.organization_id)?;
-    let report = measured.report(options, signatures_per_second, pgbench);
+    let report = measured.report(options, &ceilings, pgbench);
     report.print();
     if let Some(file) = &options.json {
         fs::write(file, serde_json::to_vec_pretty(&report)?)
@@ -44,6 +49,12 @@ pub(crate) async fn run(options: &IssueOptions) -> Result<()> {
         bail!("not every request got its certificate");
     }
     Ok(())
+}
+
+/// What one core and the disk can do.
+struct Ceilings {
+    signatures_per_second: f64,
+    syncs_per_second: f64,
 }
 
 /// The load and what was used during its measured time.
@@ -100,19 +111,14 @@ async fn look(
 
 impl Measured {
     #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
-    fn report(
-        self,
-        options: &IssueOptions,
-        signatures_per_second: f64,
-        pgbench: pgbench::Pgbench,
-    ) -> IssueReport {
+    fn report(self, options: &IssueOptions, ceilings: &Ceilings, pgbench: Pgbench) -> IssueReport {
         let Self { outcome, before, after, statements } = self;
         let count = outcome.certificates as f64;
         let per_second = count / options.window().as_secs_f64();
         let shares = after.since(&before);
         let cpu = shares.into_iter().map(|(name, seconds)| CpuShare::new(name, seconds, count)).collect();
         let mut statements = statements.into_iter();
-        let mut database = |name, now: crate::statistics::Counters, then| {
+        let mut database = |name, now: Counters, then| {
             DatabaseShare::new(name, now.per_certificate(then, count), statements.next(), count)
         };
         IssueReport {
@@ -122,8 +128,9 @@ impl Measured {
             certificates_per_second: per_second,
             latency_ms: LatencyMs::of(&outcome.latency),
             ratio_to_pgbench: per_second / pgbench.transactions_per_second,
-            ratio_to_signing: per_second / signatures_per_second,
-            signatures_per_second,
+            ratio_to_signing: per_second / ceilings.signatures_per_second,
+            signatures_per_second: ceilings.signatures_per_second,
+            syncs_per_second: ceilings.syncs_per_second,
             pgbench,
             cpu,
             databases: vec![

@@ -19,6 +19,8 @@ use crate::tenant::Tenant;
 
 /// Longer than anything should take; the slow answer is a failure then.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// The histogram's end.
+const LONGEST_MICROS: u64 = 60_000_000;
 
 /// What all clients share.
 pub(crate) struct Load {
@@ -153,7 +155,7 @@ impl Outcome {
     fn new() -> Result<Self> {
         Ok(Self {
             certificates: 0,
-            latency: Histogram::new(3).context("a histogram")?,
+            latency: Histogram::new_with_max(LONGEST_MICROS, 3).context("a histogram")?,
             issued: Vec::new(),
             failures: BTreeMap::new(),
         })

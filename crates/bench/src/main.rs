@@ -3,6 +3,7 @@
 
 mod cpu;
 mod csrs;
+mod disk;
 mod installation;
 mod issue;
 mod load;

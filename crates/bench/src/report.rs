@@ -22,6 +22,8 @@ pub(crate) struct IssueReport {
     /// Certificates per second divided by signatures per second of one core.
     pub ratio_to_signing: f64,
     pub signatures_per_second: f64,
+    /// Writes of 8 kB, each on the disk before the next.
+    pub syncs_per_second: f64,
     pub pgbench: Pgbench,
     pub cpu: Vec<CpuShare>,
     pub databases: Vec<DatabaseShare>,
@@ -57,7 +59,8 @@ pub(crate) struct DatabaseShare {
     pub wal_syncs: f64,
     /// Calls and time inside the server, when statements are counted.
     pub statements: Option<f64>,
-    pub statement_us: Option<f64>,
+    pub planning_us: Option<f64>,
+    pub execution_us: Option<f64>,
     pub costliest: Vec<Statement>,
 }
 
@@ -95,12 +98,14 @@ impl DatabaseShare {
             wal_bytes,
             wal_syncs,
             statements: None,
-            statement_us: None,
+            planning_us: None,
+            execution_us: None,
             costliest: Vec::new(),
         };
-        if let Some(Statements { calls, milliseconds, costliest }) = statements {
+        if let Some(Statements { calls, planning_ms, execution_ms, costliest }) = statements {
             share.statements = Some(calls / certificates);
-            share.statement_us = Some(milliseconds * 1e3 / certificates);
+            share.planning_us = Some(planning_ms * 1e3 / certificates);
+            share.execution_us = Some(execution_ms * 1e3 / certificates);
             share.costliest = costliest;
         }
         share
@@ -145,6 +150,10 @@ impl IssueReport {
             "ceiling: P-256 signatures on one core".to_owned(),
             format!("{:.0}/s", self.signatures_per_second),
         ]);
+        table.add_row([
+            "ceiling: writes of 8 kB to the disk, one after the other".to_owned(),
+            format!("{:.0}/s", self.syncs_per_second),
+        ]);
         table.add_row(["ratio to pgbench".to_owned(), format!("{:.3}", self.ratio_to_pgbench)]);
         table.add_row(["ratio to signing".to_owned(), format!("{:.4}", self.ratio_to_signing)]);
         table
@@ -173,7 +182,8 @@ impl IssueReport {
             "WAL bytes",
             "WAL syncs",
             "statements",
-            "µs in them",
+            "planning µs",
+            "execution µs",
         ]);
         let optional =
             |figure: Option<f64>| figure.map_or_else(|| "-".to_owned(), |figure| format!("{figure:.1}"));
@@ -186,7 +196,8 @@ impl IssueReport {
                 format!("{:.0}", share.wal_bytes),
                 format!("{:.2}", share.wal_syncs),
                 optional(share.statements),
-                optional(share.statement_us),
+                optional(share.planning_us),
+                optional(share.execution_us),
             ]);
         }
         table
@@ -195,13 +206,20 @@ impl IssueReport {
     #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
     fn costliest(&self, share: &DatabaseShare) -> Table {
         let heading = format!("Costliest statements of {}", share.database);
-        let mut table = table(&["calls/certificate", "µs/call", "µs/certificate", &heading]);
+        let mut table = table(&[
+            "calls/certificate",
+            "planning µs/call",
+            "execution µs/call",
+            "µs/certificate",
+            &heading,
+        ]);
         let certificates = self.certificates as f64;
-        for Statement { query, calls, milliseconds } in &share.costliest {
+        for Statement { query, calls, planning_ms, execution_ms } in &share.costliest {
             table.add_row([
                 format!("{:.2}", calls / certificates),
-                format!("{:.0}", milliseconds * 1e3 / calls),
-                format!("{:.0}", milliseconds * 1e3 / certificates),
+                format!("{:.0}", planning_ms * 1e3 / calls),
+                format!("{:.0}", execution_ms * 1e3 / calls),
+                format!("{:.0}", (planning_ms + execution_ms) * 1e3 / certificates),
                 query.chars().take(100).collect(),
             ]);
         }

@@ -21,15 +21,18 @@ pub(crate) struct Counters {
 pub(crate) struct Statement {
     pub query: String,
     pub calls: f64,
-    /// Time inside the server.
-    pub milliseconds: f64,
+    /// Time to plan.
+    pub planning_ms: f64,
+    /// Time to execute.
+    pub execution_ms: f64,
 }
 
 /// Statements of one database, costliest first, and the sums over all of them.
 #[derive(Debug, Deserialize, Serialize)]
 pub(crate) struct Statements {
     pub calls: f64,
-    pub milliseconds: f64,
+    pub planning_ms: f64,
+    pub execution_ms: f64,
     pub costliest: Vec<Statement>,
 }
 
@@ -75,11 +78,15 @@ impl Statements {
             database,
             &format!(
                 "WITH statements AS (
-                    SELECT regexp_replace(query, '\\s+', ' ', 'g') AS query, calls, total_exec_time AS milliseconds
+                    SELECT regexp_replace(query, '\\s+', ' ', 'g') AS query, calls, total_plan_time AS planning_ms,
+                        total_exec_time AS execution_ms
                     FROM public.pg_stat_statements
                     WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
-                ), costliest AS (SELECT query, calls, milliseconds FROM statements ORDER BY milliseconds DESC LIMIT {limit})
-                SELECT json_build_object('calls', coalesce(sum(calls), 0), 'milliseconds', coalesce(sum(milliseconds), 0),
+                ), costliest AS (
+                    SELECT query, calls, planning_ms, execution_ms FROM statements
+                    ORDER BY planning_ms + execution_ms DESC LIMIT {limit})
+                SELECT json_build_object('calls', coalesce(sum(calls), 0), 'planning_ms', coalesce(sum(planning_ms), 0),
+                    'execution_ms', coalesce(sum(execution_ms), 0),
                     'costliest', (SELECT coalesce(json_agg(costliest), '[]') FROM costliest)) FROM statements"
             ),
         )?;
