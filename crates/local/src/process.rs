@@ -38,12 +38,25 @@ impl Pid {
         runs && words.any(|word| word == argument)
     }
 
-    /// Whether the process lives; a zombie does not.
+    /// Whether the process lives; a zombie does not, once all its threads have ended.
     pub fn is_alive(self) -> bool {
-        let status = fs::read_to_string(format!("/proc/{}/stat", self.number())).unwrap_or_default();
+        match self.state() {
+            None => false,
+            Some('Z') => self.is_dying(),
+            Some(_) => test_kill_process(self.0).is_ok(),
+        }
+    }
+
+    /// Whether the process has ended but for threads that still hold its ports and files.
+    pub fn is_dying(self) -> bool {
+        let threads = || fs::read_dir(format!("/proc/{}/task", self.number())).map_or(0, Iterator::count);
+        self.state() == Some('Z') && threads() > 1
+    }
+
+    fn state(self) -> Option<char> {
+        let status = fs::read_to_string(format!("/proc/{}/stat", self.number())).ok()?;
         // The name in parentheses may contain anything, so count from its end.
-        let state = status.rsplit(')').next().and_then(|rest| rest.trim_start().chars().next());
-        test_kill_process(self.0).is_ok() && !matches!(state, None | Some('Z'))
+        status.rsplit(')').next()?.trim_start().chars().next()
     }
 
     /// Sends `signal`.

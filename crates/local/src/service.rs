@@ -62,8 +62,13 @@ impl Service {
 
     /// The process, if it runs.
     pub fn pid(&self) -> Option<Pid> {
-        let pid = Pid::new(fs::read_to_string(self.pid_file()).ok()?.trim().parse().ok()?)?;
+        let pid = self.recorded_pid()?;
         pid.runs_program(&self.name(), &self.config_file().display().to_string()).then_some(pid)
+    }
+
+    /// What stands in the pid file: perhaps a process that is no more, or another one by now.
+    fn recorded_pid(&self) -> Option<Pid> {
+        Pid::new(fs::read_to_string(self.pid_file()).ok()?.trim().parse().ok()?)
     }
 
     /// What the program says about itself: `1.2.3`.
@@ -83,7 +88,12 @@ impl Service {
 
     /// Runs one of the program's operator commands, with `--config` added, and gives what it prints.
     pub fn run(&self, arguments: &[&str]) -> Result<String> {
-        let mut command = self.command();
+        self.run_with_failpoints("", arguments)
+    }
+
+    /// As [`Self::run`], with failpoints as in [`Self::start_with_failpoints`].
+    pub fn run_with_failpoints(&self, failpoints: &str, arguments: &[&str]) -> Result<String> {
+        let mut command = self.command_with_failpoints(failpoints);
         command.args(arguments).arg("--config").arg(self.config_file());
         let output = command.output().with_context(|| self.missing())?;
         if !output.status.success() {
@@ -108,13 +118,13 @@ impl Service {
             }
             self.stop()?;
         }
+        if let Some(pid) = self.recorded_pid().filter(|pid| pid.is_dying()) {
+            pid.wait(STOPPED_WITHIN)?;
+        }
         let log = OpenOptions::new().append(true).create(true).mode(0o600).open(self.log_file())?;
-        let mut command = self.command();
+        let mut command = self.command_with_failpoints(failpoints);
         command.arg("serve").arg("--config").arg(self.config_file());
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        if !failpoints.is_empty() {
-            command.env("CLM_FAILPOINTS", failpoints);
-        }
         // Not reached by an interrupt from the keyboard of whoever started it.
         let mut child = command.process_group(0).spawn().with_context(|| self.missing())?;
         write_private(&self.pid_file(), child.id().to_string().as_bytes(), &OsUser::current()?)?;
@@ -182,6 +192,14 @@ impl Service {
     fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command.env_clear().env("PATH", "/usr/bin:/bin").current_dir("/");
+        command
+    }
+
+    fn command_with_failpoints(&self, failpoints: &str) -> Command {
+        let mut command = self.command();
+        if !failpoints.is_empty() {
+            command.env("CLM_FAILPOINTS", failpoints);
+        }
         command
     }
 

@@ -70,6 +70,9 @@ fn main() -> anyhow::Result<()> {
 }
 
 async fn run(command: Command) -> anyhow::Result<()> {
+    // For every command: a ceremony may die half way too.
+    #[cfg(feature = "failpoints")]
+    clm_service::init_failpoints()?;
     match command {
         Command::Serve(file) => serve::serve(file.load()?).await,
         Command::Migrate(file) => serve::migrate(&file.load()?).await,

@@ -21,8 +21,6 @@ const LARGEST_MESSAGE: usize = 1024 * 1024;
 
 pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     clm_service::init_logging(&config.log)?;
-    #[cfg(feature = "failpoints")]
-    clm_service::init_failpoints()?;
     let shutdown = clm_service::shutdown_on_signal()?;
     let (secure, pool) = open(&config).await?;
     let health = Health::new();
