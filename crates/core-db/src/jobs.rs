@@ -80,6 +80,24 @@ pub async fn claim(
     Ok(rows)
 }
 
+/// Prolongs the lease of a job, if the caller still holds it.
+pub async fn renew(
+    conn: &mut PgConnection,
+    id: Uuid,
+    locked_by: &str,
+    locked_until: Time,
+) -> Result<(), DbError> {
+    sqlx::query!(
+        "UPDATE jobs SET locked_until = $3 WHERE id = $1 AND locked_by = $2 AND status = 'running'",
+        id,
+        locked_by,
+        locked_until
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 /// Gives a job back to be tried again at `run_at`, if the caller still holds it.
 pub async fn retry(
     conn: &mut PgConnection,
@@ -129,28 +147,4 @@ pub async fn bury(
 pub async fn delete(conn: &mut PgConnection, id: Uuid) -> Result<(), DbError> {
     sqlx::query!("DELETE FROM jobs WHERE id = $1", id).execute(conn).await?;
     Ok(())
-}
-
-/// How the queue stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct JobCounts {
-    /// Waiting for their time.
-    pub queued: i64,
-    /// Being carried out.
-    pub running: i64,
-    /// Given up.
-    pub dead: i64,
-}
-
-/// How the queue stands, for the metrics.
-pub async fn count(conn: &mut PgConnection) -> Result<JobCounts, DbError> {
-    let counts = sqlx::query_as!(
-        JobCounts,
-        r#"SELECT count(*) FILTER (WHERE status = 'queued') AS "queued!", count(*) FILTER (WHERE status = 'running') AS "running!",
-             count(*) FILTER (WHERE status = 'dead') AS "dead!"
-         FROM jobs WHERE status IN ('queued', 'running', 'dead')"#
-    )
-    .fetch_one(conn)
-    .await?;
-    Ok(counts)
 }

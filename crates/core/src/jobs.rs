@@ -1,6 +1,7 @@
 //! The queue of work in Secure: what a request began is carried on until it is done or refused for
 //! good, whatever dies in between.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,15 +22,17 @@ use crate::request_context::RequestContext;
 use crate::{Core, CoreError};
 
 /// A job is free for others after this time: a process that died holds nothing up for longer.
-const LEASE: TimeDelta = TimeDelta::seconds(10);
-/// What a job may take, less than its lease, so that it never runs twice at once.
+const LEASE: TimeDelta = TimeDelta::seconds(4);
+/// How often the lease of a running job is renewed, so that it never runs twice at once.
+const RENEWED_EVERY: Duration = Duration::from_secs(1);
+/// What Secure may take for a job.
 pub(crate) const LONGEST_RUN: Duration = Duration::from_secs(8);
 /// How long the queue is left alone when it is empty.
 const IDLE: Duration = Duration::from_millis(500);
 /// Jobs that run at once.
 const MOST_AT_ONCE: i64 = 16;
 /// Longest wait between two tries.
-const LONGEST_BACKOFF_MILLIS: u64 = 5_000;
+const LONGEST_BACKOFF_MILLIS: u64 = 2_000;
 /// Tries of what looks like a defect, before it is taken for one.
 const MOST_TRIES: i32 = 10;
 
@@ -183,6 +186,27 @@ impl Core {
         }
     }
 
+    /// Does the work of a job that this process holds, and holds it as long.
+    pub(crate) async fn holding<T>(&self, job: &HeldJob, work: impl Future<Output = T>) -> T {
+        tokio::select! {
+            outcome = work => outcome,
+            never = self.renew_lease(job) => match never {},
+        }
+    }
+
+    async fn renew_lease(&self, job: &HeldJob) -> Infallible {
+        loop {
+            tokio::time::sleep(RENEWED_EVERY).await;
+            let renewed = async {
+                let mut conn = self.system.acquire().await?;
+                jobs::renew(&mut conn, job.id, &self.worker.name, self.clock.now() + LEASE).await
+            };
+            if let Err(error) = renewed.await {
+                tracing::debug!(job_id = %job.id, error = &error as &dyn std::error::Error, "a lease could not be renewed");
+            }
+        }
+    }
+
     /// What follows from an error of a job: another try, or the end.
     pub(crate) async fn settle(&self, job: &HeldJob, error: CoreError) -> Outcome {
         if is_worth_another_try(&error, job.attempts) {
@@ -264,7 +288,7 @@ mod tests {
         for attempts in [0, 1, 2, 5, 9, i32::MAX] {
             let wait = backoff(attempts, &entropy);
             assert!(wait >= TimeDelta::milliseconds(250), "{attempts}: {wait}");
-            assert!(wait <= TimeDelta::milliseconds(5_000), "{attempts}: {wait}");
+            assert!(wait <= TimeDelta::milliseconds(2_000), "{attempts}: {wait}");
         }
     }
 

@@ -69,7 +69,7 @@ impl Core {
                 JobKind::Reject => self.reject(operation, job).await,
             }
         };
-        let error = match run.await {
+        let error = match self.holding(job, run).await {
             Ok(outcome) => return outcome,
             Err(error) => error,
         };
