@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use sqlx::PgPool;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions, PgSslMode};
+use sqlx::{Connection, PgPool};
 
 use crate::{DbError, PgConfig};
 
@@ -11,6 +11,9 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Connections are renewed, so that a rotated certificate or a moved primary is taken up.
 const MAX_LIFETIME: Duration = Duration::from_mins(30);
 const STATEMENT_CACHE: usize = 256;
+/// A connection that was idle for longer is tried before it is used: the database may have been
+/// restarted. On a busy pool that costs no round trip.
+const TRIED_AFTER: Duration = Duration::from_secs(1);
 
 /// Opens a pool and its first connection.
 ///
@@ -57,7 +60,17 @@ async fn open(options: PgConnectOptions, max_connections: u32) -> Result<PgPool,
         .max_connections(max_connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .max_lifetime(MAX_LIFETIME)
+        .test_before_acquire(false)
+        .before_acquire(|connection, usage| Box::pin(is_alive(connection, usage.idle_for)))
         .connect_with(options)
         .await?;
     Ok(pool)
+}
+
+/// An error has the pool close this connection and take another one.
+async fn is_alive(connection: &mut PgConnection, idle_for: Duration) -> Result<bool, sqlx::Error> {
+    if idle_for > TRIED_AFTER {
+        connection.ping().await?;
+    }
+    Ok(true)
 }

@@ -120,3 +120,15 @@ async fn a_database_that_is_gone_is_unavailable() {
     let error: DbError = sqlx::query("SELECT 1").execute(&mut *tx).await.unwrap_err().into();
     assert!(error.is_retryable(), "{error:?}");
 }
+
+#[tokio::test]
+async fn a_connection_that_died_while_idle_is_replaced_unnoticed() {
+    let databases = TestDatabases::start().await;
+    let pool = databases.core.pool("clm_core_app").await;
+    let backend = async || sqlx::query_scalar::<_, i32>("SELECT pg_backend_pid()").fetch_one(&pool).await;
+    let victim = backend().await.unwrap();
+    // Connections are tried again after a second of idleness, so it must be that old.
+    let kill = "SELECT pg_terminate_backend($1, 5000), pg_sleep(1.1)";
+    sqlx::query(kill).bind(victim).execute(&databases.core.superuser().await).await.unwrap();
+    assert_ne!(backend().await.unwrap(), victim);
+}
