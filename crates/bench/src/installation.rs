@@ -56,10 +56,14 @@ impl BenchInstallation {
         for database in Database::ALL {
             let cluster = self.cluster(database);
             self.sql(database, "ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statements'")?;
-            self.sql(database, "ALTER SYSTEM SET pg_stat_statements.track_planning = on")?;
             cluster.stop()?;
             cluster.start()?;
-            self.sql(database, "CREATE EXTENSION pg_stat_statements SCHEMA public")?;
+            self.sql(
+                database,
+                "CREATE EXTENSION pg_stat_statements SCHEMA public;
+                ALTER SYSTEM SET pg_stat_statements.track_planning = on;
+                SELECT pg_reload_conf();",
+            )?;
         }
         self.start_services()
     }
