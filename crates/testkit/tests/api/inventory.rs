@@ -1,0 +1,208 @@
+//! The list of certificates: filters, pages, versions, changes of metadata.
+
+use std::collections::BTreeSet;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::answer::text;
+use crate::house::{DAY, ISSUING, Office, office};
+
+/// Three certificates: `web` is bob's and lives long, `mail` is tagged, `old` is revoked.
+async fn filled() -> (Office, [Value; 3]) {
+    let office = office().await;
+    let make = |name: &str, changes: Value| {
+        let mut body = json!({"profile": "tls-server", "policy": "at-once", "key_algorithm": "ecdsa-p256",
+            "subject": format!("CN={name}.example.com"), "sans": [format!("dns:{name}.example.com"), "ip:192.0.2.1"]});
+        body.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        let alice = office.alice.clone();
+        async move { alice.issue(&body).await }
+    };
+    let web = make("web", json!({"owner_user_id": office.bob.id, "validity_seconds": 100 * DAY})).await;
+    let mail = make("mail", json!({"tags": {"team": "post", "tier": "1"}})).await;
+    let old = make("old", json!({"validity_seconds": DAY})).await;
+    office.alice.revoke(&old, "superseded").await.expect(201);
+    (office, [web, mail, old])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_filter_finds_what_it_names() {
+    let (office, [web, mail, old]) = filled().await;
+    let day = |days: u64| {
+        (chrono::Utc::now() + chrono::TimeDelta::days(days as i64)).format("%Y-%m-%dT%H:%M:%SZ").to_string()
+    };
+    let issuing = text(&office.authority(ISSUING).await, "id");
+    let serial = text(&web, "serial_number");
+    for (query, expected) in [
+        (String::new(), vec![&web, &mail, &old]),
+        ("status=active".to_owned(), vec![&web, &mail]),
+        ("status=revoked".to_owned(), vec![&old]),
+        ("status=on_hold".to_owned(), vec![]),
+        (format!("owner={}", office.bob.id), vec![&web]),
+        (format!("owner={}", office.alice.id), vec![&mail, &old]),
+        (format!("authority={issuing}"), vec![&web, &mail, &old]),
+        (format!("expires_before={}", day(2)), vec![&old]),
+        (format!("expires_before={}&expires_after={}", day(20), day(2)), vec![&mail]),
+        (format!("expires_after={}", day(50)), vec![&web]),
+        ("san=web.example.com".to_owned(), vec![&web]),
+        ("san=dns:mail.example.com".to_owned(), vec![&mail]),
+        ("san=ip:192.0.2.1".to_owned(), vec![&web, &mail, &old]),
+        ("san=192.0.2.1&status=revoked".to_owned(), vec![&old]),
+        ("san=example.com".to_owned(), vec![]),
+        ("tag=team".to_owned(), vec![&mail]),
+        ("tag=team%3Dpost".to_owned(), vec![&mail]),
+        ("tag=team%3Dweb".to_owned(), vec![]),
+        ("text=mail".to_owned(), vec![&mail]),
+        (format!("text={}", &serial[..8]), vec![&web]),
+    ] {
+        let found = office.alice.list(&format!("/api/v1/certificates?{query}")).await;
+        let ids = |items: &mut dyn Iterator<Item = &Value>| -> BTreeSet<String> {
+            items.map(|item| text(item, "id")).collect()
+        };
+        let expected = ids(&mut expected.into_iter());
+        assert_eq!(ids(&mut found.iter()), expected, "{query}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_follow_each_other_without_gap_or_double() {
+    let (office, certificates) = filled().await;
+    let mut path = "/api/v1/certificates?limit=1&status=active".to_owned();
+    let mut seen = Vec::new();
+    loop {
+        let answer = office.alice.get(&path).await;
+        let page = answer.expect(200);
+        let items = page["items"].as_array().unwrap();
+        seen.extend(items.iter().map(|item| text(item, "id")));
+        assert!(items.len() <= 1);
+        let Some(cursor) = page["next_cursor"].as_str() else {
+            assert_eq!(answer.header("link"), "");
+            break;
+        };
+        assert!(answer.header("link").contains("rel=\"next\""), "{}", answer.header("link"));
+        let link = answer.header("link").split(['<', '>']).nth(1).unwrap().to_owned();
+        assert!(
+            link.contains(cursor) && link.contains("status=active") && link.contains("limit=1"),
+            "{link}"
+        );
+        path = link;
+    }
+    let newest_first = [&certificates[1], &certificates[0]].map(|certificate| text(certificate, "id"));
+    assert_eq!(seen, newest_first);
+    // What comes in between does not move the pages.
+    let first = office.alice.get("/api/v1/requests?limit=2").await.expect(200);
+    office.alice.revoke(&certificates[0], "superseded").await.expect(201);
+    let cursor = text(&first, "next_cursor");
+    let rest = office.alice.list(&format!("/api/v1/requests?cursor={cursor}")).await;
+    assert_eq!(rest.len(), 2, "three issues and a revocation before, two of them on the first page");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metadata_changes_only_from_the_version_that_was_read() {
+    let (office, [web, _, _]) = filled().await;
+    let path = format!("/api/v1/certificates/{}", text(&web, "id"));
+    let admin = &office.admin;
+    let read = admin.get(&path).await;
+    let version = read.expect(200)["version"].clone();
+    assert_eq!(read.header("etag"), format!("\"{version}\""));
+    let body = json!({"tags": {"team": "web"}, "notes": "line\nline", "owner_user_id": office.carol.id});
+    let unread = admin.send(admin.call(Method::PATCH, &path).json(&body)).await;
+    unread.refused(428, "precondition_required");
+    for tag in ["\"999\"", "W/\"1\"", "garbage", "\"99999999999999999999\""] {
+        let call = admin.call(Method::PATCH, &path).header("if-match", tag).json(&body);
+        admin.send(call).await.refused(412, "precondition_failed");
+    }
+    let changed = admin.change(Method::PATCH, &path, &version, &body).await;
+    let now = changed.expect(200);
+    assert_eq!((&now["tags"], &now["owner_user_id"]), (&body["tags"], &body["owner_user_id"]));
+    assert_eq!(changed.header("etag"), format!("\"{}\"", now["version"]));
+    assert_ne!(now["version"], version);
+    admin.change(Method::PATCH, &path, &version, &body).await.refused(412, "precondition_failed");
+    let call = admin.call(Method::GET, &path).header("if-none-match", changed.header("etag"));
+    assert_eq!(admin.send(call).await.status, 304);
+    for (body, status, code) in [
+        (json!({"owner_user_id": "0198f000-0000-7000-8000-000000000000"}), 404, "user_not_found"),
+        (json!({"owner_user_id": office.stranger().await.alice.id}), 404, "user_not_found"),
+        (json!({"notes": "a\0"}), 400, "invalid_request"),
+        (json!({"tags": {"a": "\0"}}), 400, "invalid_request"),
+        (json!({"serial_number": "01"}), 400, "invalid_request"),
+        (json!({"status": "active"}), 400, "invalid_request"),
+    ] {
+        let answer = admin.change(Method::PATCH, &path, &now["version"], &body).await;
+        println!("{body}: {}", answer.text());
+        answer.refused(status, code);
+    }
+    assert_eq!(admin.get(&path).await.expect(200), now);
+    office
+        .alice
+        .change(Method::PATCH, &path, &now["version"], &json!({}))
+        .await
+        .refused(403, "permission_denied");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn policies_and_workflows_are_changed_by_version_too() {
+    let office = office().await;
+    let body = json!({"code": "p", "name": "P", "rules": crate::house::at_once()});
+    let policy = office.admin.post("/api/v1/policies", &body).await.expect(201);
+    office.admin.post("/api/v1/policies", &body).await.refused(409, "already_exists");
+    let path = format!("/api/v1/policies/{}", text(&policy, "id"));
+    let missing = office.admin.call(Method::PUT, &path).json(&body);
+    office.admin.send(missing).await.refused(428, "precondition_required");
+    office.put(&path, &json!(77), &body).await.refused(412, "precondition_failed");
+    let two = office.put(&path, &policy["version"], &body).await.expect(201);
+    assert_eq!((&two["policy_version"], &two["supersedes"]), (&json!(2), &policy["id"]));
+    for (member, value) in [
+        ("profiles", json!([])),
+        ("profiles", json!(["no-such"])),
+        ("max_validity_seconds", json!(1)),
+        ("key_algorithms", json!(["rsa-1024"])),
+        ("names", json!({"dns_suffixes": ["*.example.com"]})),
+        ("names", json!({"ip_ranges": ["10.0.0.0/33"]})),
+        ("surprise", json!(1)),
+        ("workflows", json!({"issuance": 7})),
+    ] {
+        let mut rules = crate::house::at_once();
+        rules[member] = value;
+        let body = json!({"code": "q", "name": "Q", "rules": rules});
+        let answer = office.admin.post("/api/v1/policies", &body).await;
+        println!("{}", answer.text());
+        answer.refused(422, "policy_invalid");
+    }
+    let mut rules = crate::house::at_once();
+    rules["workflows"] = json!({"issuance": "no-such"});
+    let answer =
+        office.admin.post("/api/v1/policies", &json!({"code": "q", "name": "Q", "rules": rules})).await;
+    answer.refused(404, "workflow_not_found");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_is_found_by_what_is_printed_on_it_and_downloaded_in_each_form() {
+    let (office, [web, _, _]) = filled().await;
+    let colons = |hex: &str| {
+        hex.to_uppercase()
+            .as_bytes()
+            .chunks(2)
+            .map(|pair| String::from_utf8_lossy(pair).into_owned())
+            .collect::<Vec<_>>()
+            .join(":")
+    };
+    let (sha256, serial) = (text(&web, "fingerprint_sha256"), text(&web, "serial_number"));
+    let issuing = text(&office.authority(ISSUING).await, "id");
+    for query in [
+        format!("sha256={sha256}"),
+        format!("sha256={}", colons(&sha256)),
+        format!("serial={serial}"),
+        format!("serial={}&authority={issuing}", colons(&serial)),
+    ] {
+        let found = office.alice.get(&format!("/api/v1/certificates/lookup?{query}")).await.expect(200);
+        assert_eq!(found["id"], web["id"], "{query}");
+    }
+    let path = format!("/api/v1/certificates/{}", text(&web, "id"));
+    let call = office.alice.call(Method::GET, &path).header("accept", "application/pkix-cert");
+    let der = office.alice.send(call).await;
+    assert_eq!(der.header("content-type"), "application/pkix-cert");
+    let pem = office.alice.chain(&web).await;
+    assert_eq!(crate::csr::to_der(pem.split_inclusive("END CERTIFICATE-----").next().unwrap()), der.body);
+    assert_eq!(pem.matches("BEGIN CERTIFICATE").count(), 2, "the certificate and its issuer");
+}

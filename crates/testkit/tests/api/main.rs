@@ -1,0 +1,23 @@
+//! The whole product, judged from outside: both processes, both databases, HTTP, openssl, pkilint and `clm`.
+//! One installation serves all tests; each test has an organization of its own.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a helper that fails fails the test")]
+
+mod answer;
+mod approvals;
+mod bad_csrs;
+mod bad_http;
+mod bad_requests;
+mod bad_states;
+mod cli;
+mod csr;
+mod house;
+mod idempotency;
+mod inventory;
+mod issuance;
+mod lint;
+mod openssl;
+mod person;
+mod renewals;
+mod revocations;
+mod validation;
