@@ -1,0 +1,133 @@
+//! People who call the REST API, and who repeat a call with its key until it is answered.
+
+use std::time::{Duration, Instant};
+
+use reqwest::{Client, Method};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+/// Longer than any crash and recovery.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Longest wait for one answer; the same call is repeated then.
+const ONE_TRY: Duration = Duration::from_secs(15);
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Somebody with an API key.
+#[derive(Clone)]
+pub(crate) struct Person {
+    client: Client,
+    url: String,
+    key: String,
+    pub(crate) id: String,
+}
+
+/// What the API answered.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Value,
+}
+
+impl Answer {
+    /// A field that holds a text.
+    pub(crate) fn text(&self, field: &str) -> &str {
+        self.body[field].as_str().unwrap_or_else(|| panic!("no {field} in {self:?}"))
+    }
+
+    pub(crate) fn uuid(&self, field: &str) -> Uuid {
+        self.text(field).parse().unwrap()
+    }
+
+    /// The code of a problem document.
+    pub(crate) fn code(&self) -> &str {
+        self.body["code"].as_str().unwrap_or_default()
+    }
+
+    fn is_final(&self) -> bool {
+        self.status < 500 && self.code() != "idempotency_key_in_flight"
+    }
+}
+
+impl Person {
+    /// The first administrator.
+    pub(crate) async fn bootstrap(client: Client, api_url: &str, token: &str) -> Self {
+        let mut nobody =
+            Self { client, url: format!("{api_url}/api/v1"), key: String::new(), id: String::new() };
+        let answer = nobody
+            .post(
+                "/bootstrap",
+                &json!({"token": token, "username": "admin", "email": "admin@example.org",
+                    "organization_code": "example", "organization_name": "Example"}),
+            )
+            .await;
+        answer.text("api_key").clone_into(&mut nobody.key);
+        answer.text("user_id").clone_into(&mut nobody.id);
+        nobody
+    }
+
+    /// Makes a user with a role and a key.
+    pub(crate) async fn hire(&self, name: &str, role: &str) -> Self {
+        let user = json!({"username": name, "email": format!("{name}@example.org")});
+        let id = self.post("/users", &user).await.text("id").to_owned();
+        self.post("/role-assignments", &json!({"user_id": id, "role_id": role})).await;
+        let scopes = &self.get(&format!("/roles/{role}")).await.body["permissions"];
+        let key = self.post("/api-keys", &json!({"name": name, "user_id": id, "scopes": scopes})).await;
+        Self { key: key.text("secret").to_owned(), id, ..self.clone() }
+    }
+
+    /// Calls until there is an answer, always with the same `Idempotency-Key`; refusals are an error.
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
+        let answer = self.try_post(path, body).await;
+        assert!(answer.status < 300, "POST {path} {body}: {answer:?}");
+        answer
+    }
+
+    /// As [`Self::post`]; a refusal is an answer.
+    pub(crate) async fn try_post(&self, path: &str, body: &Value) -> Answer {
+        let key = Uuid::new_v4().to_string();
+        self.until_answered(path, Some((&key, body))).await
+    }
+
+    /// As [`Self::try_post`], without a key: for calls of which a repeat is refused.
+    pub(crate) async fn decide(&self, path: &str) -> Answer {
+        self.until_answered(path, Some(("", &json!({})))).await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        let answer = self.until_answered(path, None).await;
+        assert!(answer.status < 300, "GET {path}: {answer:?}");
+        answer
+    }
+
+    async fn until_answered(&self, path: &str, body: Option<(&str, &Value)>) -> Answer {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let last = match self.call(path, body).await {
+                Ok(answer) if answer.is_final() => return answer,
+                Ok(answer) => format!("{answer:?}"),
+                Err(error) => format!("{error:?}"),
+            };
+            assert!(Instant::now() < end, "{path} was not answered: {last}");
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    async fn call(&self, path: &str, body: Option<(&str, &Value)>) -> reqwest::Result<Answer> {
+        let method = if body.is_some() { Method::POST } else { Method::GET };
+        let mut request = self
+            .client
+            .request(method, format!("{}{path}", self.url))
+            .bearer_auth(&self.key)
+            .timeout(ONE_TRY);
+        if let Some((key, body)) = body {
+            request = request.json(body);
+            if !key.is_empty() {
+                // What cannot be done at once is not followed by the next request at once.
+                request = request.header("idempotency-key", key).header("prefer", "wait=1");
+            }
+        }
+        let answer = request.send().await?;
+        let status = answer.status().as_u16();
+        Ok(Answer { status, body: answer.json().await? })
+    }
+}

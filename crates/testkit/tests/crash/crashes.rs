@@ -1,0 +1,146 @@
+//! Kills each process at every failpoint and at none, and each database, under load.
+
+use std::time::{Duration, Instant};
+
+use clm_local::Service;
+use clm_local::cluster::{Cluster, Database};
+
+use crate::ALONE;
+use crate::failpoints::{ALL, Failpoint, Victim};
+use crate::house::{House, eventually, logged_since};
+use crate::load::Load;
+use crate::verdict::Judge;
+
+/// Longest wait for a process to run into its failpoint.
+const HIT_WITHIN: Duration = Duration::from_secs(30);
+/// Crashes, one after the other, before everything is checked.
+const AT_A_TIME: usize = 3;
+/// From the recovery of everything to the agreement of both databases.
+const AGREEMENT_WITHIN: Duration = Duration::from_secs(10);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_dies_under_load_nothing_is_lost() {
+    let _alone = ALONE.lock().await;
+    let house = House::open(true).await;
+    let judge = Judge::new(&house.installation).await;
+    let mut siege = Siege { load: Load::start(&house), house, judge, slowest: Duration::ZERO };
+    for points in ALL.chunks(AT_A_TIME) {
+        points.iter().for_each(|point| siege.crash_at(point));
+        siege.settle(&points.iter().map(|point| point.name).collect::<Vec<_>>().join(", ")).await;
+    }
+    siege.kill_services().await;
+    siege.crash_databases().await;
+    siege.end().await;
+}
+
+struct Siege {
+    house: House,
+    load: Load,
+    judge: Judge,
+    slowest: Duration,
+}
+
+impl Siege {
+    fn crash_at(&self, point: &Failpoint) {
+        let installation = &self.house.installation;
+        match point.victim {
+            Victim::Core => crash_service(&installation.core, point),
+            Victim::Secure => crash_service(&installation.secure, point),
+            Victim::Ceremony => self.crash_ceremony(point),
+        }
+    }
+
+    /// A ceremony that died is taken up again by the same command, and makes one authority.
+    fn crash_ceremony(&self, point: &Failpoint) {
+        let installation = &self.house.installation;
+        let url = installation.validation_url();
+        let arguments = ["authority", "create", "--name", "Second", "--subject", "CN=Second"];
+        let more = ["--profile", "issuing-ca", "--parent", "CLM Sandbox Root", "--validity-days", "90"];
+        let arguments = [&arguments[..], &more[..], &["--base-url", &url]].concat();
+        let died = installation.secure.run_with_failpoints(&point.setting(), &arguments);
+        assert!(died.unwrap_err().to_string().contains("signal"), "{} was not hit", point.name);
+        installation.secure.run(&arguments).unwrap();
+        let made = self.house.sql(
+            Database::Secure,
+            "SELECT count(*) FROM certificate_authorities a JOIN certificates c ON c.certificate_id = a.certificate_id
+             JOIN crls l ON l.authority_id = a.id WHERE a.name = 'Second' AND a.status = 'active'",
+        );
+        assert_eq!(made, "1");
+    }
+
+    async fn kill_services(&mut self) {
+        for round in 0..2 {
+            for service in [&self.house.installation.core, &self.house.installation.secure] {
+                service.kill().unwrap();
+                start(service);
+            }
+            self.settle(&format!("kill, round {round}")).await;
+        }
+    }
+
+    async fn crash_databases(&mut self) {
+        for victims in [&[Database::Core][..], &[Database::Secure], &[Database::Core, Database::Secure]] {
+            let clusters: Vec<&Cluster> =
+                victims.iter().map(|database| self.house.installation.databases.cluster(*database)).collect();
+            clusters.iter().for_each(|cluster| cluster.stop_immediate().unwrap());
+            clusters.iter().for_each(|cluster| cluster.start().unwrap());
+            self.house.installation.secure.wait_ready().unwrap();
+            self.house.installation.core.wait_ready().unwrap();
+            self.settle(&format!("crash of {victims:?}")).await;
+        }
+    }
+
+    /// Everything is up again: both databases agree soon, and nothing is lost.
+    async fn settle(&mut self, after: &str) {
+        let recovered = Instant::now();
+        let Self { load, judge, .. } = self;
+        let ledger = load.ledger();
+        let paused = load.pause().await;
+        let left = AGREEMENT_WITHIN.saturating_sub(recovered.elapsed());
+        eventually(left, || async { judge.disagreement().await.map(|it| format!("after {after}: {it}")) })
+            .await;
+        let took = recovered.elapsed();
+        println!("{after}: both databases agree after {:.1} s", took.as_secs_f64());
+        let problems = judge.problems(&ledger).await;
+        drop(paused);
+        self.slowest = self.slowest.max(took);
+        assert!(problems.is_empty(), "after {after}:\n{}", problems.join("\n"));
+    }
+
+    async fn end(self) {
+        let Self { house, load, judge, slowest } = self;
+        load.stop().await;
+        house.installation.secure.run(&["audit", "verify"]).unwrap();
+        let report = house.administrator.post("/integrity/runs", &serde_json::json!({})).await;
+        for count in ["open", "repaired", "alarms", "resolved"] {
+            assert_eq!(report.body[count], 0, "{report:?}");
+        }
+        let (certificates, entries) = judge.size().await;
+        println!(
+            "{certificates} certificates, {entries} audit entries, slowest agreement {:.1} s",
+            slowest.as_secs_f64()
+        );
+    }
+}
+
+/// Starts the service anew with the failpoint, waits until it has died of it, and starts it clean.
+fn crash_service(service: &Service, point: &Failpoint) {
+    service.kill().unwrap();
+    let length = std::fs::metadata(service.log_file()).unwrap().len();
+    service.start_with_failpoints(&point.setting()).unwrap();
+    service.wait_end(HIT_WITHIN).unwrap_or_else(|error| panic!("{} was not hit: {error}", point.name));
+    let log = logged_since(&service.log_file(), length);
+    let aborting = format!("\"failpoint\":\"{}\"", point.name);
+    assert!(
+        log.contains(&aborting),
+        "{} ended of something else than {}:\n{log}",
+        service.name(),
+        point.name
+    );
+    start(service);
+}
+
+fn start(service: &Service) {
+    service.start().unwrap();
+    service.wait_ready().unwrap();
+}

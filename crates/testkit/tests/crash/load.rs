@@ -1,0 +1,178 @@
+//! Clients that keep asking, whatever dies meanwhile.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rcgen::{CertificateParams, DistinguishedName, KeyPair};
+use serde_json::{Value, json};
+use tokio::sync::{RwLock, RwLockWriteGuard};
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use crate::api::{Answer, Person};
+use crate::house::House;
+use crate::ledger::Ledger;
+
+/// Clients whose requests nobody need approve.
+const ROBOTS: u32 = 3;
+/// Clients whose requests wait for approval.
+const PAIRS: u32 = 2;
+
+pub(crate) struct Load {
+    shared: Arc<Shared>,
+    clients: JoinSet<()>,
+}
+
+struct Shared {
+    /// Held for reading during each turn of a client.
+    turn: RwLock<()>,
+    stopped: AtomicBool,
+    ledger: Arc<Ledger>,
+    robot: Person,
+    alice: Person,
+    bob: Person,
+}
+
+impl Load {
+    pub(crate) fn start(house: &House) -> Self {
+        let shared = Arc::new(Shared {
+            turn: RwLock::default(),
+            stopped: AtomicBool::new(false),
+            ledger: Arc::default(),
+            robot: house.robot.clone(),
+            alice: house.alice.clone(),
+            bob: house.bob.clone(),
+        });
+        let mut clients = JoinSet::new();
+        for client in 0..ROBOTS {
+            clients.spawn(Arc::clone(&shared).run_robot(client));
+        }
+        for client in 0..PAIRS {
+            clients.spawn(Arc::clone(&shared).run_pair(client));
+        }
+        Self { shared, clients }
+    }
+
+    pub(crate) fn ledger(&self) -> Arc<Ledger> {
+        Arc::clone(&self.shared.ledger)
+    }
+
+    /// Lets every client finish its turn, and begin none while the guard is held.
+    pub(crate) async fn pause(&mut self) -> RwLockWriteGuard<'_, ()> {
+        if let Some(ended) = self.clients.try_join_next() {
+            ended.unwrap();
+            panic!("a client has ended");
+        }
+        self.shared.turn.write().await
+    }
+
+    pub(crate) async fn stop(mut self) {
+        self.shared.stopped.store(true, Ordering::Relaxed);
+        while let Some(ended) = self.clients.join_next().await {
+            ended.unwrap();
+        }
+    }
+}
+
+impl Shared {
+    async fn run_robot(self: Arc<Self>, client: u32) {
+        for number in 0_u32.. {
+            let _turn = self.turn.read().await;
+            if self.stopped.load(Ordering::Relaxed) {
+                return;
+            }
+            let name = format!("r{client}-{number}");
+            let answer = self.robot.post("/requests", &request(&name, number % 2 == 0)).await;
+            if self.ledger.note(&answer) {
+                self.live(answer.uuid("certificate_id"), number).await;
+            }
+        }
+    }
+
+    /// What becomes of a certificate. Nothing follows on what is not yet done.
+    async fn live(&self, id: Uuid, number: u32) {
+        self.ledger.expect(id, "active");
+        match number % 5 {
+            0 => {
+                self.change(id, "revoke", &json!({"reason": "superseded"}), "revoked").await;
+            }
+            1 | 2 => {
+                let on_hold =
+                    self.change(id, "revoke", &json!({"reason": "certificateHold"}), "on_hold").await;
+                if on_hold && number % 2 == 0 {
+                    self.change(id, "release", &json!({}), "active").await;
+                } else if on_hold {
+                    self.change(id, "revoke", &json!({"reason": "keyCompromise"}), "revoked").await;
+                }
+            }
+            3 => {
+                let renewal = match number % 2 {
+                    0 => json!({}),
+                    _ => json!({"key_algorithm": "ecdsa-p256"}),
+                };
+                let answer = self.robot.post(&format!("/certificates/{id}/renew"), &renewal).await;
+                if self.ledger.note(&answer) {
+                    self.ledger.expect(answer.uuid("certificate_id"), "active");
+                }
+            }
+            _ => {}
+        }
+    }
+
+    async fn change(&self, id: Uuid, action: &str, body: &Value, state: &'static str) -> bool {
+        let answer = self.robot.post(&format!("/certificates/{id}/{action}"), body).await;
+        self.ledger.expect(id, state);
+        self.ledger.note(&answer)
+    }
+
+    async fn run_pair(self: Arc<Self>, client: u32) {
+        for number in 0_u32.. {
+            let _turn = self.turn.read().await;
+            if self.stopped.load(Ordering::Relaxed) {
+                return;
+            }
+            let answer =
+                self.alice.post("/requests", &request(&format!("a{client}-{number}"), number % 3 == 0)).await;
+            assert_eq!(answer.status, 202, "{answer:?}");
+            self.ledger.note(&answer);
+            let (who, action) = match number % 4 {
+                0 | 1 => (&self.bob, "approve"),
+                2 => (&self.bob, "reject"),
+                _ => (&self.alice, "cancel"),
+            };
+            self.decide(who, answer.text("id"), action).await;
+        }
+    }
+
+    /// Decides; a refusal because it is decided already is the echo of a try whose answer was lost.
+    async fn decide(&self, who: &Person, request: &str, action: &str) {
+        let mut answer = who.decide(&format!("/requests/{request}/{action}")).await;
+        if matches!(answer.code(), "workflow_not_pending" | "already_decided") {
+            answer = who.get(&format!("/requests/{request}")).await;
+        }
+        assert!(answer.status < 300, "{action} {request}: {answer:?}");
+        assert_ne!(answer.text("status"), "pending", "{action} {request}: {answer:?}");
+        self.note_decided(&answer);
+    }
+
+    fn note_decided(&self, answer: &Answer) {
+        if self.ledger.note(answer) {
+            self.ledger.expect(answer.uuid("certificate_id"), "active");
+        }
+    }
+}
+
+fn request(name: &str, own_key: bool) -> Value {
+    let name = format!("{name}.example.com");
+    if own_key {
+        json!({"profile": "tls-server", "csr_pem": csr_pem(&name)})
+    } else {
+        json!({"profile": "tls-server", "key_algorithm": "ecdsa-p256", "sans": [format!("dns:{name}")]})
+    }
+}
+
+fn csr_pem(name: &str) -> String {
+    let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+    params.distinguished_name = DistinguishedName::new();
+    params.serialize_request(&KeyPair::generate().unwrap()).unwrap().pem().unwrap()
+}
