@@ -30,7 +30,7 @@ pub(crate) const LONGEST_RUN: Duration = Duration::from_secs(8);
 /// How long the queue is left alone when it is empty.
 const IDLE: Duration = Duration::from_millis(500);
 /// Jobs that run at once.
-const MOST_AT_ONCE: i64 = 16;
+const MOST_AT_ONCE: usize = 16;
 /// Longest wait between two tries.
 const LONGEST_BACKOFF_MILLIS: u64 = 2_000;
 /// Tries of what looks like a defect, before it is taken for one.
@@ -142,34 +142,40 @@ impl Core {
         }
     }
 
-    /// Runs what is due until told to stop; then finishes what it has begun.
+    /// Runs what is due until told to stop; then finishes what it has begun. A job that takes long
+    /// holds up no other.
     pub async fn run_jobs(self: Arc<Self>, shutdown: CancellationToken) {
+        let mut running = JoinSet::new();
         while !shutdown.is_cancelled() {
-            let claimed = self.claim_jobs().await.unwrap_or_else(|error| {
+            while running.try_join_next().is_some() {}
+            let free = MOST_AT_ONCE - running.len();
+            let claimed = self.claim_jobs(free).await.unwrap_or_else(|error| {
                 tracing::warn!(error = &error as &dyn std::error::Error, "the job queue cannot be read");
                 Vec::new()
             });
-            let idle = claimed.len() < usize::try_from(MOST_AT_ONCE).unwrap_or(usize::MAX);
-            let mut running = JoinSet::new();
+            let idle = claimed.len() < free;
             for row in claimed {
                 let core = Arc::clone(&self);
                 running.spawn(async move { core.run_claimed(row).await });
             }
-            while running.join_next().await.is_some() {}
             if idle {
                 tokio::select! {
                     () = shutdown.cancelled() => {}
                     () = self.worker.wake.notified() => {}
                     () = tokio::time::sleep(IDLE) => {}
                 }
+            } else {
+                running.join_next().await;
             }
         }
+        while running.join_next().await.is_some() {}
     }
 
-    async fn claim_jobs(&self) -> Result<Vec<ClaimedJobRow>, DbError> {
+    async fn claim_jobs(&self, most: usize) -> Result<Vec<ClaimedJobRow>, DbError> {
         let now = self.clock.now();
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
         let mut conn = self.system.acquire().await?;
-        jobs::claim(&mut conn, &self.worker.name, now, now + LEASE, MOST_AT_ONCE).await
+        jobs::claim(&mut conn, &self.worker.name, now, now + LEASE, most).await
     }
 
     async fn run_claimed(&self, row: ClaimedJobRow) {
