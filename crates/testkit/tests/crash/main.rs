@@ -6,8 +6,10 @@ mod api;
 mod crashes;
 mod failpoints;
 mod house;
+mod integrity;
 mod ledger;
 mod load;
+mod streaming;
 mod verdict;
 
 /// One installation at a time: a second one would spoil the figures of the first.
