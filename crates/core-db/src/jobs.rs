@@ -80,38 +80,41 @@ pub async fn claim(
     Ok(rows)
 }
 
-/// Prolongs the lease of a job, if the caller still holds it.
-pub async fn renew(
-    conn: &mut PgConnection,
-    id: Uuid,
-    locked_by: &str,
-    locked_until: Time,
-) -> Result<(), DbError> {
-    sqlx::query!(
-        "UPDATE jobs SET locked_until = $3 WHERE id = $1 AND locked_by = $2 AND status = 'running'",
-        id,
-        locked_by,
+/// Which job, and which try of it: who lost it to another try can no longer change it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// The job.
+    pub id: Uuid,
+    /// `jobs.attempts` while it is held.
+    pub attempts: i32,
+}
+
+/// Prolongs the lease of a job. False when the caller no longer holds it.
+pub async fn renew(conn: &mut PgConnection, held: Held, locked_until: Time) -> Result<bool, DbError> {
+    let result = sqlx::query!(
+        "UPDATE jobs SET locked_until = $3 WHERE id = $1 AND attempts = $2 AND status = 'running'",
+        held.id,
+        held.attempts,
         locked_until
     )
     .execute(conn)
     .await?;
-    Ok(())
+    Ok(result.rows_affected() == 1)
 }
 
 /// Gives a job back to be tried again at `run_at`, if the caller still holds it.
 pub async fn retry(
     conn: &mut PgConnection,
-    id: Uuid,
-    locked_by: &str,
+    held: Held,
     run_at: Time,
     error: &str,
     now: Time,
 ) -> Result<(), DbError> {
     sqlx::query!(
         "UPDATE jobs SET status = 'queued', run_at = $3, last_error = $4, locked_by = NULL, locked_until = NULL, updated_at = $5
-         WHERE id = $1 AND locked_by = $2 AND status = 'running'",
-        id,
-        locked_by,
+         WHERE id = $1 AND attempts = $2 AND status = 'running'",
+        held.id,
+        held.attempts,
         run_at,
         error,
         now
@@ -121,20 +124,14 @@ pub async fn retry(
     Ok(())
 }
 
-/// Gives a job up: a person must look.
-pub async fn bury(
-    conn: &mut PgConnection,
-    id: Uuid,
-    locked_by: &str,
-    error: &str,
-    now: Time,
-) -> Result<(), DbError> {
+/// Gives a job up, if the caller still holds it: a person must look.
+pub async fn bury(conn: &mut PgConnection, held: Held, error: &str, now: Time) -> Result<(), DbError> {
     sqlx::query!(
         "UPDATE jobs SET status = 'dead', last_error = $3, locked_by = NULL, locked_until = NULL, finished_at = $4,
              updated_at = $4
-         WHERE id = $1 AND locked_by = $2 AND status = 'running'",
-        id,
-        locked_by,
+         WHERE id = $1 AND attempts = $2 AND status = 'running'",
+        held.id,
+        held.attempts,
         error,
         now
     )
@@ -143,8 +140,14 @@ pub async fn bury(
     Ok(())
 }
 
-/// The job is done.
-pub async fn delete(conn: &mut PgConnection, id: Uuid) -> Result<(), DbError> {
-    sqlx::query!("DELETE FROM jobs WHERE id = $1", id).execute(conn).await?;
+/// The job is done; nothing happens when the caller no longer holds it.
+pub async fn delete(conn: &mut PgConnection, held: Held) -> Result<(), DbError> {
+    sqlx::query!(
+        "DELETE FROM jobs WHERE id = $1 AND attempts = $2 AND status = 'running'",
+        held.id,
+        held.attempts
+    )
+    .execute(conn)
+    .await?;
     Ok(())
 }

@@ -10,6 +10,8 @@ use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::jobs::Held;
+
 /// An issued certificate as the inventory keeps it.
 #[derive(Debug, Clone)]
 pub struct IssuedRow {
@@ -242,25 +244,28 @@ pub struct FailedRow {
     pub code: String,
     /// The same in words.
     pub detail: String,
-    /// The job that tried it, deleted now.
-    pub job_id: Uuid,
+    /// The job that tried it, deleted now; without holding it nothing is done.
+    pub job: Held,
     /// The job that closes the request in Secure, for issuance and renewal.
     pub closing_job_id: Uuid,
     /// What that job needs to know.
     pub closing_payload: Value,
 }
 
-/// Ends an operation without effect and tells the requester. True if this call did it.
+/// Ends an operation without effect and tells the requester. True if this call did it: not when
+/// another try of the job has begun, nor when the operation has ended otherwise.
 pub async fn apply_failed(
     conn: &mut PgConnection,
     row: &FailedRow,
     effect: &EffectRow,
 ) -> Result<bool, DbError> {
     let applied = sqlx::query_scalar!(
-        r#"WITH instance AS (
+        r#"WITH held AS (
+             SELECT id FROM jobs WHERE id = $4 AND attempts = $12 AND status = 'running' FOR UPDATE),
+         instance AS (
              UPDATE workflow_instances SET status = 'failed', current_step = 0, due_at = NULL, failure_code = $2,
                  failure_detail = $3, completed_at = $10, updated_at = $10, version = version + 1
-             WHERE operation_id = $1 AND status IN ('pending', 'executing')
+             WHERE operation_id = $1 AND status IN ('pending', 'executing') AND EXISTS (SELECT FROM held)
              RETURNING id, organization_id, instance_type, requester_user_id, certificate_id),
          skipped AS (
              UPDATE workflow_steps SET status = 'skipped', updated_at = $10, version = version + 1
@@ -276,7 +281,7 @@ pub async fn apply_failed(
                  outcome, detail, created_at)
              SELECT $11, $10, 'system', i.organization_id, $1, $8, 'request', i.id, 'failed', $2 || ': ' || $3, $10
              FROM instance i),
-         done AS (DELETE FROM jobs WHERE id = $4),
+         done AS (DELETE FROM jobs WHERE id IN (SELECT id FROM held)),
          closing AS (
              INSERT INTO jobs (id, kind, operation_id, organization_id, payload, status, run_at, created_at, updated_at)
              SELECT $5, 'reject', $1, i.organization_id, $6, 'queued', $10, $10, $10
@@ -286,14 +291,15 @@ pub async fn apply_failed(
         row.operation_id,
         row.code,
         row.detail,
-        row.job_id,
+        row.job.id,
         row.closing_job_id,
         row.closing_payload,
         effect.notification_id,
         effect.notification_kind,
         effect.title,
         effect.now,
-        effect.audit_id
+        effect.audit_id,
+        row.job.attempts
     )
     .fetch_one(conn)
     .await?;

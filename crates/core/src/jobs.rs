@@ -1,13 +1,12 @@
 //! The queue of work in Secure: what a request began is carried on until it is done or refused for
 //! good, whatever dies in between.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
 use clm_core_db::DbError;
-use clm_core_db::jobs::{self, ClaimedJobRow};
+use clm_core_db::jobs::{self, ClaimedJobRow, Held};
 use clm_core_db::requests::NewJobRow;
 use clm_types::{Entropy, ErrorCode, Refusal, Time, UserId, ids};
 use serde::{Deserialize, Serialize};
@@ -25,6 +24,8 @@ use crate::{Core, CoreError};
 const LEASE: TimeDelta = TimeDelta::seconds(4);
 /// How often the lease of a running job is renewed, so that it never runs twice at once.
 const RENEWED_EVERY: Duration = Duration::from_secs(1);
+/// So long before the end of a lease that could not be renewed its work is dropped.
+const LEASE_MARGIN: TimeDelta = TimeDelta::seconds(1);
 /// What Secure may take for a job.
 pub(crate) const LONGEST_RUN: Duration = Duration::from_secs(8);
 /// How long the queue is left alone when it is empty.
@@ -112,22 +113,32 @@ impl Worker {
 pub(crate) struct HeldJob {
     pub(crate) id: Uuid,
     pub(crate) kind: JobKind,
+    /// Which try this is: what others began since then is theirs.
     pub(crate) attempts: i32,
     pub(crate) payload: Value,
+    /// The end of its first lease.
+    pub(crate) locked_until: Time,
+}
+
+impl HeldJob {
+    pub(crate) const fn held(&self) -> Held {
+        Held { id: self.id, attempts: self.attempts }
+    }
 }
 
 impl Core {
     /// A job that this process runs at once, and that others may take over when its lease ends.
     pub(crate) fn held_job(&self, kind: JobKind, payload: Value, now: Time) -> (NewJobRow, HeldJob) {
         let id = ids::new_uuid(now, &self.entropy);
+        let locked_until = self.clock.now() + LEASE;
         let row = NewJobRow {
             id,
             kind: kind.as_str(),
             payload: payload.clone(),
             locked_by: Some(self.worker.name.clone()),
-            locked_until: Some(self.clock.now() + LEASE),
+            locked_until: Some(locked_until),
         };
-        let held = HeldJob { id, kind, attempts: 1, payload };
+        let held = HeldJob { id, kind, attempts: 1, payload, locked_until };
         (row, held)
     }
 
@@ -148,69 +159,86 @@ impl Core {
         let mut running = JoinSet::new();
         while !shutdown.is_cancelled() {
             while running.try_join_next().is_some() {}
-            let free = MOST_AT_ONCE - running.len();
-            let claimed = self.claim_jobs(free).await.unwrap_or_else(|error| {
+            let free = MOST_AT_ONCE.saturating_sub(running.len());
+            let locked_until = self.clock.now() + LEASE;
+            let claimed = self.claim_jobs(free, locked_until).await.unwrap_or_else(|error| {
                 tracing::warn!(error = &error as &dyn std::error::Error, "the job queue cannot be read");
                 Vec::new()
             });
-            let idle = claimed.len() < free;
+            let all_taken = claimed.len() == free;
             for row in claimed {
                 let core = Arc::clone(&self);
-                running.spawn(async move { core.run_claimed(row).await });
+                running.spawn(async move { core.run_claimed(row, locked_until).await });
             }
-            if idle {
-                tokio::select! {
-                    () = shutdown.cancelled() => {}
-                    () = self.worker.wake.notified() => {}
-                    () = tokio::time::sleep(IDLE) => {}
-                }
-            } else {
-                running.join_next().await;
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                _ = running.join_next(), if all_taken => {}
+                () = self.worker.wake.notified(), if !all_taken => {}
+                () = tokio::time::sleep(IDLE), if !all_taken => {}
             }
         }
         while running.join_next().await.is_some() {}
     }
 
-    async fn claim_jobs(&self, most: usize) -> Result<Vec<ClaimedJobRow>, DbError> {
-        let now = self.clock.now();
-        let most = i64::try_from(most).unwrap_or(i64::MAX);
+    async fn claim_jobs(&self, most: usize, locked_until: Time) -> Result<Vec<ClaimedJobRow>, DbError> {
         let mut conn = self.system.acquire().await?;
-        jobs::claim(&mut conn, &self.worker.name, now, now + LEASE, most).await
+        let (now, most) = (self.clock.now(), i64::try_from(most).unwrap_or(1));
+        jobs::claim(&mut conn, &self.worker.name, now, locked_until, most).await
     }
 
-    async fn run_claimed(&self, row: ClaimedJobRow) {
+    async fn run_claimed(&self, row: ClaimedJobRow, locked_until: Time) {
+        let (id, attempts) = (row.id, row.attempts);
         let held = match JobKind::parse(&row.kind) {
-            Ok(kind) => HeldJob { id: row.id, kind, attempts: row.attempts, payload: row.payload },
-            Err(error) => return self.bury(row.id, &error).await,
+            Ok(kind) => HeldJob { id, kind, attempts, payload: row.payload, locked_until },
+            Err(error) => return self.bury(Held { id, attempts }, &error).await,
         };
-        match self.find_operation(row.operation_id.into()).await {
+        match self.holding(&held, self.find_operation(row.operation_id.into())).await {
             Ok(operation) => {
                 self.run_held(&operation, &held).await;
             }
             Err(error) if error.is_retryable() => self.retry(&held, &error.to_string()).await,
-            Err(error) => self.bury(row.id, &error).await,
+            Err(error) => self.bury(held.held(), &error).await,
         }
     }
 
-    /// Does the work of a job that this process holds, and holds it as long.
-    pub(crate) async fn holding<T>(&self, job: &HeldJob, work: impl Future<Output = T>) -> T {
+    /// Does the work of a job for as long as this process holds it: nobody else runs it meanwhile.
+    ///
+    /// # Errors
+    /// Those of the work; `unavailable` when it was dropped because the job was lost.
+    pub(crate) async fn holding<T>(
+        &self,
+        job: &HeldJob,
+        work: impl Future<Output = Result<T, CoreError>>,
+    ) -> Result<T, CoreError> {
         tokio::select! {
             outcome = work => outcome,
-            never = self.renew_lease(job) => match never {},
+            () = self.keep_lease(job) => Err(Refusal::new(ErrorCode::Unavailable, "the job's lease has ended").into()),
         }
     }
 
-    async fn renew_lease(&self, job: &HeldJob) -> Infallible {
+    /// Renews the lease; returns when that did not succeed in time, or when the job is another one's.
+    async fn keep_lease(&self, job: &HeldJob) {
+        let mut locked_until = job.locked_until;
         loop {
-            tokio::time::sleep(RENEWED_EVERY).await;
+            let left = locked_until - LEASE_MARGIN - self.clock.now();
             let renewed = async {
-                let mut conn = self.system.acquire().await?;
-                jobs::renew(&mut conn, job.id, &self.worker.name, self.clock.now() + LEASE).await
+                tokio::time::sleep(RENEWED_EVERY).await;
+                self.renew_lease(job).await
             };
-            if let Err(error) = renewed.await {
-                tracing::debug!(job_id = %job.id, error = &error as &dyn std::error::Error, "a lease could not be renewed");
+            match tokio::time::timeout(left.to_std().unwrap_or_default(), renewed).await {
+                Ok(Ok(Some(later))) => locked_until = later,
+                Ok(Err(error)) => {
+                    tracing::debug!(job_id = %job.id, error = &error as &dyn std::error::Error, "a lease could not be renewed");
+                }
+                Ok(Ok(None)) | Err(_) => return,
             }
         }
+    }
+
+    async fn renew_lease(&self, job: &HeldJob) -> Result<Option<Time>, DbError> {
+        let mut conn = self.system.acquire().await?;
+        let later = self.clock.now() + LEASE;
+        Ok(jobs::renew(&mut conn, job.held(), later).await?.then_some(later))
     }
 
     /// What follows from an error of a job: another try, or the end.
@@ -230,7 +258,7 @@ impl Core {
         let run_at = now + backoff(job.attempts, &self.entropy);
         let given_back = async {
             let mut conn = self.system.acquire().await?;
-            jobs::retry(&mut conn, job.id, &self.worker.name, run_at, error, now).await
+            jobs::retry(&mut conn, job.held(), run_at, error, now).await
         };
         if let Err(error) = given_back.await {
             tracing::debug!(job_id = %job.id, error = &error as &dyn std::error::Error, "a job could not be given back");
@@ -242,32 +270,31 @@ impl Core {
     /// The job is done.
     pub(crate) async fn finish(&self, job: &HeldJob) -> Result<(), CoreError> {
         let mut conn = self.system.acquire().await.map_err(DbError::from)?;
-        Ok(jobs::delete(&mut conn, job.id).await?)
+        Ok(jobs::delete(&mut conn, job.held()).await?)
     }
 
-    async fn bury(&self, id: Uuid, error: &CoreError) {
+    pub(crate) async fn bury(&self, held: Held, error: &CoreError) {
         let now = self.clock.now();
-        tracing::error!(job_id = %id, error = error as &dyn std::error::Error, "a job was given up: a person must look");
+        tracing::error!(job_id = %held.id, error = error as &dyn std::error::Error, "a job was given up: a person must look");
         let buried = async {
             let mut conn = self.system.acquire().await?;
-            jobs::bury(&mut conn, id, &self.worker.name, &error.to_string(), now).await
+            jobs::bury(&mut conn, held, &error.to_string(), now).await
         };
         if let Err(error) = buried.await {
-            tracing::warn!(job_id = %id, error = &error as &dyn std::error::Error, "a job could not be given up");
+            tracing::warn!(job_id = %held.id, error = &error as &dyn std::error::Error, "a job could not be given up");
         }
     }
 }
 
 /// Unreachable parts are tried for ever; what looks like a defect or a lost race a few times.
-fn is_worth_another_try(error: &CoreError, attempts: i32) -> bool {
+pub(crate) fn is_worth_another_try(error: &CoreError, attempts: i32) -> bool {
     let few = attempts < MOST_TRIES;
     error.is_retryable()
         || match error {
             CoreError::Refused(refusal) => {
                 few && matches!(refusal.code, ErrorCode::Internal | ErrorCode::Conflict)
             }
-            CoreError::Database(_) => true,
-            CoreError::Defect { .. } => few,
+            CoreError::Database(_) | CoreError::Defect { .. } => few,
         }
 }
 
@@ -305,6 +332,8 @@ mod tests {
         assert!(is_worth_another_try(&refused(ErrorCode::Internal), 1));
         assert!(!is_worth_another_try(&refused(ErrorCode::Internal), MOST_TRIES));
         assert!(!is_worth_another_try(&refused(ErrorCode::LintFailed), 1));
+        let defect = || CoreError::from(DbError::Schema("x".to_owned()));
+        assert!(is_worth_another_try(&defect(), 1) && !is_worth_another_try(&defect(), MOST_TRIES));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use clm_types::{Approval, ErrorCode, IssuedCertificate, OperationId, Refusal, Wo
 use clm_x509::Profile;
 use serde::Deserialize;
 
-use crate::jobs::{Closing, HeldJob, JobKind, LONGEST_RUN, took_too_long};
+use crate::jobs::{Closing, HeldJob, JobKind, LONGEST_RUN, is_worth_another_try, took_too_long};
 use crate::mandates::{self, Decided};
 use crate::request_context::RequestContext;
 use crate::request_view::stored;
@@ -80,17 +80,20 @@ impl Core {
     }
 
     async fn fail(&self, operation: &Operation, job: &HeldJob, refusal: Refusal) -> Outcome {
-        let failed = self.apply_failed(operation.decided.operation_id, job.id, &refusal);
+        let failed = self.apply_failed(operation.decided.operation_id, job.held(), &refusal);
         match failed.await {
-            Ok(_) => {
+            Ok(true) => {
                 self.worker.wake.notify_one();
-                Outcome::Failed(refusal)
+                return Outcome::Failed(refusal);
             }
-            Err(error) => {
+            // Another try is under way, or the operation has ended otherwise.
+            Ok(false) => {}
+            Err(error) if is_worth_another_try(&error, job.attempts) => {
                 self.retry(job, &error.to_string()).await;
-                Outcome::Later
             }
+            Err(error) => self.bury(job.held(), &error).await,
         }
+        Outcome::Later
     }
 
     async fn issue(&self, operation: &Operation, job: &HeldJob) -> Result<Outcome, CoreError> {

@@ -1,5 +1,6 @@
 //! Reflecting what Secure did: whoever brings it, the saga or the follower, it is applied once.
 
+use clm_core_db::jobs::Held;
 use clm_core_db::records::{self, EffectRow, FailedRow, IssuedRow, RevokedRow};
 use clm_core_db::{DbError, PgConnection};
 use clm_types::{
@@ -53,11 +54,11 @@ impl Core {
         Ok(applied?)
     }
 
-    /// Ends an operation that was refused for good. True if this call did it.
+    /// Ends an operation that was refused for good, if its job is still held. True if this call did it.
     pub(crate) async fn apply_failed(
         &self,
         operation_id: OperationId,
-        job_id: Uuid,
+        job: Held,
         refusal: &Refusal,
     ) -> Result<bool, CoreError> {
         let now = self.clock.now();
@@ -66,7 +67,7 @@ impl Core {
             operation_id: operation_id.into(),
             code: refusal.code.as_str().to_owned(),
             detail: refusal.detail.clone(),
-            job_id,
+            job,
             closing_job_id: ids::new_uuid(now, &self.entropy),
             closing_payload: closing.to_json(),
         };

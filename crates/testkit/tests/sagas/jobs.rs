@@ -1,7 +1,10 @@
+use std::sync::Arc;
 use std::time::Duration;
 
+use clm_core::requests::NewRequest;
 use clm_core::roles::{APPROVER, REQUESTER};
 use clm_types::WorkflowStatus;
+use tokio_util::sync::CancellationToken;
 
 use crate::house::{House, generated};
 
@@ -73,4 +76,103 @@ async fn a_caller_who_does_not_wait_finds_the_certificate_later() {
         }
         tokio::task::yield_now().await;
     }
+}
+
+/// As if every job were taken over by another process as soon as it is written.
+const TAKEN_OVER: &str = "CREATE FUNCTION clm.take_over() RETURNS trigger LANGUAGE plpgsql AS $$
+     BEGIN
+         NEW.attempts := 2; NEW.locked_by := 'another'; NEW.locked_until := now() + interval '1 hour';
+         RETURN NEW;
+     END $$;
+     CREATE TRIGGER take_over BEFORE INSERT ON clm.jobs FOR EACH ROW EXECUTE FUNCTION clm.take_over()";
+const UNTOUCHED: &str = "SELECT count(*) FROM jobs WHERE status = 'running' AND attempts = 2";
+
+#[tokio::test]
+async fn who_lost_a_job_neither_fails_nor_returns_nor_ends_it() {
+    let mut house = House::open().await;
+    let service = house.service().await;
+    let ann = house.hire("ann", REQUESTER).await;
+    house.issue(&service, "first").await;
+    house.core.list_authorities(&ann).await.unwrap();
+    house.tamper_with_core(TAKEN_OVER).await;
+    // What Secure refuses would fail the request.
+    let refused = NewRequest { authority: Some("strict".to_owned()), ..generated("www") };
+    let submitted = house.submit(&service, refused).await.unwrap();
+    assert_eq!(submitted.request.status, WorkflowStatus::Executing);
+    // What is recorded in Secure would end its job.
+    house.ask(&ann, "www").await;
+    assert_eq!(house.count_in_core(UNTOUCHED).await, 2);
+    // What Secure cannot be asked would be given back.
+    house.take_secure_away().await;
+    house.submit(&service, generated("www")).await.unwrap();
+    assert_eq!(house.count_in_core(UNTOUCHED).await, 3);
+    assert_eq!(house.count_in_core("SELECT count(*) FROM jobs").await, 3);
+}
+
+#[tokio::test]
+async fn a_job_whose_lease_cannot_be_renewed_is_dropped_before_it_ends() {
+    let house = House::open().await;
+    let service = house.service().await;
+    house.issue(&service, "first").await;
+    let pool = house.databases.core.superuser().await;
+    let mut blocker = pool.begin().await.unwrap();
+    // Nothing gets into the inventory, and no lease is renewed.
+    sqlx::query("LOCK TABLE certificate_metadata IN EXCLUSIVE MODE").execute(&mut *blocker).await.unwrap();
+    house
+        .tamper_with_core(
+            "CREATE FUNCTION clm.refuse_renewal() RETURNS trigger LANGUAGE plpgsql AS $$
+             BEGIN
+                 IF NEW.status = 'running' THEN RAISE EXCEPTION 'no renewal' USING ERRCODE = '53000'; END IF;
+                 RETURN NEW;
+             END $$;
+             CREATE TRIGGER refuse_renewal BEFORE UPDATE ON clm.jobs FOR EACH ROW EXECUTE FUNCTION clm.refuse_renewal()",
+        )
+        .await;
+    let submitted = house.submit(&service, generated("www")).await.unwrap();
+    assert_eq!(submitted.request.status, WorkflowStatus::Executing);
+    let given_back = "SELECT count(*) FROM jobs WHERE status = 'queued' AND updated_at < created_at + interval '4 seconds'";
+    assert_eq!(house.count_in_core(given_back).await, 1);
+    blocker.rollback().await.unwrap();
+    house.tamper_with_core("DROP TRIGGER refuse_renewal ON clm.jobs").await;
+    house.settle().await;
+    let done = house.core.show_request(&service, submitted.request.id).await.unwrap();
+    assert_eq!(done.status, WorkflowStatus::Completed);
+    assert_eq!(house.count_in_secure("SELECT count(*) FROM certificates WHERE category = 'leaf'").await, 2);
+}
+
+#[tokio::test]
+async fn one_job_that_hangs_holds_no_other_up() {
+    let house = House::open().await;
+    let service = house.service().await;
+    for number in 0..20 {
+        house.issue(&service, &format!("host{number}")).await;
+    }
+    // As if the process had died after Secure had issued them.
+    house
+        .tamper_with_core(
+            "DELETE FROM certificate_metadata;
+             UPDATE workflow_instances SET status = 'executing', certificate_id = NULL, completed_at = NULL;
+             INSERT INTO jobs (kind, operation_id, organization_id, status, run_at, created_at, updated_at)
+             SELECT 'issue', operation_id, organization_id, 'queued', created_at, created_at, created_at FROM workflow_instances",
+        )
+        .await;
+    let pool = house.databases.core.superuser().await;
+    let mut blocker = pool.begin().await.unwrap();
+    sqlx::query("SELECT FROM workflow_instances ORDER BY id LIMIT 1 FOR UPDATE")
+        .execute(&mut *blocker)
+        .await
+        .unwrap();
+    let stop = CancellationToken::new();
+    let runner = tokio::spawn(Arc::clone(&house.core).run_jobs(stop.clone()));
+    let others_done = async {
+        while house.count_in_core("SELECT count(*) FROM jobs").await > 1 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), others_done).await.unwrap();
+    blocker.rollback().await.unwrap();
+    stop.cancel();
+    runner.await.unwrap();
+    house.settle().await;
+    assert_eq!(house.count_in_core("SELECT count(*) FROM certificate_metadata").await, 20);
 }
