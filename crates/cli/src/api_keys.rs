@@ -33,7 +33,7 @@ pub(crate) enum Command {
 pub(crate) struct Create {
     /// Name to show
     name: String,
-    /// Where to write the secret
+    /// Where to write the secret; what holds something already is left alone
     #[arg(long, value_name = "FILE")]
     secret_file: PathBuf,
     /// Whose; yours unless given
@@ -70,7 +70,7 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<ExitCode,
 
 async fn run_create(create: Create, session: &Session) -> Result<(), CliError> {
     // The secret is shown once: find out that the file cannot be written before it exists.
-    files::write_secret(&create.secret_file, b"")?;
+    files::check_secret_file(&create.secret_file)?;
     let body = NewApiKey {
         name: create.name,
         user_id: create.user,

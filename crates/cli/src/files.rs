@@ -1,9 +1,9 @@
 //! Reading and writing the user's files.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 
@@ -59,6 +59,22 @@ pub(crate) fn write_secret(path: &Path, content: &[u8]) -> Result<(), CliError> 
     write_with_mode(path, content, 0o600)
 }
 
+/// Finds out that a secret can be written here before there is one. What a file holds already is never given up for it.
+pub(crate) fn check_secret_file(path: &Path) -> Result<(), CliError> {
+    match path.metadata() {
+        Ok(found) if !found.is_file() => return Ok(()),
+        Ok(found) if found.len() > 0 => {
+            let advice = "exists and is not empty; name another file, or remove it";
+            return Err(CliError::Usage(format!("{} {advice}", path.display())));
+        }
+        _ => {}
+    }
+    let failed = |source| CliError::File { action: "write", path: path.to_owned(), source };
+    let new = beside(path);
+    create_anew(&new, 0o600).map_err(failed)?;
+    std::fs::remove_file(&new).map_err(failed)
+}
+
 /// Replaces a file at once, so that a crash leaves the old or the new content. What is there and no regular file (a
 /// device, a pipe) is written to and never replaced.
 fn write_with_mode(path: &Path, content: &[u8], mode: u32) -> Result<(), CliError> {
@@ -72,15 +88,23 @@ fn write_with_mode(path: &Path, content: &[u8], mode: u32) -> Result<(), CliErro
         Ok(_) => &path.canonicalize().map_err(failed)?,
         Err(_) => path,
     };
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let new = path.with_file_name(name);
-    // A leftover may have a wider mode than asked for.
-    let _ = std::fs::remove_file(&new);
-    let mut options = OpenOptions::new();
-    let mut file = options.create_new(true).write(true).mode(mode).open(&new).map_err(failed)?;
+    let new = beside(path);
+    let mut file = create_anew(&new, mode).map_err(failed)?;
     file.write_all(content).and_then(|()| file.sync_all()).map_err(failed)?;
     std::fs::rename(&new, path).map_err(failed)
+}
+
+/// Where a file is written before it takes its place.
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    path.with_file_name(name)
+}
+
+fn create_anew(path: &Path, mode: u32) -> std::io::Result<File> {
+    // A leftover may have a wider mode than asked for.
+    let _ = std::fs::remove_file(path);
+    OpenOptions::new().create_new(true).write(true).mode(mode).open(path)
 }
 
 /// Makes a directory that only the user may enter.
@@ -113,5 +137,20 @@ mod tests {
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(std::fs::read(&path).unwrap(), b"closed");
         std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_holds_something_is_refused_before_a_secret_exists() {
+        let path = std::env::temp_dir().join(format!("clm-existing-{}", std::process::id()));
+        check_secret_file(&path).unwrap();
+        assert!(!path.exists() && !beside(&path).exists());
+        write_secret(&path, b"").unwrap();
+        check_secret_file(&path).unwrap();
+        write_secret(&path, b"clm_pat_old").unwrap();
+        assert!(matches!(check_secret_file(&path), Err(CliError::Usage(_))));
+        assert_eq!(std::fs::read(&path).unwrap(), b"clm_pat_old");
+        std::fs::remove_file(&path).unwrap();
+        assert!(check_secret_file(&path.join("nowhere")).is_err());
+        check_secret_file(Path::new("/dev/null")).unwrap();
     }
 }
