@@ -16,13 +16,20 @@ use chrono::TimeDelta;
 use clm_types::{AuthorityId, ErrorCode, RevocationRecord, SerialNumber, Time};
 use clm_x509::ocsp::{self, OcspError, OcspRequest};
 use moka::sync::Cache;
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::sync::{Mutex as AsyncMutex, Semaphore};
 
 use crate::{Core, CoreError};
 
 /// Bounds how long an OCSP answer is kept if a notice was missed.
 const OCSP_KEPT: Duration = Duration::from_mins(5);
-const MOST_OCSP: u64 = 50_000;
+/// Octets of kept OCSP requests and answers.
+const MOST_OCSP: u64 = 64 * 1024 * 1024;
+/// Octets that keeping an answer takes beside its own.
+const OCSP_OVERHEAD: usize = 256;
+/// The answer to a longer request is not kept: one for a single certificate has some hundred octets.
+const LONGEST_KEPT_REQUEST: usize = 512;
+/// OCSP requests that Secure is asked at once; more are told to try later.
+const MOST_ASKED: usize = 64;
 /// A CRL is asked for again after this time even if nothing was announced,
 const CRL_KEPT: TimeDelta = TimeDelta::seconds(60);
 /// and not sooner than this even if something was.
@@ -98,8 +105,9 @@ fn serial_key(text: &str) -> String {
 pub(crate) struct Validation {
     kept: Mutex<Kept>,
     ocsp: Cache<(AuthorityId, String), Arc<KeptOcsp>>,
-    /// One CRL is fetched at a time: they may be large.
-    fetching: AsyncMutex<()>,
+    /// The CRL of an authority is fetched once at a time. Only authorities that exist get a lock.
+    fetching: Mutex<HashMap<AuthorityId, Arc<AsyncMutex<()>>>>,
+    asking: Semaphore,
 }
 
 struct Kept {
@@ -120,12 +128,24 @@ struct KeptOcsp {
     reply: OcspReply,
 }
 
+impl KeptOcsp {
+    /// Octets of memory, roughly.
+    fn weight(&self) -> u32 {
+        u32::try_from(OCSP_OVERHEAD + self.request.len() + self.reply.der.len()).unwrap_or(u32::MAX)
+    }
+}
+
 impl Validation {
     pub(crate) fn new() -> Self {
         Self {
             kept: Mutex::new(Kept { generation: 0, crls: HashMap::new() }),
-            ocsp: Cache::builder().max_capacity(MOST_OCSP).time_to_live(OCSP_KEPT).build(),
-            fetching: AsyncMutex::new(()),
+            ocsp: Cache::builder()
+                .max_capacity(MOST_OCSP)
+                .weigher(|_, kept: &Arc<KeptOcsp>| kept.weight())
+                .time_to_live(OCSP_KEPT)
+                .build(),
+            fetching: Mutex::new(HashMap::new()),
+            asking: Semaphore::new(MOST_ASKED),
         }
     }
 
@@ -154,6 +174,11 @@ impl Validation {
         self.ocsp.invalidate_all();
     }
 
+    fn fetch_lock(&self, authority: AuthorityId) -> Arc<AsyncMutex<()>> {
+        let mut locks = self.fetching.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(locks.entry(authority).or_default())
+    }
+
     fn generation(&self) -> u64 {
         self.kept().generation
     }
@@ -162,7 +187,7 @@ impl Validation {
     fn keep_ocsp(&self, generation: u64, key: (AuthorityId, String), answer: KeptOcsp) {
         // The lock is held over the insert: a notice comes wholly before or wholly after it.
         let kept = self.kept();
-        if kept.generation == generation {
+        if kept.generation == generation && answer.request.len() <= LONGEST_KEPT_REQUEST {
             self.ocsp.insert(key, Arc::new(answer));
         }
     }
@@ -205,29 +230,33 @@ impl Core {
         if let Some(crl) = self.validation.current_crl(authority, self.clock.now()) {
             return Ok(crl);
         }
-        let _one_at_a_time = self.validation.fetching.lock().await;
+        match self.fetch_crl(authority).await {
+            Err(error) if error.is_retryable() => {
+                self.validation.valid_crl(authority, self.clock.now()).ok_or(error)
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn fetch_crl(&self, authority: AuthorityId) -> Result<Arc<SignedCrl>, CoreError> {
+        // Whoever makes up authorities keeps nobody waiting.
+        self.find_authority(authority).await?;
+        let lock = self.validation.fetch_lock(authority);
+        let _one_at_a_time = lock.lock().await;
         let now = self.clock.now();
         if let Some(crl) = self.validation.current_crl(authority, now) {
             return Ok(crl);
         }
         let generation = self.validation.generation();
-        match self.secure.fetch_crl(authority).await {
-            Ok(fetched) => {
-                let crl = Arc::new(SignedCrl {
-                    der: fetched.der,
-                    crl_number: fetched.crl_number,
-                    this_update: fetched.this_update,
-                    next_update: fetched.next_update,
-                });
-                self.validation.keep_crl(generation, authority, &crl, now);
-                Ok(crl)
-            }
-            Err(refusal) if refusal.code.is_retryable() => {
-                let valid = self.validation.valid_crl(authority, now);
-                valid.ok_or_else(|| refusal.into())
-            }
-            Err(refusal) => Err(refusal.into()),
-        }
+        let fetched = self.secure.fetch_crl(authority).await?;
+        let crl = Arc::new(SignedCrl {
+            der: fetched.der,
+            crl_number: fetched.crl_number,
+            this_update: fetched.this_update,
+            next_update: fetched.next_update,
+        });
+        self.validation.keep_crl(generation, authority, &crl, now);
+        Ok(crl)
     }
 
     /// The answer to an OCSP request. Whatever is wrong with the request or with us is an OCSP
@@ -248,17 +277,19 @@ impl Core {
         {
             return Ok(reply);
         }
+        let Ok(_permit) = self.validation.asking.try_acquire() else {
+            return Ok(unsigned(OcspError::TryLater));
+        };
         let generation = self.validation.generation();
-        let answer = match self.secure.respond_ocsp(authority, request.to_vec()).await {
-            Ok(answer) => answer,
-            Err(refusal) if refusal.code == ErrorCode::AuthorityNotFound => return Err(refusal.into()),
-            Err(refusal) => {
-                tracing::warn!(authority_id = %authority, error = &refusal as &dyn std::error::Error,
+        let reply = match self.ask_ocsp(authority, request).await {
+            Ok(reply) => reply,
+            Err(error) if error.code() == Some(ErrorCode::AuthorityNotFound) => return Err(error),
+            Err(error) => {
+                tracing::warn!(authority_id = %authority, error = &error as &dyn std::error::Error,
                     "an OCSP request was not answered");
                 return Ok(unsigned(OcspError::TryLater));
             }
         };
-        let reply = OcspReply { der: answer.der, next_update: answer.next_update };
         if let Some(key) = key
             && reply.next_update.is_some()
         {
@@ -266,6 +297,12 @@ impl Core {
             self.validation.keep_ocsp(generation, key, answer);
         }
         Ok(reply)
+    }
+
+    async fn ask_ocsp(&self, authority: AuthorityId, request: &[u8]) -> Result<OcspReply, CoreError> {
+        self.find_authority(authority).await?;
+        let answer = self.secure.respond_ocsp(authority, request.to_vec()).await?;
+        Ok(OcspReply { der: answer.der, next_update: answer.next_update })
     }
 
     /// The certificate of an authority, DER.
@@ -286,6 +323,11 @@ impl Core {
             Err(()) => self.validation.forget_all(),
         }
     }
+}
+
+/// The OCSP answer of a service that is too busy to look (RFC 6960 §2.3), DER.
+pub fn try_later() -> Vec<u8> {
+    ocsp::error_response(OcspError::TryLater)
 }
 
 fn unsigned(error: OcspError) -> OcspReply {
@@ -352,6 +394,39 @@ mod tests {
         assert_eq!(validation.current_ocsp(&key, b"other", now()), None);
         let late = now() + TimeDelta::hours(1);
         assert_eq!(validation.current_ocsp(&key, b"request", late), None);
+    }
+
+    #[test]
+    fn kept_answers_are_bounded_in_octets() {
+        let validation = Validation::new();
+        let reply = || OcspReply { der: vec![0; 100_000], next_update: Some(now() + TimeDelta::hours(1)) };
+        for number in 0..2_000 {
+            let kept = KeptOcsp { request: vec![0; LONGEST_KEPT_REQUEST], reply: reply() };
+            validation.keep_ocsp(validation.generation(), (authority(), number.to_string()), kept);
+        }
+        validation.ocsp.run_pending_tasks();
+        assert!(validation.ocsp.entry_count() > 100);
+        assert!(validation.ocsp.weighted_size() <= MOST_OCSP);
+    }
+
+    #[test]
+    fn the_answer_to_a_long_request_is_not_kept() {
+        let validation = Validation::new();
+        let key = (authority(), "ab".to_owned());
+        let long = vec![0; LONGEST_KEPT_REQUEST + 1];
+        let kept = KeptOcsp { request: long.clone(), ..answer() };
+        validation.keep_ocsp(validation.generation(), key.clone(), kept);
+        assert_eq!(validation.current_ocsp(&key, &long, now()), None);
+    }
+
+    #[test]
+    fn a_slow_authority_keeps_only_its_own_callers_waiting() {
+        let validation = Validation::new();
+        let other = AuthorityId::generate(now(), &Entropy::seeded(2));
+        let (first, second) = (validation.fetch_lock(authority()), validation.fetch_lock(other));
+        let _slow = first.try_lock().unwrap();
+        assert!(validation.fetch_lock(authority()).try_lock().is_err());
+        assert!(second.try_lock().is_ok());
     }
 
     #[test]
