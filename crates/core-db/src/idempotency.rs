@@ -45,7 +45,8 @@ pub struct SeenRow {
 }
 
 /// Takes a call up: a new one, one whose answer is forgotten, or the same one that has been in
-/// flight since before `stale_before`. Gives the row's id, or nothing when it is not to be run.
+/// flight since before `stale_before`. Gives the row's id, which only the last of these keeps, or nothing when it is not
+/// to be run.
 pub async fn take(
     conn: &mut PgConnection,
     call: &CallRow<'_>,
@@ -57,7 +58,8 @@ pub async fn take(
              expires_at, created_at, updated_at)
          VALUES ($1, $2, $3, $4, $5, $6, 'in_flight', $7, $9, $9)
          ON CONFLICT (principal_id, route, idempotency_key) DO UPDATE
-             SET organization_id = excluded.organization_id, body_sha256 = excluded.body_sha256, status = 'in_flight',
+             SET id = CASE WHEN seen.expires_at <= $9 THEN excluded.id ELSE seen.id END,
+                 organization_id = excluded.organization_id, body_sha256 = excluded.body_sha256, status = 'in_flight',
                  response_status = NULL, response_headers = NULL, response_body = NULL,
                  expires_at = excluded.expires_at, updated_at = excluded.updated_at
              WHERE seen.expires_at <= $9
@@ -122,6 +124,18 @@ pub async fn finish(
     .execute(conn)
     .await?;
     expect_rows(&result, 1)
+}
+
+/// Marks a call as in flight since `stale_since`, so that the same one is taken up again.
+pub async fn release(conn: &mut PgConnection, id: Uuid, stale_since: Time) -> Result<(), DbError> {
+    sqlx::query!(
+        "UPDATE idempotency_keys SET updated_at = $2 WHERE id = $1 AND status = 'in_flight'",
+        id,
+        stale_since
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// Forgets a call that came to no lasting answer.

@@ -13,6 +13,9 @@ const KEPT: TimeDelta = TimeDelta::hours(24);
 /// After this time a call that has not answered was lost with its process, and is run again.
 const LOST_AFTER: TimeDelta = TimeDelta::seconds(60);
 
+/// Answers deleted in one transaction.
+const PURGED_AT_ONCE: i64 = 10_000;
+
 /// A call with an `Idempotency-Key`.
 #[derive(Debug, Clone, Copy)]
 pub struct Call<'a> {
@@ -38,7 +41,8 @@ pub struct StoredResponse {
 /// What is to be done with a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Begun {
-    /// Run it, then hand this id to [`Core::finish_call`] or [`Core::abandon_call`].
+    /// Run it, then hand this id to [`Core::finish_call`], [`Core::abandon_call`] or [`Core::release_call`]. A call that
+    /// was lost and is run again has the same id.
     New(Uuid),
     /// It was answered before.
     Replay(StoredResponse),
@@ -82,19 +86,33 @@ impl Core {
         Ok(clm_pg::commit(tx).await?)
     }
 
-    /// Forgets a call that came to no lasting answer (an error of ours): it may be sent again.
+    /// Lets a call that failed by an error of ours, and may have had its effect, be run again at once, under its id.
+    pub async fn release_call(&self, id: Uuid) -> Result<(), CoreError> {
+        let lost = self.clock.now() - LOST_AFTER;
+        let mut tx = clm_pg::begin(&self.system).await?;
+        idempotency::release(&mut tx, id, lost).await?;
+        Ok(clm_pg::commit(tx).await?)
+    }
+
+    /// Forgets a call that was refused, without an effect: its key is free.
     pub async fn abandon_call(&self, id: Uuid) -> Result<(), CoreError> {
         let mut tx = clm_pg::begin(&self.system).await?;
         idempotency::abandon(&mut tx, id).await?;
         Ok(clm_pg::commit(tx).await?)
     }
 
-    /// Deletes answers whose time is over, a batch at a time; gives how many.
+    /// Deletes all answers whose time is over, a batch at a time; gives how many.
     pub async fn purge_calls(&self) -> Result<u64, CoreError> {
-        let mut tx = clm_pg::begin(&self.system).await?;
-        let purged = idempotency::purge(&mut tx, self.clock.now(), 10_000).await?;
-        clm_pg::commit(tx).await?;
-        Ok(purged)
+        let mut all = 0;
+        loop {
+            let mut tx = clm_pg::begin(&self.system).await?;
+            let purged = idempotency::purge(&mut tx, self.clock.now(), PURGED_AT_ONCE).await?;
+            clm_pg::commit(tx).await?;
+            all += purged;
+            if purged < PURGED_AT_ONCE.unsigned_abs() {
+                return Ok(all);
+            }
+        }
     }
 }
 
