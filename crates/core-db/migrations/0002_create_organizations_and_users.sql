@@ -107,6 +107,7 @@ CREATE TABLE user_organizations (
     UNIQUE (user_id, organization_id)
 );
 CREATE UNIQUE INDEX user_organizations_primary_idx ON user_organizations (user_id) WHERE is_primary;
+CREATE INDEX user_organizations_organization_id_user_id_idx ON user_organizations (organization_id, user_id);
 CREATE INDEX user_organizations_organization_id_status_idx ON user_organizations (organization_id, status);
 CREATE INDEX user_organizations_invited_by_idx ON user_organizations (invited_by);
 CREATE INDEX user_organizations_created_at_idx ON user_organizations (created_at DESC);

@@ -1,5 +1,12 @@
 -- The inventory: what people search, tag and own; nothing of it is secret.
 
+CREATE FUNCTION key_names(document jsonb) RETURNS text[]
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+AS $$
+    SELECT ARRAY(SELECT jsonb_object_keys(document))
+$$;
+COMMENT ON FUNCTION key_names(jsonb) IS 'The keys of a JSON object.';
+
 CREATE TABLE certificate_metadata (
     id uuid PRIMARY KEY DEFAULT uuid_generate_v7(),
     certificate_id uuid NOT NULL UNIQUE,
@@ -29,6 +36,7 @@ CREATE TABLE certificate_metadata (
     renewal_of_certificate_id uuid,
     renewed_by_certificate_id uuid,
     tags jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(tags) = 'object'),
+    tag_names text[] NOT NULL GENERATED ALWAYS AS (key_names(tags)) STORED,
     custom_fields jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(custom_fields) = 'object'),
     notes text,
     created_at timestamptz NOT NULL,
@@ -50,6 +58,7 @@ CREATE INDEX certificate_metadata_renewal_of_certificate_id_idx ON certificate_m
 CREATE INDEX certificate_metadata_renewed_by_certificate_id_idx ON certificate_metadata (renewed_by_certificate_id) WHERE renewed_by_certificate_id IS NOT NULL;
 CREATE INDEX certificate_metadata_sans_idx ON certificate_metadata USING gin (sans);
 CREATE INDEX certificate_metadata_tags_idx ON certificate_metadata USING gin (tags jsonb_path_ops);
+CREATE INDEX certificate_metadata_tag_names_idx ON certificate_metadata USING gin (tag_names);
 CREATE INDEX certificate_metadata_custom_fields_idx ON certificate_metadata USING gin (custom_fields jsonb_path_ops);
 CREATE INDEX certificate_metadata_created_at_idx ON certificate_metadata (created_at DESC);
 CREATE INDEX certificate_metadata_updated_at_idx ON certificate_metadata (updated_at DESC);
@@ -82,6 +91,7 @@ COMMENT ON COLUMN certificate_metadata.revocation_reason IS 'Why, in the words o
 COMMENT ON COLUMN certificate_metadata.renewal_of_certificate_id IS 'The certificate it replaces.';
 COMMENT ON COLUMN certificate_metadata.renewed_by_certificate_id IS 'The certificate that replaces it.';
 COMMENT ON COLUMN certificate_metadata.tags IS 'Tags: names and values.';
+COMMENT ON COLUMN certificate_metadata.tag_names IS 'The names of the tags: arrays are searched by index under row-level security, jsonb keys are not.';
 COMMENT ON COLUMN certificate_metadata.custom_fields IS 'Fields of the organization''s own.';
 COMMENT ON COLUMN certificate_metadata.notes IS 'What its owners wrote.';
 COMMENT ON COLUMN certificate_metadata.created_at IS 'When the row was made, UTC.';

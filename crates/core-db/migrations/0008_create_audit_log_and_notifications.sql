@@ -72,6 +72,7 @@ CREATE TABLE notifications (
     UNIQUE (organization_id, id),
     CHECK (get_byte(uuid_send(id), 6) >> 4 = 7)
 ) PARTITION BY RANGE (id);
+CREATE INDEX notifications_user_id_id_idx ON notifications (user_id, id DESC);
 CREATE INDEX notifications_user_id_status_id_idx ON notifications (user_id, status, id DESC);
 CREATE INDEX notifications_related_certificate_id_idx ON notifications (related_certificate_id);
 CREATE INDEX notifications_related_operation_id_idx ON notifications (related_operation_id);

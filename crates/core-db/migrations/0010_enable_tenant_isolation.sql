@@ -8,19 +8,24 @@ DECLARE
     -- nullif: after a first transaction the setting is '' rather than null; both mean that no row is visible.
     current_org text := $sql$nullif(current_setting('clm.org_id', true), '')::uuid$sql$;
     own text := format('organization_id = %s', current_org);
-    visible text := own;
+    visible text := format('(%s OR (organization_id IS NULL AND %s IS NOT NULL))', own, current_org);
 BEGIN
-    IF shared_rows THEN
-        visible := format('(%s OR (organization_id IS NULL AND %s IS NOT NULL))', own, current_org);
-    END IF;
     EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', target);
-    EXECUTE format('CREATE POLICY tenant ON %s TO clm_core_app USING (%s) WITH CHECK (%s)', target, visible, own);
+    IF shared_rows THEN
+        -- What everybody sees nobody may change: one policy for all would let a tenant make a shared row its own.
+        EXECUTE format('CREATE POLICY tenant_reads ON %s FOR SELECT TO clm_core_app USING (%s)', target, visible);
+        EXECUTE format('CREATE POLICY tenant_adds ON %s FOR INSERT TO clm_core_app WITH CHECK (%s)', target, own);
+        EXECUTE format('CREATE POLICY tenant_changes ON %s FOR UPDATE TO clm_core_app USING (%s) WITH CHECK (%s)', target, own, own);
+        EXECUTE format('CREATE POLICY tenant_deletes ON %s FOR DELETE TO clm_core_app USING (%s)', target, own);
+    ELSE
+        EXECUTE format('CREATE POLICY tenant ON %s TO clm_core_app USING (%s) WITH CHECK (%s)', target, own, own);
+    END IF;
     EXECUTE format('CREATE POLICY every_tenant ON %s TO clm_core_system USING (true) WITH CHECK (true)', target);
     EXECUTE format('CREATE POLICY reports ON %s FOR SELECT TO clm_core_ro USING (true)', target);
 END
 $$;
 COMMENT ON FUNCTION enable_tenant_isolation(regclass, boolean) IS
-    'Lets the app role see only rows of the organization in clm.org_id; shared rows (no organization) too, if so asked.';
+    'Lets the app role see and change only rows of the organization in clm.org_id; see shared rows (no organization) too, if so asked.';
 REVOKE ALL ON FUNCTION enable_tenant_isolation(regclass, boolean) FROM PUBLIC;
 
 SELECT enable_tenant_isolation(name::regclass, false)

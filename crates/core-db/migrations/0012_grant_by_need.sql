@@ -2,14 +2,22 @@
 -- the system role signs people in, runs jobs and follows Secure.
 
 GRANT EXECUTE ON FUNCTION uuid_generate_v7(), uuid_v7_floor(timestamptz) TO clm_core_app, clm_core_system, clm_core_ro;
+-- Whoever writes tags computes the column of their names.
+GRANT EXECUTE ON FUNCTION key_names(jsonb) TO clm_core_app, clm_core_system;
 -- Within one organization.
 GRANT SELECT, INSERT, UPDATE ON
-    user_organizations, roles, workflows, policies, workflow_instances, workflow_steps, certificate_metadata, notifications,
+    user_organizations, workflows, policies, workflow_instances, workflow_steps, certificate_metadata, notifications,
     idempotency_keys
 TO clm_core_app;
+-- A role made here is never a built-in one, and stays in its organization below its parent.
+GRANT SELECT,
+      INSERT (id, role_code, role_name, description, parent_role_id, permissions, organization_id, created_at, updated_at),
+      UPDATE (role_name, description, permissions, updated_at, version)
+    ON roles TO clm_core_app;
 GRANT SELECT, INSERT, UPDATE (valid_until, revoked_at, revoked_by, revocation_reason, updated_at, version)
     ON user_roles TO clm_core_app;
-GRANT SELECT, UPDATE ON organizations TO clm_core_app;
+-- Not its status, its subscription and its licence.
+GRANT SELECT, UPDATE (org_name, settings, updated_at, version) ON organizations TO clm_core_app;
 GRANT SELECT, INSERT ON workflow_decisions, audit_log, jobs TO clm_core_app;
 GRANT SELECT ON integrity_findings, pending_approvals TO clm_core_app;
 GRANT SELECT (id, username, email, display_name, password_changed_at, status, mfa_enabled, mfa_configuration, locked_until,

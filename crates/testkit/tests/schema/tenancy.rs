@@ -126,7 +126,74 @@ async fn a_tenant_cannot_write_into_another() {
         [ORG1]
     );
     assert_eq!(texts(&system, "SELECT id::text FROM organizations WHERE org_name = 'mine'").await, [ORG1]);
-    assert_eq!(refusal(&app, "UPDATE roles SET permissions = '[\"*\"]' WHERE is_system").await, FORBIDDEN);
+}
+
+#[tokio::test]
+async fn a_tenant_changes_nothing_that_everybody_shares() {
+    let (database, system) = two_tenants().await;
+    run(
+        &system,
+        "INSERT INTO user_roles (user_id, role_id, valid_from, created_at, updated_at)
+         VALUES ('01900002-0000-7000-8000-000000000002', '01900000-0000-7000-8000-000000000004', now(), now(), now())",
+    )
+    .await;
+    let app = app_for(&database, ORG1).await;
+    let shared = "SELECT row_to_json(roles)::text FROM roles WHERE organization_id IS NULL ORDER BY id";
+    let given =
+        "SELECT row_to_json(user_roles)::text FROM user_roles WHERE organization_id IS NULL ORDER BY id";
+    let (roles, assignments) = (texts(&app, shared).await, texts(&app, given).await);
+    assert_eq!((roles.len(), assignments.len()), (6, 1));
+    // Seen, but not there for a change.
+    run(&app, "UPDATE roles SET permissions = '[\"*\"]' WHERE is_system").await;
+    run(&app, "UPDATE user_roles SET revoked_at = now() WHERE organization_id IS NULL").await;
+    for takeover in [
+        format!("UPDATE roles SET organization_id = '{ORG1}' WHERE role_code = 'approver'"),
+        format!("UPDATE user_roles SET organization_id = '{ORG1}' WHERE organization_id IS NULL"),
+        "UPDATE roles SET is_system = true".to_owned(),
+        "INSERT INTO roles (role_code, role_name, created_at, updated_at) VALUES ('x', 'x', now(), now())"
+            .to_owned(),
+        format!(
+            "INSERT INTO roles (role_code, role_name, is_system, organization_id, created_at, updated_at)
+             VALUES ('x', 'x', true, '{ORG1}', now(), now())"
+        ),
+    ] {
+        assert_eq!(refusal(&app, &takeover).await, FORBIDDEN, "{takeover}");
+    }
+    assert_eq!(texts(&app, shared).await, roles);
+    assert_eq!(texts(&app, given).await, assignments);
+    // Even with every right on the table, a shared row cannot become one's own.
+    let superuser = database.superuser().await;
+    run(&superuser, "GRANT UPDATE, DELETE ON roles, user_roles TO clm_core_app").await;
+    for takeover in [
+        format!("UPDATE roles SET organization_id = '{ORG1}' WHERE organization_id IS NULL"),
+        format!("UPDATE user_roles SET organization_id = '{ORG1}' WHERE organization_id IS NULL"),
+        "DELETE FROM user_roles WHERE organization_id IS NULL".to_owned(),
+    ] {
+        run(&app, &takeover).await;
+    }
+    assert_eq!(texts(&app, shared).await, roles);
+    assert_eq!(texts(&app, given).await, assignments);
+}
+
+#[tokio::test]
+async fn a_tenant_does_not_extend_its_own_subscription() {
+    let (database, _system) = two_tenants().await;
+    let app = app_for(&database, ORG1).await;
+    run(&app, "UPDATE organizations SET org_name = 'new', settings = '{\"a\": 1}', updated_at = now()").await;
+    for column in [
+        "status = 'active'",
+        "org_code = 'x'",
+        "subscription_plan = 'large'",
+        "subscription_status = 'active'",
+        "subscription_expires_at = NULL",
+        "license_max_certificates = NULL",
+        "license_max_users = NULL",
+        "license_max_authorities = NULL",
+        "deleted_at = NULL",
+    ] {
+        let statement = format!("UPDATE organizations SET {column}");
+        assert_eq!(refusal(&app, &statement).await, FORBIDDEN, "{statement}");
+    }
 }
 
 #[tokio::test]
@@ -139,7 +206,8 @@ async fn a_tenant_cannot_refer_to_another_s_rows() {
         "UPDATE certificate_metadata SET policy_id = '01900002-0000-7000-8000-000000000005'",
         "UPDATE workflow_steps SET workflow_instance_id = '01900002-0000-7000-8000-000000000006', step_number = step_number + 2",
         "UPDATE workflow_steps SET assigned_to_role_id = '01900002-0000-7000-8000-000000000003'",
-        "UPDATE roles SET parent_role_id = '01900002-0000-7000-8000-000000000003' WHERE role_code = 'own'",
+        "INSERT INTO roles (role_code, role_name, organization_id, parent_role_id, created_at, updated_at)
+         VALUES ('child', 'Child', '01900001-0000-7000-8000-000000000000', '01900002-0000-7000-8000-000000000003', now(), now())",
         "INSERT INTO user_roles (user_id, role_id, organization_id, valid_from, created_at, updated_at)
          VALUES ('01900001-0000-7000-8000-000000000001', '01900002-0000-7000-8000-000000000003',
                  '01900001-0000-7000-8000-000000000000', now(), now(), now())",
@@ -185,7 +253,7 @@ async fn searches_use_their_indexes_under_row_level_security() {
              subject, issuer, common_name, sans, key_algorithm, not_before, not_after, status, tags, created_at, updated_at)
          SELECT uuid_generate_v7(), '01900001-0000-7000-8000-000000000000', '01900001-0000-7000-8000-000000000001', 'tls-server', to_hex(i),
              sha256(i::text::bytea), 'CN=' || i, 'CN=ca', i || '.example', ARRAY['dns:' || i || '.example'], 'ecdsa-p256',
-             now(), now() + i * interval '1 minute', 'active', jsonb_build_object('number', i), now(), now()
+             now(), now() + i * interval '1 minute', 'active', jsonb_build_object('number', i, 'tag-' || i, ''), now(), now()
          FROM generate_series(1, 20000) AS i;",
     )
     .await;
@@ -193,6 +261,7 @@ async fn searches_use_their_indexes_under_row_level_security() {
     let app = app_for(&database, ORG1).await;
     for (condition, index) in [
         ("tags @> '{\"number\": 77}'", "certificate_metadata_tags_idx"),
+        ("tag_names @> ARRAY['tag-77']", "certificate_metadata_tag_names_idx"),
         ("sans @> ARRAY['dns:77.example']", "certificate_metadata_sans_idx"),
         ("sans && ARRAY['dns:77.example', 'dns:78.example']", "certificate_metadata_sans_idx"),
         ("common_name = '77.example'", "certificate_metadata_organization_id_common_name_idx"),
@@ -202,5 +271,41 @@ async fn searches_use_their_indexes_under_row_level_security() {
             format!("EXPLAIN SELECT id FROM certificate_metadata WHERE {condition} AND deleted_at IS NULL");
         let plan = texts(&app, &query).await.join("\n");
         assert!(plan.contains(index), "{condition}:\n{plan}");
+    }
+}
+
+#[tokio::test]
+async fn pages_of_people_and_messages_are_read_from_an_index() {
+    let (database, _system) = two_tenants().await;
+    let superuser = database.superuser().await;
+    run(
+        &superuser,
+        "INSERT INTO users (username, email, display_name, status, created_at, updated_at)
+         SELECT 'many' || i, 'many' || i || '@example.com', 'Many', 'active', now(), now() FROM generate_series(1, 20000) AS i;
+         INSERT INTO user_organizations (user_id, organization_id, is_primary, joined_at, created_at, updated_at)
+         SELECT id, ('0190000' || CASE WHEN username ~ '00$' THEN 1 ELSE 2 END || '-0000-7000-8000-000000000000')::uuid, true,
+             now(), now(), now()
+         FROM users WHERE username ~ '^many';
+         INSERT INTO notifications (organization_id, user_id, kind, channel, title, status, created_at, updated_at)
+         SELECT '01900001-0000-7000-8000-000000000000', '01900001-0000-7000-8000-000000000001', 'test', 'in_app', 't', 'delivered',
+             now(), now()
+         FROM generate_series(1, 20000);",
+    )
+    .await;
+    run(&superuser, "VACUUM ANALYZE users, user_organizations, notifications").await;
+    let app = app_for(&database, ORG1).await;
+    let people = format!(
+        "EXPLAIN SELECT u.id FROM user_organizations m JOIN users u ON u.id = m.user_id
+         WHERE m.organization_id = '{ORG1}' AND m.status <> 'left' AND u.deleted_at IS NULL
+           AND m.user_id < 'ffffffff-ffff-7fff-bfff-ffffffffffff'
+         ORDER BY m.user_id DESC LIMIT 50"
+    );
+    let messages = "EXPLAIN SELECT id FROM notifications
+         WHERE user_id = '01900001-0000-7000-8000-000000000001' AND channel = 'in_app' ORDER BY id DESC LIMIT 50";
+    for (query, index) in
+        [(people.as_str(), "user_organizations_organization_id_user_id_idx"), (messages, "_user_id_id_idx")]
+    {
+        let plan = texts(&app, query).await.join("\n");
+        assert!(plan.contains(index) && !plan.contains("Sort"), "{plan}");
     }
 }
