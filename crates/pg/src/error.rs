@@ -112,8 +112,9 @@ fn class_of(code: &str) -> Class {
     match code {
         "40001" | "40P01" => Class::Serialization,
         "23505" | "23P01" => Class::Conflict,
-        // NUL in a text, NUL in a JSON document, a date out of range.
-        "22021" | "22P05" | "22008" => Class::Data,
+        // NUL in a text, NUL in a JSON document, a date or number out of range, a text that is no value of its type.
+        // The rest of class 22 (division by zero, wrong arguments of functions) would be a defect of ours.
+        "22021" | "22P05" | "22008" | "22003" | "22P02" => Class::Data,
         // Shutdown by an administrator, crash of another backend, not yet started.
         // A lock or answer not in time, a server that became a replica.
         "57P01" | "57P02" | "57P03" | "55P03" | "57014" | "25006" => Class::Unavailable,
@@ -149,7 +150,10 @@ mod tests {
         assert_eq!(class_of("57P03"), Class::Unavailable);
         assert_eq!(class_of("23505"), Class::Conflict);
         assert_eq!(class_of("23503"), Class::Other);
-        assert_eq!(class_of("22P05"), Class::Data);
+        for code in ["22021", "22P05", "22008", "22003", "22P02"] {
+            assert_eq!(class_of(code), Class::Data);
+        }
+        assert_eq!(class_of("22012"), Class::Other);
         assert_eq!(class_of("57014"), Class::Unavailable);
         assert_eq!(class_of("53100"), Class::Unavailable);
         assert_eq!(class_of("42501"), Class::Other);
