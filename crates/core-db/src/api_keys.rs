@@ -47,6 +47,8 @@ pub struct CredentialRow {
     pub organization_id: Option<Uuid>,
     /// Array of `noun:verb` texts.
     pub scopes: Value,
+    /// When it was made.
+    pub created_at: Time,
     /// When it ends.
     pub expires_at: Option<Time>,
     /// When it was revoked.
@@ -86,13 +88,26 @@ pub async fn find_credential(
 ) -> Result<Option<CredentialRow>, DbError> {
     Ok(sqlx::query_as!(
         CredentialRow,
-        r#"SELECT k.id, k.key_hash, k.user_id, k.organization_id, k.scopes, k.expires_at, k.revoked_at,
+        r#"SELECT k.id, k.key_hash, k.user_id, k.organization_id, k.scopes, k.created_at, k.expires_at, k.revoked_at,
                   u.status AS user_status, k.allowed_addresses::text[] AS "allowed_addresses!"
            FROM api_keys k JOIN users u ON u.id = k.user_id
            WHERE k.key_prefix = $1 AND k.deleted_at IS NULL AND u.deleted_at IS NULL"#,
         key_prefix
     )
     .fetch_optional(conn)
+    .await?)
+}
+
+/// Whether a user has a key, anywhere, that works now.
+pub async fn has_working(conn: &mut PgConnection, user_id: Uuid, now: Time) -> Result<bool, DbError> {
+    Ok(sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM api_keys
+                          WHERE user_id = $1 AND revoked_at IS NULL AND deleted_at IS NULL
+                            AND (expires_at IS NULL OR $2 < expires_at)) AS "has!""#,
+        user_id,
+        now
+    )
+    .fetch_one(conn)
     .await?)
 }
 

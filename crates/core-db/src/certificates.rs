@@ -136,7 +136,7 @@ pub async fn list(
            AND ($5::timestamptz IS NULL OR m.not_after >= $5)
            AND ($6::text IS NULL OR m.sans @> ARRAY[$6])
            AND ($7::jsonb IS NULL OR m.tags @> $7)
-           AND ($8::text IS NULL OR m.tags ? $8)
+           AND ($8::text IS NULL OR m.tag_names @> ARRAY[$8])
            AND ($9::text IS NULL OR (m.common_name >= $9 AND m.common_name < $10)
                                  OR (m.serial_number >= $9 AND m.serial_number < $10))
            AND ($11::bytea IS NULL OR m.fingerprint_sha256 = $11)
@@ -242,16 +242,4 @@ pub async fn expire(conn: &mut PgConnection, now: Time, limit: i64) -> Result<u6
     .execute(conn)
     .await?;
     Ok(result.rows_affected())
-}
-
-/// How many active certificates the organization has, counted up to `most`.
-pub async fn count_active(conn: &mut PgConnection, most: i64) -> Result<i64, DbError> {
-    let count = sqlx::query_scalar!(
-        r#"SELECT count(*) AS "count!" FROM
-             (SELECT FROM certificate_metadata WHERE status = 'active' AND deleted_at IS NULL LIMIT $1) AS counted"#,
-        most
-    )
-    .fetch_one(conn)
-    .await?;
-    Ok(count)
 }

@@ -19,6 +19,7 @@ pub mod policies;
 pub mod records;
 pub mod references;
 pub mod requests;
+pub mod role_assignments;
 pub mod roles;
 pub mod tenancy;
 pub mod users;

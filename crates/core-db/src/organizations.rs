@@ -78,6 +78,15 @@ pub async fn find(conn: &mut PgConnection, id: Uuid) -> Result<Option<Organizati
     .await?)
 }
 
+/// Locks an organization until the transaction ends: what its subscription limits is counted and added by one
+/// transaction at a time. References to the organization do not wait for it.
+pub async fn lock(conn: &mut PgConnection, id: Uuid) -> Result<(), DbError> {
+    sqlx::query!("SELECT id FROM organizations WHERE id = $1 FOR NO KEY UPDATE", id)
+        .fetch_optional(conn)
+        .await?;
+    Ok(())
+}
+
 /// Organizations that the connection may see, newest first, below `before`.
 pub async fn list(
     conn: &mut PgConnection,

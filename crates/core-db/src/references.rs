@@ -43,3 +43,26 @@ pub async fn find(
     .await?;
     Ok(row)
 }
+
+/// How many certificates of an organization are active or about to be issued, counted up to `most`.
+pub async fn count_licensed(
+    conn: &mut PgConnection,
+    organization_id: Uuid,
+    most: i64,
+) -> Result<i64, DbError> {
+    // What is executing becomes active in the very statement that completes it, so nothing is counted twice.
+    let count = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM (
+               SELECT 1 FROM certificate_metadata
+               WHERE organization_id = $1 AND status = 'active' AND deleted_at IS NULL
+               UNION ALL
+               SELECT 1 FROM workflow_instances
+               WHERE organization_id = $1 AND status = 'executing' AND instance_type <> 'revocation'
+               LIMIT $2) AS counted"#,
+        organization_id,
+        most
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(count)
+}

@@ -97,18 +97,6 @@ pub async fn insert_membership(
     Ok(())
 }
 
-/// Finds a user, wherever they belong.
-pub async fn find(conn: &mut PgConnection, id: Uuid) -> Result<Option<UserRow>, DbError> {
-    Ok(sqlx::query_as!(
-        UserRow,
-        "SELECT id, username, email, display_name, status, password_changed_at, mfa_enabled, last_login_at, created_at, version
-         FROM users WHERE id = $1 AND deleted_at IS NULL",
-        id
-    )
-    .fetch_optional(conn)
-    .await?)
-}
-
 /// Finds a user of an organization: a member who has not left, or who holds a role everywhere.
 pub async fn find_in_organization(
     conn: &mut PgConnection,
@@ -147,8 +135,9 @@ pub async fn list_in_organization(
         "SELECT u.id, u.username, u.email, u.display_name, u.status, u.password_changed_at, u.mfa_enabled, u.last_login_at,
                 u.created_at, u.version
          FROM user_organizations m JOIN users u ON u.id = m.user_id
-         WHERE m.organization_id = $1 AND m.status <> 'left' AND u.deleted_at IS NULL AND ($2::uuid IS NULL OR u.id < $2)
-         ORDER BY u.id DESC LIMIT $3",
+         WHERE m.organization_id = $1 AND m.status <> 'left' AND u.deleted_at IS NULL
+           AND ($2::uuid IS NULL OR m.user_id < $2)
+         ORDER BY m.user_id DESC LIMIT $3",
         organization_id,
         before,
         limit
@@ -256,31 +245,6 @@ pub async fn set_status(
         id,
         version,
         status,
-        now
-    )
-    .execute(conn)
-    .await?;
-    expect_rows(&result, 1)
-}
-
-/// Stores a password's hash.
-///
-/// # Errors
-/// `RowCount` when there is no such user.
-pub async fn set_password(
-    conn: &mut PgConnection,
-    id: Uuid,
-    password_hash: &str,
-    password_salt: &str,
-    now: Time,
-) -> Result<(), DbError> {
-    let result = sqlx::query!(
-        "UPDATE users SET password_hash = $2, password_salt = $3, password_changed_at = $4, failed_login_attempts = 0,
-             locked_until = NULL, updated_at = $4, version = version + 1
-         WHERE id = $1 AND deleted_at IS NULL",
-        id,
-        password_hash,
-        password_salt,
         now
     )
     .execute(conn)

@@ -1,6 +1,8 @@
 //! Who acts, and what they may do.
 
-use clm_types::{ApiKeyId, Permission, RoleId, UserId};
+use clm_types::{ApiKeyId, Permission, RoleId, Time, UserId};
+
+use crate::ip_range::IpRange;
 
 /// What stands for every permission in `roles.permissions` and in scopes.
 pub const ALL_PERMISSIONS: &str = "*";
@@ -114,8 +116,13 @@ pub struct Actor {
     pub global_permissions: PermissionSet,
     /// The roles that are valid now in this organization.
     pub role_ids: Vec<RoleId>,
-    /// Whether the API key used cuts down what its user may do: by scopes, or to one organization.
+    /// Whether the API key used cuts down what its user may do: by scopes, to one organization, to networks, or to
+    /// a short time.
     pub restricted: bool,
+    /// The networks that the API key used works from; empty: any.
+    pub key_networks: Vec<IpRange>,
+    /// When the API key used ends.
+    pub key_expires_at: Option<Time>,
 }
 
 impl Actor {
@@ -138,6 +145,8 @@ impl Actor {
             global_permissions: PermissionSet::all(),
             role_ids: Vec::new(),
             restricted: false,
+            key_networks: Vec::new(),
+            key_expires_at: None,
         }
     }
 

@@ -1,10 +1,12 @@
 //! API keys: made once, shown once, never stronger than who makes them.
 
 use chrono::TimeDelta;
-use clm_core_db::{PgConnection, api_keys, audit, notices, users};
-use clm_types::{ApiKeyId, ErrorCode, Permission, Refusal, Time, UserId, ids};
+use clm_core_db::{DbError, PgConnection, api_keys, audit, notices, users};
+use clm_types::{ApiKeyId, ErrorCode, Permission, Refusal, Time, UserId};
 use serde_json::json;
+use uuid::Uuid;
 
+use crate::actor::PermissionSet;
 use crate::audit::AuditEntry;
 use crate::error::has_changed;
 use crate::fields::check_name;
@@ -19,6 +21,20 @@ pub use clm_core_db::api_keys::ApiKeyRow as ApiKey;
 
 const DEFAULT_LIFETIME: TimeDelta = TimeDelta::days(90);
 const LONGEST_LIFETIME: TimeDelta = TimeDelta::days(365);
+/// Keys that live shorter were made to end early. A day of tolerance, for whoever asks for 90 days.
+pub(crate) const SHORTEST_USUAL_LIFETIME: TimeDelta = TimeDelta::days(89);
+
+/// What is done in one's own name and binds others: whoever makes a key for somebody else and keeps it could
+/// approve, grant and command as that person.
+const DECIDING: [Permission; 7] = [
+    Permission::RequestApprove,
+    Permission::PolicyWrite,
+    Permission::WorkflowWrite,
+    Permission::OrganizationWrite,
+    Permission::UserWrite,
+    Permission::RoleAssign,
+    Permission::ApiKeyWrite,
+];
 
 /// A new key.
 #[derive(Debug, Clone)]
@@ -26,7 +42,8 @@ pub struct NewApiKey {
     /// Name to show.
     pub name: String,
     /// For whom; the caller unless given. For another user, and by a restricted key, scopes must be
-    /// named, all of them held by the caller.
+    /// named, all of them held by the caller. Scopes that decide for others go into keys of one's
+    /// own, and into the first key that an administrator of the installation makes for a user.
     pub user_id: Option<UserId>,
     /// For a program and not a person: only the key's first letters differ.
     pub service: bool,
@@ -34,9 +51,10 @@ pub struct NewApiKey {
     pub everywhere: bool,
     /// `noun:verb` texts; empty: all that its user may.
     pub scopes: Vec<String>,
-    /// Networks (CIDR) it may be used from; empty: any.
+    /// Networks (CIDR) it may be used from; empty: any, or those of the key that makes it.
     pub allowed_addresses: Vec<String>,
-    /// When it ends: a year from now at most; 90 days unless given.
+    /// When it ends: a year from now at most, and with the key that makes it if that is restricted;
+    /// 90 days unless given.
     pub expires_at: Option<Time>,
 }
 
@@ -47,12 +65,13 @@ fn api_key_not_found(id: ApiKeyId) -> Refusal {
 impl Core {
     /// Makes a key; gives it with its secret, which is shown this once.
     pub async fn create_api_key(&self, ctx: &Ctx, new: &NewApiKey) -> Result<(ApiKey, Token), CoreError> {
-        let user_id = check_may_create(ctx, new)?;
+        let (user_id, scopes) = check_may_create(ctx, new)?;
         check_name(&new.name, "/name")?;
         let ends = expiry(ctx, new.expires_at)?;
-        let networks = networks(&new.allowed_addresses)?;
+        let networks = networks(ctx, &new.allowed_addresses)?;
         let key = ApiKey {
-            id: ids::new_uuid(ctx.now, &self.entropy),
+            // The same one when the call is repeated, which then makes no second key.
+            id: ctx.operation_id(&self.entropy).0,
             key_prefix: String::new(),
             name: new.name.clone(),
             user_id: user_id.0,
@@ -71,6 +90,9 @@ impl Core {
             let found = users::find_in_organization(&mut tx, user_id.0, ctx.organization_id.0, ctx.now);
             if found.await?.is_none_or(|user| user.status != "active") {
                 return Err(user_not_found(user_id).field("/user_id").into());
+            }
+            if ctx.actor.user_id != Some(user_id) {
+                check_for_another(&mut tx, ctx, user_id, scopes).await?;
             }
             let made = insert_api_key(self, &mut tx, ctx, key, kind).await?;
             Ok((tx, made))
@@ -133,8 +155,8 @@ impl Core {
     }
 }
 
-/// Fails unless the new key is no stronger than its maker; gives whose it is to be.
-fn check_may_create(ctx: &Ctx, new: &NewApiKey) -> Result<UserId, Refusal> {
+/// Fails unless the new key is no stronger than its maker; gives whose it is to be, and its scopes.
+fn check_may_create(ctx: &Ctx, new: &NewApiKey) -> Result<(UserId, PermissionSet), Refusal> {
     let user_id = match new.user_id {
         Some(id) => id,
         None => ctx.user_id()?,
@@ -156,33 +178,81 @@ fn check_may_create(ctx: &Ctx, new: &NewApiKey) -> Result<UserId, Refusal> {
         ctx.require_global(Permission::ApiKeyWrite)?;
         check_grant(scopes, ctx.actor.global_permissions)?;
     }
-    Ok(user_id)
+    Ok((user_id, scopes))
 }
 
-fn expiry(ctx: &Ctx, asked: Option<Time>) -> Result<Time, Refusal> {
-    let ends = asked.unwrap_or(ctx.now + DEFAULT_LIFETIME);
-    if ends <= ctx.now || ends > ctx.now + LONGEST_LIFETIME {
-        return Err(Refusal::new(
-            ErrorCode::InvalidRequest,
-            "a key ends in the future, a year from now at most",
-        )
-        .field("/expires_at"));
+/// Fails if the key would let its maker act as somebody who may more, or decide in somebody's name.
+///
+/// Nobody can sign in without a key, so the first one must come from somebody: from those who could make a
+/// person up altogether, the administrators of the installation, and only while the user has none.
+async fn check_for_another(
+    conn: &mut PgConnection,
+    ctx: &Ctx,
+    user_id: UserId,
+    scopes: PermissionSet,
+) -> Result<(), CoreError> {
+    if users::reaches_beyond(conn, user_id.0, ctx.organization_id.0).await? {
+        ctx.require_global(Permission::ApiKeyWrite)?;
     }
-    Ok(ends)
+    let deciding = scopes.intersection(DECIDING.into_iter().collect());
+    if deciding.is_empty() {
+        return Ok(());
+    }
+    let makes_people = [Permission::UserWrite, Permission::RoleAssign, Permission::ApiKeyWrite];
+    if makes_people.into_iter().all(|permission| ctx.require_global(permission).is_ok())
+        && !api_keys::has_working(conn, user_id.0, ctx.now).await?
+    {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        ErrorCode::PermissionDenied,
+        format!("a key for somebody else cannot decide for them: {}", deciding.names()),
+    )
+    .field("/scopes")
+    .hint("an administrator of all organizations makes such a key for a user who has none that works")
+    .into())
 }
 
-/// Reads networks; a bare address is a network of one.
-fn networks(texts: &[String]) -> Result<Vec<String>, Refusal> {
+/// When the key ends: never after a restricted key that makes it.
+fn expiry(ctx: &Ctx, asked: Option<Time>) -> Result<Time, Refusal> {
+    let with_maker = ctx.actor.key_expires_at.filter(|_| ctx.actor.restricted);
+    let usual = ctx.now + DEFAULT_LIFETIME;
+    let ends = asked.unwrap_or_else(|| with_maker.map_or(usual, |end| end.min(usual)));
+    let refused = |detail: &str| Err(Refusal::new(ErrorCode::InvalidRequest, detail).field("/expires_at"));
+    if ends <= ctx.now || ends > ctx.now + LONGEST_LIFETIME {
+        return refused("a key ends in the future, a year from now at most");
+    }
+    match with_maker {
+        Some(end) if ends > end => {
+            refused(&format!("the key that makes this one is restricted and ends before: {end}"))
+        }
+        _ => Ok(ends),
+    }
+}
+
+/// Reads networks; a bare address is a network of one. All lie in those of the key that makes this one, which are
+/// the default.
+fn networks(ctx: &Ctx, texts: &[String]) -> Result<Vec<String>, Refusal> {
+    let makers = &ctx.actor.key_networks;
+    if texts.is_empty() {
+        return Ok(makers.iter().map(ToString::to_string).collect());
+    }
     let read = |(index, text): (usize, &String)| {
+        let refused = |detail: String| {
+            Refusal::new(ErrorCode::InvalidRequest, detail).field(format!("/allowed_addresses/{index}"))
+        };
         let text = match text.parse::<std::net::IpAddr>() {
             Ok(std::net::IpAddr::V4(address)) => format!("{address}/32"),
             Ok(std::net::IpAddr::V6(address)) => format!("{address}/128"),
             Err(_) => text.clone(),
         };
-        let range: Result<IpRange, String> = text.parse();
-        range.map(|range| range.to_string()).map_err(|detail| {
-            Refusal::new(ErrorCode::InvalidRequest, detail).field(format!("/allowed_addresses/{index}"))
-        })
+        let range: IpRange = text.parse().map_err(refused)?;
+        if !makers.is_empty() && !makers.iter().any(|maker| maker.covers(&range)) {
+            return Err(refused(format!(
+                "{range} is not within the networks of the key that makes this one"
+            )));
+        }
+        Ok(range.to_string())
     };
     texts.iter().enumerate().map(read).collect()
 }
@@ -203,6 +273,21 @@ async fn find_api_key(
     Ok(key)
 }
 
+/// A repeated call whose first run made the key.
+fn already_made(error: DbError, id: Uuid) -> CoreError {
+    match error {
+        DbError::Conflict { constraint, .. } if constraint == "api_keys_pkey" => Refusal::new(
+            ErrorCode::AlreadyExists,
+            format!(
+                "the first call with this Idempotency-Key made the API key {id}; its secret was shown once"
+            ),
+        )
+        .hint("if it did not arrive, revoke that key and make another one with a new Idempotency-Key")
+        .into(),
+        other => other.into(),
+    }
+}
+
 /// Adds a key with a fresh secret and its audit entry, in an open transaction; asks nothing.
 pub(crate) async fn insert_api_key(
     core: &Core,
@@ -213,7 +298,7 @@ pub(crate) async fn insert_api_key(
 ) -> Result<(ApiKey, Token), CoreError> {
     let token = Token::generate(kind, &core.entropy);
     let key = ApiKey { key_prefix: token.lookup_prefix().to_owned(), ..key.clone() };
-    api_keys::insert(conn, &key, &token.hash()).await?;
+    api_keys::insert(conn, &key, &token.hash()).await.map_err(|error| already_made(error, key.id))?;
     let entry = AuditEntry::of(ctx, &core.entropy, "api_key.create", "api_key").object(key.id).after(
         json!({"prefix": key.key_prefix, "name": key.name, "user_id": key.user_id, "scopes": key.scopes,
                       "organization_id": key.organization_id, "expires_at": key.expires_at}),
@@ -227,7 +312,6 @@ mod tests {
     use super::*;
     use crate::actor::{Actor, ActorKind, PermissionSet};
     use clm_types::OrganizationId;
-    use uuid::Uuid;
 
     fn ctx(permissions: &[&str], restricted: bool) -> Ctx {
         Ctx {
@@ -239,6 +323,8 @@ mod tests {
                 global_permissions: PermissionSet::EMPTY,
                 role_ids: Vec::new(),
                 restricted,
+                key_networks: Vec::new(),
+                key_expires_at: None,
             },
             organization_id: OrganizationId(Uuid::from_u128(2)),
             now: chrono::DateTime::from_timestamp(1_700_000_000, 0).unwrap(),
@@ -291,10 +377,36 @@ mod tests {
     }
 
     #[test]
+    fn a_restricted_key_makes_none_that_outlives_it() {
+        let soon = |restricted| {
+            let mut ctx = ctx(&[], restricted);
+            ctx.actor.key_expires_at = Some(ctx.now + TimeDelta::days(5));
+            ctx
+        };
+        let (restricted, free) = (soon(true), soon(false));
+        assert_eq!(expiry(&restricted, None).unwrap(), restricted.now + TimeDelta::days(5));
+        assert!(expiry(&restricted, Some(restricted.now + TimeDelta::days(6))).is_err());
+        assert!(expiry(&restricted, Some(restricted.now + TimeDelta::days(1))).is_ok());
+        assert!(expiry(&free, Some(free.now + TimeDelta::days(365))).is_ok());
+    }
+
+    #[test]
+    fn a_key_works_from_no_more_networks_than_its_maker() {
+        let mut ctx = ctx(&[], true);
+        ctx.actor.key_networks = vec!["10.0.0.0/8".parse().unwrap()];
+        assert_eq!(networks(&ctx, &[]).unwrap(), ["10.0.0.0/8"]);
+        assert_eq!(networks(&ctx, &["10.1.2.3".to_owned()]).unwrap(), ["10.1.2.3/32"]);
+        for wider in ["0.0.0.0/0", "192.0.2.1", "::/0"] {
+            assert!(networks(&ctx, &[wider.to_owned()]).is_err(), "{wider}");
+        }
+    }
+
+    #[test]
     fn a_bare_address_is_a_network_of_one() {
         let texts = ["192.0.2.1".to_owned(), "2001:db8::/32".to_owned()];
-        assert_eq!(networks(&texts).unwrap(), ["192.0.2.1/32", "2001:db8::/32"]);
-        let refusal = networks(&["example.com".to_owned()]).unwrap_err();
+        let ctx = ctx(&[], false);
+        assert_eq!(networks(&ctx, &texts).unwrap(), ["192.0.2.1/32", "2001:db8::/32"]);
+        let refusal = networks(&ctx, &["example.com".to_owned()]).unwrap_err();
         assert_eq!(refusal.field.as_deref(), Some("/allowed_addresses/0"));
     }
 }

@@ -21,7 +21,7 @@ use crate::page::{Page, PageRequest};
 use crate::request_context::{RequestContext, check_comment};
 use crate::request_view::{Request, stored};
 use crate::requests::request_not_found;
-use crate::{Core, CoreError, Ctx};
+use crate::{Core, CoreError, Ctx, licenses, references};
 
 pub use clm_core_db::approvals::PendingApprovalRow as PendingApproval;
 
@@ -29,10 +29,13 @@ pub use clm_core_db::approvals::PendingApprovalRow as PendingApproval;
 const MOST_OVERDUE: i64 = 100;
 
 /// What a decision led to.
-struct Decided {
-    operation_id: OperationId,
+enum Decided {
+    /// More decisions are needed, or none any more.
+    Noted,
     /// The last approval: the operation may be carried out.
-    job: Option<HeldJob>,
+    Approved(OperationId, HeldJob),
+    /// The last approval of what may no longer be carried out: the operation has failed.
+    Failed(Refusal),
 }
 
 impl Core {
@@ -41,7 +44,8 @@ impl Core {
     ///
     /// # Errors
     /// `permission_denied`, `request_not_found`, `workflow_not_pending`, `self_approval`,
-    /// `not_an_approver`, `already_decided`; what Secure refuses when it is asked at once.
+    /// `not_an_approver`, `already_decided`; with the last approval `user_not_active`, `user_not_found`,
+    /// `organization_not_active`, `license_limit_reached`, and what Secure refuses when it is asked at once.
     pub async fn approve_request(
         self: &Arc<Self>,
         ctx: &Ctx,
@@ -51,9 +55,16 @@ impl Core {
     ) -> Result<Request, CoreError> {
         let decided = self.decide(ctx, id, true, comment).await?;
         fail::fail_point!("core_decide_after_commit");
-        if let Some(job) = decided.job {
-            let operation = self.find_operation(decided.operation_id).await?;
-            refused(self.run_within(operation, job, wait).await)?;
+        match decided {
+            Decided::Noted => {}
+            Decided::Approved(operation_id, job) => {
+                let operation = self.find_operation(operation_id).await?;
+                refused(self.run_within(operation, job, wait).await)?;
+            }
+            Decided::Failed(refusal) => {
+                self.worker.wake.notify_one();
+                return Err(refusal.into());
+            }
         }
         self.read_stored_request(ctx, id).await
     }
@@ -107,16 +118,15 @@ impl Core {
             let quorum = u32::try_from(step.quorum).unwrap_or(u32::MAX);
             let status = stored::<StepStatus>(&step.status)?.decide(approve, yes, quorum)?;
             self.write_decision(&mut tx, ctx, &row, &step, (approve, status, comment)).await?;
-            let job = match status {
+            let decided = match status {
                 StepStatus::Approved => self.after_approval(&mut tx, ctx, &row, &step).await?,
                 StepStatus::Rejected => {
                     self.after_rejection(&mut tx, ctx, &row, comment).await?;
-                    None
+                    Decided::Noted
                 }
-                _ => None,
+                _ => Decided::Noted,
             };
-            let operation_id = row.operation_id.into();
-            Ok((tx, Decided { operation_id, job }))
+            Ok((tx, decided))
         })
         .await
     }
@@ -157,7 +167,7 @@ impl Core {
         ctx: &Ctx,
         row: &InstanceRow,
         step: &CurrentStepRow,
-    ) -> Result<Option<HeldJob>, CoreError> {
+    ) -> Result<Decided, CoreError> {
         if let Some(next) = step.next_step {
             let seconds = step.next_deadline_seconds.and_then(|seconds| u64::try_from(seconds).ok());
             requests::begin_step(conn, row.id, next, due_at(ctx.now, seconds), ctx.now).await?;
@@ -167,13 +177,41 @@ impl Core {
                 .tell_approvers(conn, ctx, assigned.unwrap_or_default(), row.requester_user_id, kind)
                 .await?;
             notifications::insert_all(conn, &told, about(row), ctx.now).await?;
-            return Ok(None);
+            return Ok(Decided::Noted);
+        }
+        if let Some(refusal) = references::recheck(conn, row, ctx.now).await? {
+            self.close_as_failed(conn, ctx, row, &refusal).await?;
+            return Ok(Decided::Failed(refusal));
+        }
+        if row.instance_type != WorkflowKind::Revocation.as_str() {
+            // There may be room again tomorrow: the approval is refused, the request goes on waiting.
+            licenses::check_certificates(conn, row.organization_id.into()).await?;
         }
         requests::begin_execution(conn, row.id, ctx.now).await?;
         let kind = JobKind::carries(&RequestContext::parse(&row.context)?);
         let (job_row, job) = self.held_job(kind, json!({}), ctx.now);
         jobs::insert(conn, &job_row, row.operation_id, row.organization_id, ctx.now).await?;
-        Ok(Some(job))
+        Ok(Decided::Approved(row.operation_id.into(), job))
+    }
+
+    /// Ends an approved operation that may no longer be carried out, before it begins.
+    async fn close_as_failed(
+        &self,
+        conn: &mut PgConnection,
+        ctx: &Ctx,
+        row: &InstanceRow,
+        refusal: &Refusal,
+    ) -> Result<(), CoreError> {
+        let code_and_detail = Some((refusal.code.as_str(), refusal.detail.as_str()));
+        requests::close(conn, row.id, WorkflowStatus::Failed.as_str(), code_and_detail, ctx.now).await?;
+        let entry = AuditEntry::of(ctx, &self.entropy, "request.failed", "request")
+            .object(row.id)
+            .operation(row.operation_id.into())
+            .outcome("failed")
+            .detail(refusal.to_string());
+        audit::insert(conn, entry.row()).await?;
+        self.enqueue_closing(conn, ctx, row, &format!("failed: {refusal}")).await?;
+        self.tell_requester(conn, ctx, row, ("request.failed", "A request failed", &refusal.detail)).await
     }
 
     async fn after_rejection(

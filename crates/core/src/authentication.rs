@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use clm_core_db::api_keys::{self, CredentialRow};
-use clm_core_db::roles::HeldRoleRow;
-use clm_core_db::{PgConnection, organizations, roles, users};
+use clm_core_db::role_assignments::{self, HeldRoleRow};
+use clm_core_db::{PgConnection, organizations, users};
 use clm_types::{ApiKeyId, ErrorCode, OrganizationId, Refusal, RoleId, Time, UserId};
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::actor::{Actor, ActorKind, PermissionSet};
+use crate::api_keys::SHORTEST_USUAL_LIFETIME;
 use crate::ip_range::IpRange;
 use crate::tokens::{Token, TokenKind};
 use crate::{Core, CoreError, Ctx};
@@ -24,7 +25,6 @@ pub(crate) type IdentityKey = ([u8; 32], Option<OrganizationId>);
 pub(crate) struct Identity {
     actor: Actor,
     organization_id: OrganizationId,
-    allowed_addresses: Vec<IpRange>,
     /// When the key or one of the roles ends.
     valid_until: Option<Time>,
 }
@@ -87,7 +87,7 @@ impl Core {
         let mut conn = clm_pg::begin(&self.system).await?;
         let credential = find_credential(&mut conn, token, now).await?;
         let organization_id = choose_organization(&mut conn, &credential, organization).await?;
-        let held = roles::list_held(&mut conn, credential.user_id, now).await?;
+        let held = role_assignments::list_held(&mut conn, credential.user_id, now).await?;
         check_membership(&mut conn, &credential, organization_id, &held).await?;
         drop(conn);
         let identity = Arc::new(Identity::of(&credential, organization_id, &held)?);
@@ -195,6 +195,7 @@ impl Identity {
             PermissionSet::from_texts(scopes.iter().copied())
         };
         let bound = credential.organization_id.is_some();
+        let networks = ranges(&credential.allowed_addresses)?;
         let actor = Actor {
             kind: ActorKind::User,
             user_id: Some(UserId(credential.user_id)),
@@ -206,28 +207,32 @@ impl Identity {
                 union(everywhere).intersection(limit)
             },
             role_ids: here().filter(|role| role.assigned).map(|role| RoleId(role.role_id)).collect(),
-            restricted: bound || !scopes.is_empty(),
+            restricted: bound || !scopes.is_empty() || !networks.is_empty() || is_short_lived(credential),
+            key_networks: networks,
+            key_expires_at: credential.expires_at,
         };
         let ends = here().filter_map(|role| role.valid_until).chain(credential.expires_at);
-        Ok(Self {
-            actor,
-            organization_id,
-            allowed_addresses: ranges(&credential.allowed_addresses)?,
-            valid_until: ends.min(),
-        })
+        Ok(Self { actor, organization_id, valid_until: ends.min() })
     }
 
     fn check_address(&self, address: Option<IpAddr>) -> Result<(), Refusal> {
-        let allowed = self.allowed_addresses.is_empty()
+        let networks = &self.actor.key_networks;
+        let allowed = networks.is_empty()
             || address.is_some_and(|address| {
                 let address = address.to_canonical();
-                self.allowed_addresses.iter().any(|range| range.contains(address))
+                networks.iter().any(|range| range.contains(address))
             });
         if allowed {
             return Ok(());
         }
         Err(unauthenticated("this API key may not be used from this address"))
     }
+}
+
+/// Whether the key was made to end early. Others may be followed by a key that lives longer: without, nobody
+/// could ever stay signed in.
+fn is_short_lived(credential: &CredentialRow) -> bool {
+    credential.expires_at.is_some_and(|end| end - credential.created_at < SHORTEST_USUAL_LIFETIME)
 }
 
 fn ranges(texts: &[String]) -> Result<Vec<IpRange>, CoreError> {
@@ -255,6 +260,7 @@ pub(crate) fn union<'a>(held: impl Iterator<Item = &'a HeldRoleRow>) -> Permissi
 #[cfg(test)]
 mod tests {
     use super::*;
+    use chrono::{DateTime, TimeDelta};
     use clm_types::Permission;
     use serde_json::json;
 
@@ -265,10 +271,11 @@ mod tests {
             user_id: Uuid::from_u128(2),
             organization_id,
             scopes,
+            created_at: DateTime::UNIX_EPOCH,
             expires_at: None,
             revoked_at: None,
             user_status: "active".to_owned(),
-            allowed_addresses: vec!["10.0.0.0/8".to_owned()],
+            allowed_addresses: Vec::new(),
         }
     }
 
@@ -315,10 +322,24 @@ mod tests {
 
     #[test]
     fn a_key_works_from_its_networks_only() {
-        let identity = Identity::of(&credential(None, json!([])), HERE, &[]).unwrap();
+        let bound =
+            CredentialRow { allowed_addresses: vec!["10.0.0.0/8".to_owned()], ..credential(None, json!([])) };
+        let identity = Identity::of(&bound, HERE, &[]).unwrap();
+        assert!(identity.actor.restricted);
         assert!(identity.check_address(Some("10.1.2.3".parse().unwrap())).is_ok());
         assert!(identity.check_address(Some("::ffff:10.1.2.3".parse().unwrap())).is_ok());
         assert!(identity.check_address(Some("192.0.2.1".parse().unwrap())).is_err());
         assert!(identity.check_address(None).is_err());
+    }
+
+    #[test]
+    fn a_key_that_ends_early_is_a_restricted_one() {
+        let lives = |days| {
+            let end = DateTime::UNIX_EPOCH + TimeDelta::days(days);
+            let key = CredentialRow { expires_at: Some(end), ..credential(None, json!([])) };
+            Identity::of(&key, HERE, &[]).unwrap().actor.restricted
+        };
+        assert!(lives(1) && lives(80));
+        assert!(!lives(90) && !lives(365));
     }
 }

@@ -2,6 +2,9 @@
 
 use clm_types::{ErrorCode, Refusal};
 
+/// Longest description or reason, in octets.
+const LONGEST_PROSE: usize = 4096;
+
 fn invalid(field: &str, detail: &str) -> Refusal {
     Refusal::new(ErrorCode::InvalidRequest, detail).field(field)
 }
@@ -19,6 +22,15 @@ pub(crate) fn check_code(code: &str, field: &str) -> Result<(), Refusal> {
 pub(crate) fn check_name(name: &str, field: &str) -> Result<(), Refusal> {
     if name.trim().is_empty() || name.chars().count() > 200 || name.chars().any(char::is_control) {
         return Err(invalid(field, "a name is 1 to 200 characters without control characters"));
+    }
+    Ok(())
+}
+
+/// Fails unless it is at most 4 KiB, without control characters but line ends and tabs.
+pub(crate) fn check_prose(text: &str, field: &str) -> Result<(), Refusal> {
+    let forbidden = |character: char| character.is_control() && !matches!(character, '\n' | '\r' | '\t');
+    if text.len() > LONGEST_PROSE || text.chars().any(forbidden) {
+        return Err(invalid(field, "this is at most 4096 octets without control characters"));
     }
     Ok(())
 }
@@ -53,6 +65,13 @@ mod tests {
     fn names_have_no_control_characters() {
         assert!(check_name("Größe ✓", "/name").is_ok());
         assert!(check_name(" \t", "/name").is_err() && check_name("a\0b", "/name").is_err());
+    }
+
+    #[test]
+    fn descriptions_have_lines_and_an_end() {
+        assert!(check_prose("one\r\n\ttwo", "/reason").is_ok() && check_prose("", "/reason").is_ok());
+        assert!(check_prose(&"a".repeat(4096), "/reason").is_ok());
+        assert!(check_prose(&"a".repeat(4097), "/reason").is_err() && check_prose("a\0", "/reason").is_err());
     }
 
     #[test]

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use clm_core_db::PgConnection;
 use clm_core_db::approvals;
 use clm_core_db::notifications::NewNotificationRow;
 use clm_core_db::requests::{self, IntentRow, NewInstanceRow, NewStepRow};
-use clm_core_db::{DbError, PgConnection};
 use clm_types::{
     CertificateId, OperationId, Refusal, Time, UserId, WorkflowInstanceId, WorkflowKind, WorkflowStatus, ids,
 };
@@ -75,9 +75,7 @@ impl Core {
             notifications: told,
         };
         fail::fail_point!("core_request_before_intent");
-        let mut conn = self.app.acquire().await.map_err(DbError::from)?;
-        requests::insert_intent(&mut conn, &intent).await?;
-        drop(conn);
+        self.write_intent(ctx, &intent).await?;
         fail::fail_point!("core_request_after_intent");
         let Some(job) = job else {
             return self.submitted(ctx, &draft).await;

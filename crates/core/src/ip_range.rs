@@ -29,6 +29,11 @@ impl IpRange {
             _ => false,
         }
     }
+
+    /// Whether all of the other range lies in it.
+    pub fn covers(&self, other: &Self) -> bool {
+        self.prefix_length <= other.prefix_length && self.contains(other.network)
+    }
 }
 
 impl FromStr for IpRange {
@@ -70,6 +75,17 @@ impl fmt::Display for IpRange {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_range_covers_smaller_ones_and_itself() {
+        let covers = |outer: &str, inner: &str| {
+            outer.parse::<IpRange>().unwrap().covers(&inner.parse::<IpRange>().unwrap())
+        };
+        assert!(covers("10.0.0.0/8", "10.1.0.0/16") && covers("::/0", "2001:db8::/32"));
+        assert!(covers("10.0.0.0/8", "10.0.0.0/8") && covers("10.1.2.3/8", "10.0.0.0/8"));
+        assert!(!covers("10.0.0.0/8", "0.0.0.0/0") && !covers("10.0.0.0/8", "11.0.0.0/16"));
+        assert!(!covers("0.0.0.0/0", "::/0"));
+    }
 
     #[test]
     fn address_ranges_of_every_length_hold() {

@@ -23,6 +23,7 @@ pub mod integrity;
 mod intents;
 pub mod ip_range;
 pub mod jobs;
+mod licenses;
 mod mandates;
 mod merge;
 pub mod name_rules;
@@ -43,12 +44,14 @@ pub mod request_context;
 pub mod request_view;
 pub mod requests;
 pub mod revocations;
+pub mod role_assignments;
 pub mod roles;
 pub mod subject_rules;
 pub mod tokens;
 pub mod users;
 pub mod validation;
 pub mod workflow_definition;
+pub mod workflow_plan;
 pub mod workflows;
 
 use std::sync::Arc;
@@ -71,7 +74,7 @@ use jobs::Worker;
 use policies::ReadPolicy;
 use references::ReferenceCache;
 use validation::Validation;
-use workflows::ReadWorkflow;
+use workflow_plan::ReadWorkflow;
 
 /// How long keys, roles, policies and workflows are believed without asking again. Changes are
 /// announced to every process and take effect at once; this bounds the wait if that fails.

@@ -1,7 +1,6 @@
 //! Passwords: argon2id with the parameters that OWASP names first (19 MiB, 2 passes, 1 lane).
 
-use argon2::password_hash::phc::PasswordHash;
-use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
+use argon2::{Algorithm, Argon2, Params, PasswordHasher, Version};
 use clm_types::{Entropy, ErrorCode, Refusal};
 use zeroize::Zeroizing;
 
@@ -39,24 +38,14 @@ pub async fn hash_password(
     entropy: &Entropy,
 ) -> Result<HashedPassword, CoreError> {
     let salt = entropy.bytes::<16>();
-    on_thread(move || {
+    let hashed = tokio::task::spawn_blocking(move || {
         let hash = hasher()?
             .hash_password_with_salt(password.as_bytes(), &salt)
             .map_err(|error| CoreError::defect_of("a password cannot be hashed", error))?;
         let salt = hash.salt.as_ref().map(ToString::to_string).unwrap_or_default();
         Ok(HashedPassword { hash: hash.to_string(), salt })
-    })
-    .await
-}
-
-/// Whether the password is the one that was hashed.
-pub async fn verify_password(password: Zeroizing<String>, stored: String) -> Result<bool, CoreError> {
-    on_thread(move || {
-        let stored = PasswordHash::new(&stored)
-            .map_err(|error| CoreError::defect_of("a stored password hash cannot be read", error))?;
-        Ok(hasher()?.verify_password(password.as_bytes(), &stored).is_ok())
-    })
-    .await
+    });
+    hashed.await.map_err(|error| CoreError::defect_of("the hashing thread died", error))?
 }
 
 fn hasher() -> Result<Argon2<'static>, CoreError> {
@@ -65,17 +54,11 @@ fn hasher() -> Result<Argon2<'static>, CoreError> {
     Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
 }
 
-async fn on_thread<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, CoreError> + Send + 'static,
-) -> Result<T, CoreError> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| CoreError::defect_of("the hashing thread died", error))?
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use argon2::PasswordVerifier;
+    use argon2::password_hash::phc::PasswordHash;
 
     fn secret(text: &str) -> Zeroizing<String> {
         Zeroizing::new(text.to_owned())
@@ -89,8 +72,9 @@ mod tests {
         assert_ne!(first.salt, second.salt);
         assert!(first.hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
         assert!(first.hash.contains(&first.salt));
-        assert!(verify_password(secret("correct horse battery"), first.hash.clone()).await.unwrap());
-        assert!(!verify_password(secret("incorrect horse"), first.hash).await.unwrap());
+        let stored = PasswordHash::new(&first.hash).unwrap();
+        assert!(hasher().unwrap().verify_password(b"correct horse battery", &stored).is_ok());
+        assert!(hasher().unwrap().verify_password(b"incorrect horse", &stored).is_err());
     }
 
     #[test]

@@ -118,22 +118,6 @@ impl Core {
         Ok(policy)
     }
 
-    /// Takes a policy out of force; what was issued under it stays.
-    pub async fn retire_policy(&self, ctx: &Ctx, id: PolicyId, version: i64) -> Result<(), CoreError> {
-        ctx.require(Permission::PolicyWrite)?;
-        self.in_tenant(ctx.organization_id, "retire_policy", |mut tx| async move {
-            find_for_change(&mut tx, id).await?;
-            policies::close(&mut tx, id.0, version, "retired", ctx.now).await.map_err(has_changed)?;
-            let entry = AuditEntry::of(ctx, &self.entropy, "policy.retire", "policy").object(id);
-            audit::insert(&mut tx, entry.row()).await?;
-            notices::send(&mut tx, notices::POLICY).await?;
-            Ok((tx, ()))
-        })
-        .await?;
-        self.policies.clear();
-        Ok(())
-    }
-
     /// One version.
     pub async fn show_policy(&self, ctx: &Ctx, id: PolicyId) -> Result<Policy, CoreError> {
         ctx.require(Permission::PolicyRead)?;

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use clm_core_db::certificates;
+use clm_core_db::PgConnection;
 use clm_core_db::references::{self, ReferenceRow};
-use clm_types::{ErrorCode, OrganizationId, Refusal, UserId};
+use clm_core_db::requests::InstanceRow;
+use clm_types::{ErrorCode, OrganizationId, Refusal, Time, UserId, WorkflowKind};
 
 use crate::cache::ShortCache;
 use crate::{Core, CoreError, Ctx};
@@ -20,20 +21,6 @@ pub(crate) fn new_cache() -> ReferenceCache {
 }
 
 impl Core {
-    /// Fails unless the organization may ask for certificates and `owner` is an active user in it.
-    ///
-    /// # Errors
-    /// `organization_not_found`, `organization_not_active`, `user_not_found`, `user_not_active`,
-    /// `license_limit_reached`.
-    pub(crate) async fn check_references(&self, ctx: &Ctx, owner: UserId) -> Result<(), CoreError> {
-        let row = self.find_references(ctx, owner).await?;
-        check_reference(&row)?;
-        match row.license_max_certificates {
-            Some(most) => self.check_license(ctx, most.into()).await,
-            None => Ok(()),
-        }
-    }
-
     /// Fails unless `owner` is an active user of the organization.
     ///
     /// # Errors
@@ -43,7 +30,12 @@ impl Core {
         Ok(check_reference(&row)?)
     }
 
-    async fn find_references(&self, ctx: &Ctx, owner: UserId) -> Result<Arc<ReferenceRow>, CoreError> {
+    /// What a request points to, found lately or now.
+    pub(crate) async fn find_references(
+        &self,
+        ctx: &Ctx,
+        owner: UserId,
+    ) -> Result<Arc<ReferenceRow>, CoreError> {
         let key = (ctx.organization_id, owner);
         if let Some(row) = self.references.get(&key) {
             return Ok(row);
@@ -51,36 +43,50 @@ impl Core {
         let generation = self.references.generation();
         let mut tx = self.tenant_tx(ctx.organization_id).await?;
         let found = references::find(&mut tx, key.0.into(), owner.into(), ctx.now).await?;
-        let row = found.ok_or_else(|| {
-            Refusal::new(
-                ErrorCode::OrganizationNotFound,
-                "there is no such organization, or you are not in it",
-            )
-        })?;
+        let row = found.ok_or_else(organization_not_found)?;
         let row = Arc::new(row);
         if check_reference(&row).is_ok() {
             self.references.insert(generation, &key, Arc::clone(&row));
         }
         Ok(row)
     }
+}
 
-    async fn check_license(&self, ctx: &Ctx, most: i64) -> Result<(), CoreError> {
-        let mut tx = self.tenant_tx(ctx.organization_id).await?;
-        if certificates::count_active(&mut tx, most).await? < most {
-            return Ok(());
+/// Whether an operation that was asked for earlier may still be carried out: its requester and, where a certificate
+/// is to be made, its owner are active users of an active organization; gives why not.
+///
+/// The policy is not asked again: what was asked under one version is governed by it to the end, even when another
+/// has superseded it since. The approvers decide on what they see, and Secure is shown that version.
+pub(crate) async fn recheck(
+    conn: &mut PgConnection,
+    row: &InstanceRow,
+    now: Time,
+) -> Result<Option<Refusal>, CoreError> {
+    let makes = row.instance_type != WorkflowKind::Revocation.as_str();
+    let people = [
+        ("requester", "/requester_user_id", Some(row.requester_user_id)),
+        ("owner", "/owner_user_id", row.owner_user_id.filter(|_| makes)),
+    ];
+    for (role, field, user_id) in people {
+        let Some(user_id) = user_id else { continue };
+        let found = references::find(conn, row.organization_id, user_id, now).await?;
+        let checked = found.ok_or_else(organization_not_found).and_then(|it| check_person(&it, role, field));
+        if let Err(refusal) = checked {
+            return Ok(Some(refusal));
         }
-        Err(Refusal::new(
-            ErrorCode::LicenseLimitReached,
-            format!(
-                "the organization's subscription is for {most} active certificates, and it has that many"
-            ),
-        )
-        .hint("revoke certificates that are no longer used, or extend the subscription")
-        .into())
     }
+    Ok(None)
+}
+
+fn organization_not_found() -> Refusal {
+    Refusal::new(ErrorCode::OrganizationNotFound, "there is no such organization, or you are not in it")
 }
 
 fn check_reference(row: &ReferenceRow) -> Result<(), Refusal> {
+    check_person(row, "owner", "/owner_user_id")
+}
+
+fn check_person(row: &ReferenceRow, role: &str, field: &str) -> Result<(), Refusal> {
     if row.organization_status != "active" {
         return Err(Refusal::new(
             ErrorCode::OrganizationNotActive,
@@ -90,12 +96,11 @@ fn check_reference(row: &ReferenceRow) -> Result<(), Refusal> {
     match row.user_status.as_deref() {
         Some("active") => Ok(()),
         Some(status) => {
-            Err(Refusal::new(ErrorCode::UserNotActive, format!("the owner is {status}"))
-                .field("/owner_user_id"))
+            Err(Refusal::new(ErrorCode::UserNotActive, format!("the {role} is {status}")).field(field))
         }
         None => Err(Refusal::new(ErrorCode::UserNotFound, "User not found")
-            .hint("the owner must be a user of this organization")
-            .field("/owner_user_id")),
+            .hint(format!("the {role} must be a user of this organization"))
+            .field(field)),
     }
 }
 

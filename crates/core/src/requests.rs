@@ -218,7 +218,7 @@ impl Core {
         asked.labels.check()?;
         check_comment("/comment", asked.comment.as_deref())?;
         let proposed = asked.check(ctx)?;
-        self.check_references(ctx, asked.owner_user_id).await?;
+        self.check_owner(ctx, asked.owner_user_id).await?;
         let plan = self.plan_workflow(ctx, asked.kind, &asked.policy, Some(&proposed)).await?;
         let instance_id = WorkflowInstanceId::generate(ctx.now, &self.entropy);
         let spec = asked.spec(ctx, requester, instance_id);

@@ -1,7 +1,7 @@
 //! Users: people and programs. They are global; what a caller sees are those of its organization.
 
 use clm_core_db::users::{self, NewUserRow};
-use clm_core_db::{DbError, PgConnection, audit, notices, organizations, roles};
+use clm_core_db::{DbError, PgConnection, audit, notices, role_assignments};
 use clm_types::{ErrorCode, Permission, Refusal, UserId, ids};
 use serde_json::json;
 use uuid::Uuid;
@@ -13,8 +13,9 @@ use crate::error::has_changed;
 use crate::fields::{check_email, check_name, check_username};
 use crate::page::{Page, PageRequest};
 use crate::passwords::{HashedPassword, check_password, hash_password};
-use crate::roles::{administrates, check_grant, check_other_administrator};
-use crate::{Core, CoreError, Ctx};
+use crate::role_assignments::{administrates, check_other_administrator};
+use crate::roles::check_grant;
+use crate::{Core, CoreError, Ctx, licenses};
 
 pub use clm_core_db::users::UserRow as User;
 
@@ -66,7 +67,7 @@ impl Core {
         let password = self.hash_new_password(new).await?;
         let password = password.as_ref();
         self.in_system("create_user", |mut tx| async move {
-            check_license(&mut tx, ctx).await?;
+            licenses::check_users(&mut tx, ctx.organization_id).await?;
             let user = insert_user(self, &mut tx, ctx, new, password).await?;
             Ok((tx, user))
         })
@@ -78,24 +79,6 @@ impl Core {
             None => Ok(None),
             Some(password) => hash_password(password.clone(), &self.entropy).await.map(Some),
         }
-    }
-
-    /// Makes an existing user a member of the caller's organization. Needs the permission
-    /// everywhere: it tells who exists.
-    pub async fn add_member(&self, ctx: &Ctx, id: UserId) -> Result<(), CoreError> {
-        ctx.require_global(Permission::UserWrite)?;
-        self.in_system("add_member", |mut tx| async move {
-            check_license(&mut tx, ctx).await?;
-            users::find(&mut tx, id.0).await?.ok_or_else(|| user_not_found(id))?;
-            insert_membership(self, &mut tx, ctx, id.0).await?;
-            let entry = AuditEntry::of(ctx, &self.entropy, "organization.add_member", "user").object(id);
-            audit::insert(&mut tx, entry.row()).await?;
-            notices::send(&mut tx, notices::IDENTITY).await?;
-            Ok((tx, ()))
-        })
-        .await?;
-        self.identities.clear();
-        Ok(())
     }
 
     /// A user of the caller's organization. Everybody may see themselves.
@@ -164,7 +147,7 @@ impl Core {
     ) -> Result<User, CoreError> {
         let user = self
             .in_system("set_user_status", |mut tx| async move {
-                roles::lock_administrators(&mut tx).await?;
+                role_assignments::lock_administrators(&mut tx).await?;
                 let old = find_for_change(&mut tx, ctx, id).await?;
                 ctx.require(Permission::UserWrite)?;
                 if status != "active" && administrates(&mut tx, ctx, id).await? {
@@ -184,26 +167,6 @@ impl Core {
         self.identities.clear();
         Ok(user)
     }
-
-    /// Sets a user's password.
-    pub async fn set_password(
-        &self,
-        ctx: &Ctx,
-        id: UserId,
-        password: Zeroizing<String>,
-    ) -> Result<(), CoreError> {
-        check_password(&password, "/password")?;
-        let hashed = hash_password(password, &self.entropy).await?;
-        let hashed = &hashed;
-        self.in_system("set_password", |mut tx| async move {
-            find_for_change(&mut tx, ctx, id).await?;
-            users::set_password(&mut tx, id.0, &hashed.hash, &hashed.salt, ctx.now).await?;
-            let entry = AuditEntry::of(ctx, &self.entropy, "user.set_password", "user").object(id);
-            audit::insert(&mut tx, entry.row()).await?;
-            Ok((tx, ()))
-        })
-        .await
-    }
 }
 
 async fn find_user(conn: &mut PgConnection, ctx: &Ctx, id: UserId) -> Result<User, CoreError> {
@@ -212,7 +175,7 @@ async fn find_user(conn: &mut PgConnection, ctx: &Ctx, id: UserId) -> Result<Use
 }
 
 /// Finds a user whom the caller may change: themselves, or one of their organization who may do no
-/// more than they (who sets another's password has all that the other has). Who belongs elsewhere
+/// more than they. Who belongs elsewhere
 /// too is changed only by those who may do so everywhere.
 async fn find_for_change(conn: &mut PgConnection, ctx: &Ctx, id: UserId) -> Result<User, CoreError> {
     let oneself = ctx.actor.user_id == Some(id) && !ctx.actor.restricted;
@@ -226,36 +189,21 @@ async fn find_for_change(conn: &mut PgConnection, ctx: &Ctx, id: UserId) -> Resu
     if users::reaches_beyond(conn, id.0, ctx.organization_id.0).await? {
         ctx.require_global(Permission::UserWrite)?;
     }
-    let held = roles::list_held(conn, id.0, ctx.now).await?;
+    let held = role_assignments::list_held(conn, id.0, ctx.now).await?;
     let theirs = union(held.iter().filter(|role| role.holds_in(ctx.organization_id.0)));
     check_grant(theirs, ctx.actor.permissions)?;
     Ok(user)
 }
 
-async fn check_license(conn: &mut PgConnection, ctx: &Ctx) -> Result<(), CoreError> {
-    let organization = organizations::find(conn, ctx.organization_id.0).await?;
-    let Some(most) = organization.and_then(|it| it.license_max_users) else {
-        return Ok(());
-    };
-    let members = users::count_in_organization(conn, ctx.organization_id.0).await?;
-    if members < i64::from(most) {
-        return Ok(());
-    }
-    Err(Refusal::new(
-        ErrorCode::LicenseLimitReached,
-        format!("the organization has {members} members, its subscription allows {most}"),
-    )
-    .into())
-}
-
-/// A conflict on username or address, as `already_exists`.
+/// A conflict on username or address, as `already_exists`; not which of them: users are global, and an organization
+/// does not learn whom others have.
 fn taken(error: CoreError) -> CoreError {
-    let CoreError::Database(DbError::Conflict { constraint, .. }) = &error else {
+    let CoreError::Database(DbError::Conflict { .. }) = &error else {
         return error;
     };
-    let (what, field) =
-        if constraint.contains("email") { ("e-mail address", "/email") } else { ("username", "/username") };
-    Refusal::new(ErrorCode::AlreadyExists, format!("this {what} is taken")).field(field).into()
+    Refusal::new(ErrorCode::AlreadyExists, "this username or e-mail address cannot be used")
+        .hint("choose others")
+        .into()
 }
 
 async fn insert_membership(

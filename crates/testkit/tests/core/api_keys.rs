@@ -1,6 +1,8 @@
+use chrono::TimeDelta;
 use clm_core::api_keys::NewApiKey;
-use clm_core::roles::{ADMINISTRATOR, REQUESTER};
+use clm_core::roles::{ADMINISTRATOR, APPROVER, NewRole, REQUESTER};
 use clm_types::{ErrorCode, UserId};
+use uuid::Uuid;
 
 use crate::office::{FIRST, Office, new_key, refused};
 
@@ -41,7 +43,8 @@ async fn a_key_for_an_administrator_gives_its_maker_nothing_new() {
     let clerk = office.hire(&ctx, "clerk", role.id.into()).await;
     let key = office.key_for(&ctx, &clerk, &["api_key:write", "user:read"]).await;
     let inside = office.enter(&key).await.unwrap();
-    for scopes in [&[][..], &["*"], &["role:assign"]] {
+    // Not even what the clerk holds: the administrator may work where the clerk may not.
+    for scopes in [&[][..], &["*"], &["role:assign"], &["user:read"]] {
         let attempt = office.core.create_api_key(&inside, &new_key(Some(office.administrator), scopes)).await;
         assert_eq!(refused(attempt), ErrorCode::PermissionDenied);
     }
@@ -96,4 +99,86 @@ async fn the_use_of_a_key_is_noted() {
         tokio::task::yield_now().await;
     }
     panic!("the key of {:?} was not noted", ctx.actor.user_id);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_approves_with_a_key_that_they_made_for_somebody_else() {
+    let office = Office::open().await;
+    let ctx = office.as_administrator().await;
+    let lead = NewRole {
+        code: "lead".to_owned(),
+        name: "Lead".to_owned(),
+        description: String::new(),
+        parent_role_id: Some(APPROVER),
+        permissions: vec!["api_key:write".to_owned(), "user:write".to_owned(), "role:assign".to_owned()],
+    };
+    let lead = office.core.create_role(&ctx, &lead).await.unwrap();
+    let lead = office.hire(&ctx, "lead", lead.id.into()).await;
+    let key = office.key_for(&ctx, &lead, &["*"]).await;
+    let inside = office.enter(&key).await.unwrap();
+    let bob = office.hire(&ctx, "bob", APPROVER).await;
+    let id = UserId(bob.id);
+    for scopes in
+        [&["request:approve"][..], &["request:read", "role:assign"], &["user:write"], &["api_key:write"]]
+    {
+        let attempt = office.core.create_api_key(&inside, &new_key(Some(id), scopes)).await;
+        assert_eq!(refused(attempt), ErrorCode::PermissionDenied, "{scopes:?}");
+    }
+    office.core.create_api_key(&inside, &new_key(Some(id), &["request:read"])).await.unwrap();
+    // What the lead holds herself, she may put into a key of her own.
+    office.core.create_api_key(&inside, &new_key(None, &["request:approve"])).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_approver_s_first_key_comes_from_an_administrator_and_only_while_there_is_none() {
+    let office = Office::open().await;
+    let ctx = office.as_administrator().await;
+    let bob = office.hire(&ctx, "bob", APPROVER).await;
+    let key = new_key(Some(UserId(bob.id)), &["request:approve"]);
+    let (first, _) = office.core.create_api_key(&ctx, &key).await.unwrap();
+    assert_eq!(refused(office.core.create_api_key(&ctx, &key).await), ErrorCode::PermissionDenied);
+    office.core.revoke_api_key(&ctx, first.id.into()).await.unwrap();
+    office.core.create_api_key(&ctx, &key).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_bound_to_networks_makes_none_that_is_not() {
+    let office = Office::open().await;
+    let ctx = office.as_administrator().await;
+    let bound = NewApiKey {
+        everywhere: true,
+        allowed_addresses: vec!["192.0.2.0/24".to_owned()],
+        ..new_key(None, &[])
+    };
+    let (_, bound) = office.core.create_api_key(&ctx, &bound).await.unwrap();
+    let address = Some("192.0.2.7".parse().unwrap());
+    let inside = office.core.authenticate(bound.expose(), None, Uuid::nil(), address).await.unwrap();
+    assert_eq!(
+        refused(office.core.create_api_key(&inside, &new_key(None, &[])).await),
+        ErrorCode::PermissionDenied
+    );
+    let (child, _) = office.core.create_api_key(&inside, &new_key(None, &["*"])).await.unwrap();
+    assert_eq!(child.allowed_addresses, ["192.0.2.0/24"]);
+    for (network, allowed) in [("192.0.2.128/25", true), ("0.0.0.0/0", false), ("198.51.100.1", false)] {
+        let new = NewApiKey { allowed_addresses: vec![network.to_owned()], ..new_key(None, &["*"]) };
+        assert_eq!(office.core.create_api_key(&inside, &new).await.is_ok(), allowed, "{network}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_ends_early_makes_none_that_outlives_it() {
+    let office = Office::open().await;
+    let ctx = office.as_administrator().await;
+    let end = ctx.now + TimeDelta::days(1);
+    let short = NewApiKey { everywhere: true, expires_at: Some(end), ..new_key(None, &[]) };
+    let (_, short) = office.core.create_api_key(&ctx, &short).await.unwrap();
+    let inside = office.enter(short.expose()).await.unwrap();
+    let (child, _) = office.core.create_api_key(&inside, &new_key(None, &["*"])).await.unwrap();
+    assert_eq!(child.expires_at, Some(end));
+    let longer = NewApiKey { expires_at: Some(end + TimeDelta::days(1)), ..new_key(None, &["*"]) };
+    assert_eq!(refused(office.core.create_api_key(&inside, &longer).await), ErrorCode::InvalidRequest);
+    // The usual key of an administrator can be followed by another one.
+    let next = NewApiKey { everywhere: true, ..new_key(None, &[]) };
+    let next = NewApiKey { expires_at: Some(ctx.now + TimeDelta::days(365)), ..next };
+    office.core.create_api_key(&ctx, &next).await.unwrap();
 }

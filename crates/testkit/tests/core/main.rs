@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper that fails fails the test")]
 
 mod api_keys;
+mod approvals;
 mod audit;
 mod authentication;
 mod bootstrap;

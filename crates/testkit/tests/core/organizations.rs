@@ -49,3 +49,17 @@ async fn codes_are_unique_and_changes_need_the_version_that_was_read() {
     let late = office.core.update_organization(&ctx, own.version, &change).await;
     assert_eq!(refused(late), ErrorCode::PreconditionFailed);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_that_the_database_cannot_hold_are_the_caller_s_mistake() {
+    let office = Office::open().await;
+    let ctx = office.as_administrator().await;
+    let own = office.core.show_organization(&ctx, ctx.organization_id).await.unwrap();
+    for settings in [json!({"a": "b\u{0}"}), json!({"a\u{0}": 1})] {
+        let change = OrganizationChange { name: "Example".to_owned(), settings };
+        let attempt = office.core.update_organization(&ctx, own.version, &change).await;
+        assert_eq!(refused(attempt), ErrorCode::InvalidRequest);
+    }
+    let query = PolicyQuery { code: Some("a\0".to_owned()), status: None };
+    assert_eq!(refused(office.core.list_policies(&ctx, &query, FIRST).await), ErrorCode::InvalidRequest);
+}

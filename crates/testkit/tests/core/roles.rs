@@ -5,7 +5,7 @@ use clm_core::roles::{
 use clm_types::{ErrorCode, RoleId, UserId};
 use uuid::Uuid;
 
-use crate::office::{FIRST, Office, assignment, refused};
+use crate::office::{FIRST, Office, assignment, new_user, refused};
 
 fn role(code: &str, permissions: &[&str]) -> NewRole {
     NewRole {
@@ -162,4 +162,54 @@ async fn unknown_users_and_assignments_are_not_found() {
     let again = assignment(office.administrator, REQUESTER);
     office.core.assign_role(&ctx, &again).await.unwrap();
     assert_eq!(refused(office.core.assign_role(&ctx, &again).await), ErrorCode::AlreadyExists);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_takes_away_more_than_they_hold() {
+    let office = Office::open().await;
+    let ctx = office.as_administrator().await;
+    let clerk = role("clerk", &["role:assign", "user:read", "request:read"]);
+    let clerk = office.core.create_role(&ctx, &clerk).await.unwrap();
+    let clerk = office.hire(&ctx, "clerk", clerk.id.into()).await;
+    let key = office.key_for(&ctx, &clerk, &["*"]).await;
+    let inside = office.enter(&key).await.unwrap();
+    let ann = office.core.create_user(&ctx, &new_user("ann")).await.unwrap();
+    let more = office.core.assign_role(&ctx, &assignment(UserId(ann.id), APPROVER)).await.unwrap();
+    let attempt = office.core.revoke_assignment(&inside, more.id, None).await;
+    assert_eq!(refused(attempt), ErrorCode::PermissionDenied);
+
+    let reader =
+        office.core.create_role(&ctx, &role("reader", &["request:read", "audit:read"])).await.unwrap();
+    let less = RoleChange {
+        name: "Reader".to_owned(),
+        description: String::new(),
+        permissions: vec!["request:read".to_owned()],
+    };
+    let attempt = office.core.update_role(&inside, reader.id.into(), reader.version, &less).await;
+    assert_eq!(refused(attempt), ErrorCode::PermissionDenied);
+    let changed = office.core.update_role(&ctx, reader.id.into(), reader.version, &less).await.unwrap();
+    let given = office.core.assign_role(&ctx, &assignment(UserId(ann.id), reader.id.into())).await.unwrap();
+    office.core.revoke_assignment(&inside, given.id, None).await.unwrap();
+    office.core.update_role(&inside, reader.id.into(), changed.version, &less).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn descriptions_and_reasons_have_an_end_and_no_nul() {
+    let office = Office::open().await;
+    let ctx = office.as_administrator().await;
+    let given = office.core.list_assignments(&ctx, None, FIRST).await.unwrap().items[0].id;
+    let own = office.core.create_role(&ctx, &role("own", &["request:read"])).await.unwrap();
+    for text in ["a\0b".to_owned(), "a".repeat(4097)] {
+        let new = NewRole { description: text.clone(), ..role("new", &[]) };
+        assert_eq!(refused(office.core.create_role(&ctx, &new).await), ErrorCode::InvalidRequest);
+        let change =
+            RoleChange { name: "Own".to_owned(), description: text.clone(), permissions: Vec::new() };
+        let attempt = office.core.update_role(&ctx, own.id.into(), own.version, &change).await;
+        assert_eq!(refused(attempt), ErrorCode::InvalidRequest);
+        let new =
+            NewAssignment { reason: Some(text.clone()), ..assignment(office.administrator, own.id.into()) };
+        assert_eq!(refused(office.core.assign_role(&ctx, &new).await), ErrorCode::InvalidRequest);
+        let attempt = office.core.revoke_assignment(&ctx, given, Some(&text)).await;
+        assert_eq!(refused(attempt), ErrorCode::InvalidRequest);
+    }
 }
