@@ -6,6 +6,17 @@ use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+/// Lets one run at a time through, whichever process it is in: true if it is this one. The lock lasts
+/// as long as the connection.
+pub async fn lock_run(conn: &mut PgConnection) -> Result<bool, DbError> {
+    let locked = sqlx::query_scalar!(
+        r#"SELECT pg_try_advisory_lock(hashtextextended('clm.integrity', 0)) AS "locked!""#
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(locked)
+}
+
 /// One certificate of the inventory with what became of its references.
 #[derive(Debug, Clone)]
 pub struct InventoryReferenceRow {
@@ -109,17 +120,19 @@ pub struct StuckOperationRow {
     pub updated_at: Time,
 }
 
-/// Operations that are being carried out since before `since`, oldest first.
+/// Operations that are being carried out since before `since`, in the order of their ids from `after` on.
 pub async fn list_stuck(
     conn: &mut PgConnection,
     since: Time,
+    after: Option<Uuid>,
     limit: i64,
 ) -> Result<Vec<StuckOperationRow>, DbError> {
     let rows = sqlx::query_as!(
         StuckOperationRow,
         "SELECT id, organization_id, operation_id, instance_type, updated_at FROM workflow_instances
-         WHERE status = 'executing' AND updated_at < $1 ORDER BY id LIMIT $2",
+         WHERE status = 'executing' AND updated_at < $1 AND ($2::uuid IS NULL OR id > $2) ORDER BY id LIMIT $3",
         since,
+        after,
         limit
     )
     .fetch_all(conn)
@@ -247,24 +260,56 @@ pub async fn list_findings(
     Ok(rows)
 }
 
-/// Sets the state that Secure says, with its reason unknown to the comparison; true if the row was there.
-pub async fn repair_status(
-    conn: &mut PgConnection,
-    certificate_id: Uuid,
-    status: &str,
-    now: Time,
-) -> Result<bool, DbError> {
-    let result = sqlx::query!(
-        "UPDATE certificate_metadata SET status = $2,
-             revoked_at = CASE WHEN $2 IN ('on_hold', 'revoked') THEN COALESCE(revoked_at, $3) END,
-             revocation_reason = CASE WHEN $2 IN ('on_hold', 'revoked') THEN revocation_reason END,
-             updated_at = $3, version = version + 1
-         WHERE certificate_id = $1",
-        certificate_id,
-        status,
-        now
+/// What Secure says of a certificate that Core has otherwise.
+#[derive(Debug, Clone)]
+pub struct StatusRepairRow {
+    /// Which certificate.
+    pub certificate_id: Uuid,
+    /// The state that Core had.
+    pub from: &'static str,
+    /// The state in Secure.
+    pub to: &'static str,
+    /// Since when, if it is revoked or on hold.
+    pub revoked_at: Option<Time>,
+    /// RFC 5280 reason of that.
+    pub reason: Option<&'static str>,
+    /// What the validation services of all processes must forget.
+    pub forget: String,
+    /// The audit entry's id.
+    pub audit_id: Uuid,
+    /// When.
+    pub now: Time,
+}
+
+/// Sets the state that Secure says, with its audit entry. False, and nothing happens, when Core has
+/// another state by now, or when the certificate is revoked: that is never taken back.
+pub async fn repair_status(conn: &mut PgConnection, row: &StatusRepairRow) -> Result<bool, DbError> {
+    let answer = sqlx::query!(
+        r#"WITH repaired AS (
+             UPDATE certificate_metadata SET status = $3, revoked_at = $4, revocation_reason = $5, updated_at = $8,
+                 version = version + 1
+             WHERE certificate_id = $1 AND status = $2 AND status <> 'revoked'
+             RETURNING organization_id),
+         audited AS (
+             INSERT INTO audit_log (id, occurred_at, actor_type, organization_id, action, object_type, object_id, before_state,
+                 after_state, outcome, detail, created_at)
+             SELECT $7, $8, 'system', r.organization_id, 'certificate.repair', 'certificate', $1,
+                 jsonb_build_object('status', $2::text),
+                 jsonb_build_object('status', $3::text, 'revoked_at', $4::timestamptz, 'reason', $5::text), 'allowed',
+                 'set to what Secure says', $8
+             FROM repaired r),
+         told AS (SELECT pg_notify('clm_validation', $6)::text AS notified FROM repaired)
+         SELECT EXISTS (SELECT FROM repaired) AS "repaired!", (SELECT notified FROM told) AS notified"#,
+        row.certificate_id,
+        row.from,
+        row.to,
+        row.revoked_at,
+        row.reason,
+        row.forget,
+        row.audit_id,
+        row.now
     )
-    .execute(conn)
+    .fetch_one(conn)
     .await?;
-    Ok(result.rows_affected() == 1)
+    Ok(answer.repaired)
 }

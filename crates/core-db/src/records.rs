@@ -49,6 +49,10 @@ pub struct IssuedRow {
     pub not_after: Time,
     /// State in Secure.
     pub status: &'static str,
+    /// When it was revoked or put on hold since.
+    pub revoked_at: Option<Time>,
+    /// RFC 5280 reason of that.
+    pub revocation_reason: Option<&'static str>,
     /// The certificate that it replaces.
     pub renewal_of_certificate_id: Option<Uuid>,
     /// What came of the operation, for `workflow_instances.outcome`.
@@ -77,8 +81,10 @@ pub struct RevokedRow {
 /// What goes along with every effect.
 #[derive(Debug, Clone)]
 pub struct EffectRow {
-    /// The message's id.
+    /// The message's id, to the owner.
     pub notification_id: Uuid,
+    /// The same to the requester, where that is somebody else.
+    pub second_notification_id: Uuid,
     /// What it is about.
     pub notification_kind: &'static str,
     /// Its line.
@@ -91,8 +97,8 @@ pub struct EffectRow {
     pub now: Time,
 }
 
-/// Puts an issued certificate into the inventory, completes its operation, tells the owner, and links the certificate it
-/// replaces. True if this call did it.
+/// Puts an issued certificate into the inventory, completes its operation, tells owner and requester, and links the
+/// certificate it replaces. True if this call did it.
 ///
 /// `again` puts back a row that is missing though the operation is completed; nobody is told then.
 pub async fn apply_issued(
@@ -113,10 +119,10 @@ pub async fn apply_issued(
          metadata AS (
              INSERT INTO certificate_metadata (id, certificate_id, operation_id, organization_id, request_id, authority_id,
                  profile, serial_number, fingerprint_sha256, subject, issuer, common_name, sans, key_algorithm, not_before,
-                 not_after, status, renewal_of_certificate_id, owner_user_id, policy_id, policy_version, category,
+                 not_after, status, revoked_at, revocation_reason, renewal_of_certificate_id, owner_user_id, policy_id, policy_version, category,
                  environment, tags, custom_fields, key_source, created_at, updated_at)
-             SELECT $1, $2, $3, i.organization_id, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
-                 i.owner_user_id, i.policy_id, i.policy_version, COALESCE(i.context ->> 'category', 'leaf'),
+             SELECT $1, $2, $3, i.organization_id, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $28,
+                 $29, $18, i.owner_user_id, i.policy_id, i.policy_version, COALESCE(i.context ->> 'category', 'leaf'),
                  i.context ->> 'environment', COALESCE(i.context -> 'tags', '{}'), COALESCE(i.context -> 'custom_fields', '{}'),
                  i.context -> 'certificate' ->> 'key_source', $24, $24
              FROM instance i
@@ -127,9 +133,13 @@ pub async fn apply_issued(
          told AS (
              INSERT INTO notifications (id, user_id, organization_id, kind, channel, priority, title, body,
                  related_certificate_id, related_operation_id, status, delivered_at, created_at, updated_at)
-             SELECT $20, COALESCE(i.owner_user_id, i.requester_user_id), i.organization_id, $21, 'in_app', 'normal', $22, $26,
-                 $2, $3, 'delivered', $24, $24, $24
-             FROM instance i WHERE NOT $25),
+             SELECT reader.notification_id, reader.user_id, i.organization_id, $21, 'in_app', 'normal', $22, $26, $2, $3,
+                 'delivered', $24, $24, $24
+             FROM instance i, LATERAL (
+                 SELECT $20::uuid AS notification_id, COALESCE(i.owner_user_id, i.requester_user_id) AS user_id
+                 UNION ALL
+                 SELECT $27::uuid, i.requester_user_id WHERE i.owner_user_id <> i.requester_user_id) AS reader
+             WHERE NOT $25),
          audited AS (
              INSERT INTO audit_log (id, occurred_at, actor_type, organization_id, operation_id, action, object_type, object_id,
                  after_state, outcome, detail, created_at)
@@ -164,7 +174,10 @@ pub async fn apply_issued(
         effect.audit_id,
         effect.now,
         again,
-        effect.body
+        effect.body,
+        effect.second_notification_id,
+        row.revoked_at,
+        row.revocation_reason
     )
     .fetch_one(conn)
     .await?;
@@ -200,14 +213,19 @@ pub async fn apply_revoked(
                AND (m.status, m.revocation_reason) IS DISTINCT FROM ($3, CASE WHEN $3 IN ('on_hold', 'revoked') THEN $4::text END)
              RETURNING m.organization_id, m.owner_user_id),
          subject AS (
-             SELECT organization_id, COALESCE(owner_user_id, requester_user_id) AS user_id FROM instance
+             SELECT organization_id, COALESCE(owner_user_id, requester_user_id) AS user_id,
+                 NULLIF(requester_user_id, COALESCE(owner_user_id, requester_user_id)) AS second_user_id
+             FROM instance
              UNION ALL
-             SELECT organization_id, owner_user_id FROM metadata WHERE NOT EXISTS (SELECT FROM instance)),
+             SELECT organization_id, owner_user_id, NULL FROM metadata WHERE NOT EXISTS (SELECT FROM instance)),
          told AS (
              INSERT INTO notifications (id, user_id, organization_id, kind, channel, priority, title, body,
                  related_certificate_id, related_operation_id, status, delivered_at, created_at, updated_at)
-             SELECT $7, s.user_id, s.organization_id, $8, 'in_app', 'high', $9, $13, $1, $2, 'delivered', $11, $11, $11
-             FROM subject s WHERE s.user_id IS NOT NULL),
+             SELECT reader.notification_id, reader.user_id, s.organization_id, $8, 'in_app', 'high', $9, $13, $1, $2,
+                 'delivered', $11, $11, $11
+             FROM subject s, LATERAL (VALUES ($7::uuid, s.user_id), ($14::uuid, s.second_user_id))
+                 AS reader (notification_id, user_id)
+             WHERE reader.user_id IS NOT NULL),
          audited AS (
              INSERT INTO audit_log (id, occurred_at, actor_type, organization_id, operation_id, action, object_type, object_id,
                  after_state, outcome, created_at)
@@ -228,7 +246,8 @@ pub async fn apply_revoked(
         effect.audit_id,
         effect.now,
         row.forget,
-        effect.body
+        effect.body,
+        effect.second_notification_id
     )
     .fetch_one(conn)
     .await?;

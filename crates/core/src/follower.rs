@@ -27,9 +27,9 @@ impl Core {
         let mut in_trouble = false;
         while !shutdown.is_cancelled() {
             let wait = match self.follow().await {
-                Ok(read) => {
+                Ok(reflected) => {
                     in_trouble = false;
-                    if read == BATCH as usize {
+                    if reflected == BATCH as usize {
                         continue;
                     }
                     IDLE
@@ -52,7 +52,7 @@ impl Core {
         }
     }
 
-    /// Reflects the next events; how many were read.
+    /// Reflects the next events; how many. None of them when another process is at it.
     ///
     /// # Errors
     /// When Secure or the database cannot be reached.
@@ -64,10 +64,10 @@ impl Core {
         }
         report_gaps(position, &events);
         match self.reflect(position, &events).await {
-            Err(error) if !error.is_retryable() => self.reflect_one_by_one(position, &events).await?,
-            outcome => outcome?,
+            Err(error) if !error.is_retryable() => self.reflect_one_by_one(position, &events).await,
+            Ok(false) => Ok(0),
+            outcome => outcome.map(|_| events.len()),
         }
-        Ok(events.len())
     }
 
     async fn follower_position(&self) -> Result<i64, CoreError> {
@@ -80,28 +80,30 @@ impl Core {
         Ok(0)
     }
 
-    /// Applies events and moves the position in one commit. Nothing happens when another process
-    /// holds the position or has moved it.
-    async fn reflect(&self, position: i64, events: &[SequencedEvent]) -> Result<(), CoreError> {
+    /// Applies events and moves the position in one commit. False, and nothing happens, when another
+    /// process holds the position or has moved it.
+    async fn reflect(&self, position: i64, events: &[SequencedEvent]) -> Result<bool, CoreError> {
         let now = self.clock.now();
-        self.in_system("follow_secure", |mut tx| async move {
+        let reflected = self.in_system("follow_secure", |mut tx| async move {
             if follower::lock_position(&mut tx, SOURCE).await? != Some(position) {
-                return Ok((tx, ()));
+                return Ok((tx, false));
             }
             self.apply_events(&mut tx, events, now).await?;
             let last = events.last().map_or(position, |event| event.sequence);
             follower::advance(&mut tx, SOURCE, last, now).await?;
             fail::fail_point!("core_follower_before_commit");
-            Ok((tx, ()))
-        })
-        .await?;
+            Ok((tx, true))
+        });
+        if !reflected.await? {
+            return Ok(false);
+        }
         fail::fail_point!("core_follower_after_commit");
         for event in events {
             if let Some(notice) = notice_of(&event.event) {
                 self.validation.forget(&notice);
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// One event that cannot be reflected must not hold up those behind it: it is reported and
@@ -110,8 +112,8 @@ impl Core {
         &self,
         mut position: i64,
         events: &[SequencedEvent],
-    ) -> Result<(), CoreError> {
-        for event in events {
+    ) -> Result<usize, CoreError> {
+        for (passed, event) in events.iter().enumerate() {
             match self.reflect(position, std::slice::from_ref(event)).await {
                 Err(error) if !error.is_retryable() => {
                     tracing::error!(sequence = event.sequence, operation_id = %event.operation_id,
@@ -119,11 +121,14 @@ impl Core {
                     let mut conn = self.system.acquire().await.map_err(DbError::from)?;
                     follower::advance(&mut conn, SOURCE, event.sequence, self.clock.now()).await?;
                 }
-                outcome => outcome?,
+                Ok(false) => return Ok(passed),
+                outcome => {
+                    outcome?;
+                }
             }
             position = event.sequence;
         }
-        Ok(())
+        Ok(events.len())
     }
 
     async fn apply_events(

@@ -8,10 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use clm_core_db::integrity::{self, FindingRow, InventoryReferenceRow, MissingRow, NewFindingRow};
+use clm_core_db::integrity::{
+    self, FindingRow, InventoryReferenceRow, MissingRow, NewFindingRow, StatusRepairRow, StuckOperationRow,
+};
 use clm_core_db::{DbError, certificates, records};
 use clm_types::{
-    CertificateId, CertificateReference, CertificateStatus, ErrorCode, Permission, Refusal, Time, ids,
+    CertificateId, CertificateRecord, CertificateReference, CertificateStatus, ErrorCode, Permission,
+    Refusal, RevocationReason, Time, ids,
 };
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -21,6 +24,7 @@ use crate::merge::{Pair, Side, pair_up};
 use crate::page::{Page, PageRequest};
 use crate::records::apply_issued_in;
 use crate::request_view::stored;
+use crate::validation::Notice;
 use crate::{Core, CoreError, Ctx};
 
 pub use clm_core_db::integrity::FindingRow as Finding;
@@ -33,7 +37,6 @@ const MOST_HELD: usize = 500;
 const GRACE: TimeDelta = TimeDelta::seconds(30);
 /// An operation that is being carried out for longer is stuck.
 const STUCK_AFTER: TimeDelta = TimeDelta::minutes(10);
-const MOST_STUCK: i64 = 1_000;
 
 /// What one run found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,7 +73,7 @@ impl Core {
     ///
     /// # Errors
     /// `permission_denied` (it is about every organization), `conflict` while another run is under
-    /// way in this process, `unavailable`.
+    /// way, `unavailable`.
     pub async fn run_integrity(&self, ctx: &Ctx) -> Result<IntegrityReport, CoreError> {
         ctx.require_global(Permission::IntegrityRun)?;
         self.compare_databases().await
@@ -90,6 +93,8 @@ impl Core {
             }
             match self.compare_databases().await {
                 Ok(found) => report(&found),
+                // Another process is at it.
+                Err(error) if error.code() == Some(ErrorCode::Conflict) => {}
                 Err(error) => {
                     tracing::warn!(
                         error = &error as &dyn std::error::Error,
@@ -123,12 +128,16 @@ impl Core {
     /// One whole run.
     ///
     /// # Errors
-    /// `conflict` while another run is under way in this process; when a database cannot be reached.
+    /// `conflict` while another run is under way, in whichever process; when a database cannot be reached.
     pub async fn compare_databases(&self) -> Result<IntegrityReport, CoreError> {
-        let _only_run = self.integrity.try_lock().map_err(|_| {
-            Refusal::new(ErrorCode::Conflict, "the integrity job is running already")
+        let mut lock = self.system.acquire().await.map_err(DbError::from)?;
+        // The lock ends with its connection, also when the run is dropped half way.
+        lock.close_on_drop();
+        if !integrity::lock_run(&mut lock).await? {
+            return Err(Refusal::new(ErrorCode::Conflict, "the integrity job is running already")
                 .hint("read its findings when it has ended")
-        })?;
+                .into());
+        }
         let started_at = self.clock.now();
         let mut run = Run::new(ids::new_uuid(started_at, &self.entropy), started_at);
         self.compare_certificates(&mut run).await?;
@@ -245,24 +254,61 @@ impl Core {
             || apply_issued_in(&mut conn, record, true, now, &self.entropy).await?)
     }
 
-    /// Secure is right about the status. Both sides are read again: they may have changed since they were listed.
+    /// Secure is right about the status. Both sides are read again, for they may have changed since
+    /// they were listed: Core first, so that what Secure says is never older than what it replaces.
     async fn judge_status(&self, run: &mut Run, pair: &Compared) -> Result<(), CoreError> {
         let id = pair.key();
+        let Some(listed) = self.status_in_core(id).await? else {
+            return Ok(());
+        };
         let Some(issued) = self.secure.find_certificate(id.into()).await? else {
             return Ok(());
         };
-        let mut conn = self.system.acquire().await.map_err(DbError::from)?;
-        let Some(row) = certificates::find(&mut conn, id).await? else {
-            return Ok(());
-        };
-        let right = issued.record.status;
-        if same_status(stored(&row.status)?, right) {
+        let record = &issued.record;
+        if same_status(listed, record.status) {
             return Ok(());
         }
-        integrity::repair_status(&mut conn, id, right.as_str(), self.clock.now()).await?;
-        let found = Found { status: "repaired", ..Found::alarm("status_differs", "core") };
+        let mut found = Found::alarm("status_differs", "core");
+        if listed == CertificateStatus::Revoked {
+            tracing::error!(certificate_id = %id, secure = %record.status,
+                "Core has a certificate as revoked that Secure has not: nothing is taken back");
+        } else if self.repair_status(listed, record).await? {
+            found.status = "repaired";
+        } else {
+            // Changed meanwhile: the next run will see what it is then.
+            return Ok(());
+        }
         run.add(self.finding(run, pair, found));
         Ok(())
+    }
+
+    async fn status_in_core(&self, id: Uuid) -> Result<Option<CertificateStatus>, CoreError> {
+        let mut conn = self.system.acquire().await.map_err(DbError::from)?;
+        let row = certificates::find(&mut conn, id).await?;
+        row.map(|row| stored(&row.status)).transpose()
+    }
+
+    async fn repair_status(
+        &self,
+        from: CertificateStatus,
+        record: &CertificateRecord,
+    ) -> Result<bool, CoreError> {
+        let now = self.clock.now();
+        let notice = Notice::of_status(record.authority_id, &record.serial_number);
+        let repair = StatusRepairRow {
+            certificate_id: record.certificate_id.into(),
+            from: from.as_str(),
+            to: record.status.as_str(),
+            revoked_at: record.revoked_at,
+            reason: record.revocation_reason.map(RevocationReason::as_str),
+            forget: notice.to_string(),
+            audit_id: ids::new_uuid(now, &self.entropy),
+            now,
+        };
+        let mut conn = self.system.acquire().await.map_err(DbError::from)?;
+        let repaired = integrity::repair_status(&mut conn, &repair).await?;
+        self.validation.forget(&notice);
+        Ok(repaired)
     }
 
     async fn find_missing(&self, pairs: &[Compared]) -> Result<MissingIds, CoreError> {
@@ -279,27 +325,36 @@ impl Core {
     }
 
     async fn find_stuck(&self, run: &mut Run) -> Result<(), CoreError> {
-        let mut conn = self.system.acquire().await.map_err(DbError::from)?;
         let since = run.report.started_at - STUCK_AFTER;
-        for row in integrity::list_stuck(&mut conn, since, MOST_STUCK).await? {
-            let finding = NewFindingRow {
-                id: ids::new_uuid(run.report.started_at, &self.entropy),
-                run_id: run.report.run_id,
-                kind: "operation_stuck",
-                side: "core",
-                object_type: "request",
-                object_id: row.id,
-                organization_id: Some(row.organization_id),
-                detail: json!({"operation_id": row.operation_id, "kind": row.instance_type, "since": row.updated_at}),
-                status: "open",
-                found_at: run.report.started_at,
+        let mut after = None;
+        loop {
+            let mut conn = self.system.acquire().await.map_err(DbError::from)?;
+            let rows = integrity::list_stuck(&mut conn, since, after, BATCH).await?;
+            drop(conn);
+            let Some(last) = rows.last() else {
+                return Ok(());
             };
-            run.add(finding);
-            if run.held.len() >= MOST_HELD {
-                self.flush(run).await?;
+            after = Some(last.id);
+            for row in rows {
+                run.add(self.stuck(run, row));
             }
+            self.flush(run).await?;
         }
-        Ok(())
+    }
+
+    fn stuck(&self, run: &Run, row: StuckOperationRow) -> NewFindingRow {
+        NewFindingRow {
+            id: ids::new_uuid(run.report.started_at, &self.entropy),
+            run_id: run.report.run_id,
+            kind: "operation_stuck",
+            side: "core",
+            object_type: "request",
+            object_id: row.id,
+            organization_id: Some(row.organization_id),
+            detail: json!({"operation_id": row.operation_id, "kind": row.instance_type, "since": row.updated_at}),
+            status: "open",
+            found_at: run.report.started_at,
+        }
     }
 
     async fn flush(&self, run: &mut Run) -> Result<(), CoreError> {

@@ -116,8 +116,6 @@ pub struct Core {
     pub(crate) downloads: Cache<CertificateId, Arc<IssuedCertificate>>,
     pub(crate) validation: Validation,
     pub(crate) worker: Worker,
-    /// Held while the databases are compared.
-    pub(crate) integrity: tokio::sync::Mutex<()>,
 }
 
 impl Core {
@@ -139,7 +137,6 @@ impl Core {
             downloads: Cache::new(5_000),
             validation: Validation::new(),
             worker,
-            integrity: tokio::sync::Mutex::new(()),
         })
     }
 

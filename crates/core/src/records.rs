@@ -4,7 +4,8 @@ use clm_core_db::jobs::Held;
 use clm_core_db::records::{self, EffectRow, FailedRow, IssuedRow, RevokedRow};
 use clm_core_db::{DbError, PgConnection};
 use clm_types::{
-    CertificateRecord, CertificateStatus, Entropy, OperationId, Refusal, RevocationRecord, Time, UserId, ids,
+    CertificateRecord, CertificateStatus, Entropy, OperationId, Refusal, RevocationReason, RevocationRecord,
+    Time, UserId, ids,
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -117,6 +118,13 @@ fn issued_rows(
         .ok_or_else(|| CoreError::defect("a certificate of no organization came as an operation's result"))?;
     let fingerprint_sha256 = hex::decode(&record.fingerprint_sha256)
         .map_err(|error| CoreError::defect_of("a fingerprint of Secure cannot be read", error))?;
+    let is_revoked = matches!(record.status, CertificateStatus::OnHold | CertificateStatus::Revoked);
+    if is_revoked != (record.revoked_at.is_some() && record.revocation_reason.is_some()) {
+        return Err(CoreError::defect(format!(
+            "a certificate came as {} without saying since when",
+            record.status
+        )));
+    }
     let name = display_name(record);
     let row = IssuedRow {
         id: ids::new_uuid(now, entropy),
@@ -136,6 +144,8 @@ fn issued_rows(
         not_before: record.not_before,
         not_after: record.not_after,
         status: record.status.as_str(),
+        revoked_at: record.revoked_at,
+        revocation_reason: record.revocation_reason.map(RevocationReason::as_str),
         renewal_of_certificate_id: record.renewal_of.map(Into::into),
         outcome: json!({
             "certificate_id": record.certificate_id,
@@ -182,6 +192,7 @@ fn effect(
 ) -> EffectRow {
     EffectRow {
         notification_id: ids::new_uuid(now, entropy),
+        second_notification_id: ids::new_uuid(now, entropy),
         notification_kind,
         title,
         body,

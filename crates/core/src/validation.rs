@@ -68,7 +68,11 @@ pub(crate) enum Notice {
 
 impl Notice {
     pub(crate) fn of_revocation(record: &RevocationRecord) -> Self {
-        Self::Status(record.authority_id, serial_key(&record.serial_number))
+        Self::of_status(record.authority_id, &record.serial_number)
+    }
+
+    pub(crate) fn of_status(authority: AuthorityId, serial_number: &str) -> Self {
+        Self::Status(authority, serial_key(serial_number))
     }
 }
 

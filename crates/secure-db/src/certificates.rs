@@ -119,6 +119,8 @@ pub struct CertificateView {
     pub status: String,
     /// When it was revoked or put on hold.
     pub revoked_at: Option<DateTime<Utc>>,
+    /// RFC 5280 name.
+    pub revocation_reason: Option<String>,
     /// The certificate that it replaces.
     pub renewal_of_certificate_id: Option<Uuid>,
     /// Whether a live private key is stored.
@@ -261,7 +263,7 @@ pub async fn find(conn: &mut PgConnection, certificate_id: Uuid) -> Result<Optio
         r#"SELECT certificate_id, authority_id AS "authority_id!", request_id, operation_id, issuer_certificate_id,
              organization_id, owner_user_id, policy_id, profile, category, serial_number, subject, issuer, common_name, sans,
              pem_encoded_cert, der_encoded_cert, fingerprint_sha256, key_algorithm, not_before, not_after, status,
-             revoked_at, renewal_of_certificate_id,
+             revoked_at, revocation_reason, renewal_of_certificate_id,
              EXISTS (SELECT FROM private_keys k WHERE k.certificate_id = certificates.certificate_id AND k.deleted_at IS NULL)
                  AS "key_in_secure!"
          FROM certificates WHERE certificate_id = $1 AND deleted_at IS NULL"#,

@@ -90,6 +90,13 @@ pub(crate) fn record(view: &CertificateView) -> Result<CertificateRecord, Secure
         not_after: view.not_after,
         fingerprint_sha256: hex::encode(&view.fingerprint_sha256),
         status: view.status.parse().map_err(|_| damaged("the status"))?,
+        revoked_at: view.revoked_at,
+        revocation_reason: view
+            .revocation_reason
+            .as_deref()
+            .map(str::parse)
+            .transpose()
+            .map_err(|_| damaged("the revocation reason"))?,
         renewal_of: view.renewal_of_certificate_id.map(Into::into),
         key_in_secure: view.key_in_secure,
     })

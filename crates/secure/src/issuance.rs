@@ -250,6 +250,7 @@ fn view_of(row: &CertificateRow, key_in_secure: bool) -> CertificateView {
         not_after: row.not_after,
         status: CertificateStatus::Active.as_str().into(),
         revoked_at: None,
+        revocation_reason: None,
         renewal_of_certificate_id: row.renewal_of_certificate_id,
         key_in_secure,
     }

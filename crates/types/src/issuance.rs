@@ -117,6 +117,12 @@ pub struct CertificateRecord {
     pub fingerprint_sha256: String,
     /// State in Secure.
     pub status: CertificateStatus,
+    /// When it was revoked or put on hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked_at: Option<Time>,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revocation_reason: Option<RevocationReason>,
     /// The certificate that this one replaces.
     pub renewal_of: Option<CertificateId>,
     /// Whether Secure holds the private key.

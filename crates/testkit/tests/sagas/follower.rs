@@ -79,3 +79,16 @@ async fn a_late_saga_does_not_undo_what_came_after() {
         0
     );
 }
+
+#[tokio::test]
+async fn a_copy_reflects_nothing_while_another_one_does() {
+    let house = House::open().await;
+    house.follow().await;
+    house.issue(&house.service().await, "www").await;
+    let pool = house.databases.core.superuser().await;
+    let mut other = pool.begin().await.unwrap();
+    sqlx::query("SELECT FROM follower_positions FOR UPDATE").execute(&mut *other).await.unwrap();
+    assert_eq!(house.core.follow().await.unwrap(), 0);
+    other.rollback().await.unwrap();
+    assert!(house.core.follow().await.unwrap() > 0);
+}

@@ -1,9 +1,10 @@
 use clm_core::certificates::CertificateQuery;
 use clm_core::integrity::Finding;
+use clm_core::revocations::NewRevocation;
 use clm_core::roles::APPROVER;
-use clm_types::{CertificateStatus, ErrorCode};
+use clm_types::{CertificateStatus, ErrorCode, RevocationReason};
 
-use crate::house::{FIRST, House, refused};
+use crate::house::{FIRST, House, WAIT, refused};
 
 /// Makes everything look older than the moment that operations are given.
 const AGE: &str = "SET session_replication_role = replica;
@@ -94,14 +95,75 @@ async fn a_status_that_differs_is_set_to_what_secure_says() {
     aged(&house).await;
     house
         .tamper_with_core(
-            "UPDATE certificate_metadata SET status = 'revoked', revocation_reason = 'unspecified'",
+            "UPDATE certificate_metadata
+             SET status = 'on_hold', revocation_reason = 'certificateHold', revoked_at = now()",
         )
         .await;
     let report = house.core.compare_databases().await.unwrap();
-    assert_eq!(report.repaired, 1);
+    assert_eq!((report.repaired, report.alarms), (1, 0));
     let listed = house.core.list_certificates(&service, &CertificateQuery::default(), FIRST).await.unwrap();
     assert_eq!(listed.items[0].status, CertificateStatus::Active);
-    assert_eq!(listed.items[0].revocation_reason, None);
+    assert_eq!((listed.items[0].revoked_at, listed.items[0].revocation_reason.as_deref()), (None, None));
+    let audited = "SELECT count(*) FROM audit_log WHERE action = 'certificate.repair'
+         AND before_state ->> 'status' = 'on_hold' AND after_state ->> 'status' = 'active'";
+    assert_eq!(house.count_in_core(audited).await, 1);
+}
+
+#[tokio::test]
+async fn a_repaired_revocation_has_the_date_and_reason_of_secure() {
+    let house = House::open().await;
+    let service = house.service().await;
+    for name in ["known", "missing"] {
+        let id = house.issue(&service, name).await.record.certificate_id;
+        let new =
+            NewRevocation { reason: RevocationReason::KeyCompromise, invalidity_date: None, comment: None };
+        house.core.revoke_certificate(&service, id, new, WAIT).await.unwrap();
+    }
+    aged(&house).await;
+    house
+        .tamper_with_core(
+            "CREATE TABLE revocation AS SELECT certificate_id, revoked_at, revocation_reason FROM certificate_metadata;
+             UPDATE certificate_metadata SET status = 'active', revoked_at = NULL, revocation_reason = NULL;
+             DELETE FROM certificate_metadata WHERE sans = '{dns:missing.example.com}'",
+        )
+        .await;
+    let report = house.core.compare_databases().await.unwrap();
+    assert_eq!((report.repaired, report.alarms), (2, 0));
+    let as_before = "SELECT count(*) FROM certificate_metadata
+         JOIN revocation USING (certificate_id, revoked_at, revocation_reason) WHERE status = 'revoked'";
+    assert_eq!(house.count_in_core(as_before).await, 2);
+}
+
+#[tokio::test]
+async fn a_revocation_is_never_taken_back() {
+    let house = House::open().await;
+    let service = house.service().await;
+    house.issue(&service, "www").await;
+    aged(&house).await;
+    house
+        .tamper_with_core(
+            "UPDATE certificate_metadata
+             SET status = 'revoked', revocation_reason = 'keyCompromise', revoked_at = now()",
+        )
+        .await;
+    let report = house.core.compare_databases().await.unwrap();
+    assert_eq!((report.repaired, report.alarms), (0, 1));
+    let kept = "SELECT count(*) FROM certificate_metadata WHERE status = 'revoked'";
+    assert_eq!(house.count_in_core(kept).await, 1);
+}
+
+#[tokio::test]
+async fn one_run_at_a_time_whichever_process_it_is_in() {
+    let house = House::open().await;
+    let pool = house.databases.core.superuser().await;
+    let mut other = pool.acquire().await.unwrap();
+    let lock = "SELECT pg_advisory_lock(hashtextextended('clm.integrity', 0))";
+    sqlx::query(lock).execute(&mut *other).await.unwrap();
+    assert_eq!(refused(house.core.compare_databases().await), ErrorCode::Conflict);
+    sqlx::query("SELECT pg_advisory_unlock_all()").execute(&mut *other).await.unwrap();
+    for _ in 0..2 {
+        house.core.compare_databases().await.unwrap();
+    }
 }
 
 #[tokio::test]
@@ -135,4 +197,17 @@ async fn an_operation_that_does_not_end_is_reported() {
         .await;
     house.core.compare_databases().await.unwrap();
     assert_eq!(findings(&house, "operation_stuck").await.len(), 1);
+    // However many there are, each stays reported until it ends.
+    house
+        .tamper_with_core(
+            "INSERT INTO workflow_instances (organization_id, operation_id, instance_type, requester_user_id, status,
+                 created_at, updated_at)
+             SELECT organization_id, gen_random_uuid(), instance_type, requester_user_id, status, created_at, updated_at
+             FROM workflow_instances, generate_series(1, 1100)",
+        )
+        .await;
+    for _ in 0..2 {
+        let report = house.core.compare_databases().await.unwrap();
+        assert_eq!((report.open, report.resolved), (1_101, 0));
+    }
 }

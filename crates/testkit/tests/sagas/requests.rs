@@ -3,14 +3,16 @@ use clm_core::certificates::CertificateQuery;
 use clm_core::policies::PolicyQuery;
 use clm_core::request_context::Labels;
 use clm_core::requests::{NewRequest, RequestQuery};
+use clm_core::revocations::NewRevocation;
 use clm_core::roles::REQUESTER;
 use clm_types::{
-    CertificateStatus, ErrorCode, KeySource, OperationId, PolicyId, RequestId, UserId, WorkflowStatus,
+    CertificateStatus, ErrorCode, KeySource, OperationId, PolicyId, RequestId, RevocationReason, UserId,
+    WorkflowStatus,
 };
 use clm_x509::Certificate;
 use uuid::Uuid;
 
-use crate::house::{FIRST, House, generated, refused};
+use crate::house::{FIRST, House, WAIT, generated, refused};
 
 #[tokio::test]
 async fn what_nobody_need_approve_is_issued_at_once_and_stands_in_both_databases() {
@@ -55,6 +57,25 @@ async fn what_nobody_need_approve_is_issued_at_once_and_stands_in_both_databases
     let keys =
         "SELECT count(*) FROM private_keys JOIN certificates USING (certificate_id) WHERE category = 'leaf'";
     assert_eq!(house.count_in_secure(keys).await, 1);
+}
+
+#[tokio::test]
+async fn owner_and_requester_are_both_told_when_they_are_two() {
+    let house = House::open().await;
+    let service = house.service().await;
+    let ann = house.hire("ann", REQUESTER).await;
+    let new = NewRequest { owner_user_id: ann.actor.user_id, ..generated("www") };
+    let id = house.submit(&service, new).await.unwrap().certificate.unwrap().record.certificate_id;
+    let because =
+        NewRevocation { reason: RevocationReason::Superseded, invalidity_date: None, comment: None };
+    house.core.revoke_certificate(&service, id, because, WAIT).await.unwrap();
+    let told = house.core.list_notifications(&ann, false, FIRST).await.unwrap().items;
+    let kinds: Vec<&str> = told.iter().map(|message| message.kind.as_str()).collect();
+    assert_eq!(kinds, ["certificate.revoke", "certificate.issued"]);
+    let to_the_robot = "SELECT count(*) FROM notifications n JOIN users u ON u.id = n.user_id
+         WHERE u.username = 'robot' AND kind IN ('certificate.issued', 'certificate.revoke')";
+    assert_eq!(house.count_in_core(to_the_robot).await, 2);
+    assert_eq!(house.count_in_core("SELECT count(*) FROM notifications").await, 4);
 }
 
 #[tokio::test]
