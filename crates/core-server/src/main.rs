@@ -1,6 +1,7 @@
 //! `clm-core`: the program of the Core Service, and the operator's commands on its database.
 
 mod bootstrap_token;
+mod check_config;
 mod config;
 mod listeners;
 mod metrics;
@@ -64,15 +65,8 @@ async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Serve(file) => Box::pin(serve::serve(file.load()?)).await,
         Command::Migrate(file) => serve::migrate(&file.load()?).await,
-        Command::CheckConfig(file) => check_config(&file.load()?),
+        Command::CheckConfig(file) => check_config::run(&file.load()?),
         Command::BootstrapToken(arguments) => arguments.run().await,
         Command::Openapi => Ok(()),
     }
-}
-
-fn check_config(config: &Config) -> anyhow::Result<()> {
-    clm_service::public_server(&config.api.cert_file, &config.api.key_file)?;
-    config.rpc.files().client(&config.rpc.server_name)?;
-    eprintln!("the configuration is complete and readable");
-    Ok(())
 }

@@ -6,7 +6,7 @@ mod config;
 mod rpc;
 mod serve;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
@@ -84,9 +84,23 @@ async fn run(command: Command) -> anyhow::Result<()> {
 }
 
 fn check_config(config: &Config) -> anyhow::Result<()> {
-    config.rpc.files().server()?;
+    let rpc = config.rpc.files();
+    check_files(&rpc.ca_file, &rpc.cert_file, &rpc.key_file).context("[rpc]")?;
+    let database = &config.database;
+    check_files(&database.ca_file, &database.cert_file, &database.key_file).context("[database]")?;
+    if let Some(database) = &config.migration_database {
+        let files = check_files(&database.ca_file, &database.cert_file, &database.key_file);
+        files.context("[migration_database]")?;
+    }
     open_master(config)?;
     eprintln!("the configuration is complete and readable");
+    Ok(())
+}
+
+/// An authority, and a certificate with the key that belongs to it.
+fn check_files(ca_file: &Path, cert_file: &Path, key_file: &Path) -> anyhow::Result<()> {
+    clm_service::public_client(ca_file)?;
+    clm_service::public_server(cert_file, key_file)?;
     Ok(())
 }
 
