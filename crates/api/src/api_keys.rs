@@ -33,7 +33,7 @@ pub struct ApiKey {
     pub revoked_at: Option<DateTime<Utc>>,
     /// When it was made.
     pub created_at: DateTime<Utc>,
-    /// Counts its changes; the `ETag`.
+    /// Counts its changes, without its uses.
     pub version: i64,
 }
 

@@ -116,7 +116,7 @@ pub struct Request {
     pub created_at: DateTime<Utc>,
     /// When nothing was left to do.
     pub completed_at: Option<DateTime<Utc>>,
-    /// Counts its changes; the `ETag`.
+    /// Counts its changes, without the decisions on its steps.
     pub version: i64,
 }
 

@@ -46,7 +46,7 @@ pub(crate) struct ApiConfig {
     pub(crate) cert_file: PathBuf,
     /// Its key, PEM.
     pub(crate) key_file: PathBuf,
-    /// How callers reach it.
+    /// How callers reach it: stands in the description of the API.
     pub(crate) public_url: String,
 }
 

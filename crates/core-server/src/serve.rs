@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use clm_core::{Core, CoreParts};
 use clm_core_db::PgPool;
-use clm_core_web::{Edge, HttpMetrics, ValidationUrl};
+use clm_core_web::{Edge, HttpMetrics, PublicUrl, ValidationUrl};
 use clm_rpc::SecureClient;
 use clm_service::{Health, Metrics};
 use clm_types::{Clock, Entropy};
@@ -68,6 +68,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     let mut tasks = JoinSet::new();
     let edge = Edge {
         core: Arc::clone(&core),
+        public_url: PublicUrl(config.api.public_url.trim_end_matches('/').into()),
         validation_url: ValidationUrl(config.validation.base_url.trim_end_matches('/').into()),
     };
     let api_router = clm_core_web::api_router(edge, http.clone());
@@ -146,8 +147,12 @@ async fn keep_house(system: PgPool, core: Arc<Core>, shutdown: CancellationToken
         if let Err(error) = make_partitions(&system).await {
             tracing::error!(error = &error as &dyn std::error::Error, "partitions could not be made ahead");
         }
-        if let Err(error) = core.purge_calls().await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "old answers could not be deleted");
+        match shutdown.run_until_cancelled(core.purge_calls()).await {
+            Some(Err(error)) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "old answers could not be deleted");
+            }
+            Some(Ok(purged)) => tracing::debug!(purged, "deleted old answers"),
+            None => return Ok(()),
         }
     }
 }

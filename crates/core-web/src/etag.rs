@@ -1,18 +1,40 @@
-//! `ETag`, `If-Match` and `If-None-Match` (RFC 9110 §8.8.3, §13.1): the tag is the row's version.
+//! `ETag`, `If-Match` and `If-None-Match` (RFC 9110 §8.8.3, §13.1). The tag of what can be changed is the row's version;
+//! the tag of what changes by itself as well is a digest of the body.
 
+use aws_lc_rs::digest::{SHA256, digest};
 use axum::Json;
 use axum::extract::FromRequestParts;
-use axum::http::header::{ETAG, IF_MATCH, IF_NONE_MATCH};
+use axum::http::header::{CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use clm_core::CoreError;
 use clm_types::{ErrorCode, Refusal};
 use serde::Serialize;
 
 use crate::failure::Failure;
 
-/// The version that the caller has read, from `If-Match`.
-pub(crate) struct IfMatch(pub(crate) i64);
+/// Which version the caller wants to change, from `If-Match`.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum IfMatch {
+    /// `*`: whichever there is.
+    Any,
+    /// The one that was read.
+    Version(i64),
+}
+
+impl IfMatch {
+    /// The version to change; `current` is asked only when any will do.
+    pub(crate) async fn version(
+        self,
+        current: impl Future<Output = Result<i64, CoreError>>,
+    ) -> Result<i64, Failure> {
+        match self {
+            Self::Any => Ok(current.await?),
+            Self::Version(version) => Ok(version),
+        }
+    }
+}
 
 impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
     type Rejection = Failure;
@@ -22,10 +44,10 @@ impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
             Refusal::new(ErrorCode::PreconditionRequired, "the header If-Match is missing")
                 .hint("read the object first and send its ETag")
         })?;
-        let version = value.to_str().ok().and_then(parse_tag);
+        let asked = value.to_str().ok().and_then(parse_condition);
         let refusal =
             || Refusal::new(ErrorCode::PreconditionFailed, "If-Match names no version of this object");
-        Ok(Self(version.ok_or_else(refusal)?))
+        Ok(asked.ok_or_else(refusal)?)
     }
 }
 
@@ -38,9 +60,7 @@ pub(crate) struct Versioned<T> {
 impl<T: Serialize> Versioned<T> {
     pub(crate) fn answer(self, asked: &HeaderMap) -> Response {
         let tag = format!("\"{}\"", self.version);
-        let known = asked.get(IF_NONE_MATCH).and_then(|value| value.to_str().ok());
-        let is_known = known.is_some_and(|tags| tags.split(',').any(|one| one.trim() == tag));
-        if is_known {
+        if is_known(asked, &tag) {
             return (StatusCode::NOT_MODIFIED, [(ETAG, tag)]).into_response();
         }
         ([(ETAG, tag)], Json(self.body)).into_response()
@@ -53,19 +73,74 @@ impl<T: Serialize> IntoResponse for Versioned<T> {
     }
 }
 
-fn parse_tag(tag: &str) -> Option<i64> {
-    tag.trim().strip_prefix('"')?.strip_suffix('"')?.parse().ok()
+/// An object whose version does not count every change of what is shown: tagged by its octets.
+pub(crate) fn digested<T: Serialize>(body: &T, asked: &HeaderMap) -> Result<Response, Failure> {
+    let octets = serde_json::to_vec(body)
+        .map_err(|_| Failure::new(ErrorCode::Internal, "an error of the service itself"))?;
+    let tag = tag_of(&octets);
+    if is_known(asked, &tag) {
+        return Ok((StatusCode::NOT_MODIFIED, [(ETAG, tag)]).into_response());
+    }
+    let headers = [(ETAG, tag), (CONTENT_TYPE, "application/json".to_owned())];
+    Ok((headers, octets).into_response())
+}
+
+/// The tag of these octets.
+pub(crate) fn tag_of(octets: &[u8]) -> String {
+    format!("\"{}\"", hex::encode(digest(&SHA256, octets)))
+}
+
+/// Whether `If-None-Match` names this tag. The comparison is weak (RFC 9110 §13.1.2): an intermediary that packs the
+/// body may have weakened the tag.
+pub(crate) fn is_known(asked: &HeaderMap, tag: &str) -> bool {
+    let values = asked.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let mut known = values.flat_map(|tags| tags.split(',')).map(str::trim);
+    known.any(|one| one == "*" || one.strip_prefix("W/").unwrap_or(one) == tag)
+}
+
+fn parse_condition(text: &str) -> Option<IfMatch> {
+    let text = text.trim();
+    if text == "*" {
+        return Some(IfMatch::Any);
+    }
+    text.strip_prefix('"')?.strip_suffix('"')?.parse().ok().map(IfMatch::Version)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::http::HeaderValue;
 
     #[test]
-    fn only_a_strong_tag_of_a_number_is_a_version() {
-        assert_eq!(parse_tag("\"7\""), Some(7));
-        for tag in ["7", "W/\"7\"", "*", "\"x\"", "\"1\", \"2\"", ""] {
-            assert_eq!(parse_tag(tag), None, "{tag}");
+    fn only_a_strong_tag_of_a_number_is_a_version_and_a_star_is_any() {
+        assert_eq!(parse_condition("\"7\""), Some(IfMatch::Version(7)));
+        assert_eq!(parse_condition("*"), Some(IfMatch::Any));
+        for tag in ["7", "W/\"7\"", "\"*\"", "\"x\"", "\"1\", \"2\"", ""] {
+            assert_eq!(parse_condition(tag), None, "{tag}");
         }
+    }
+
+    #[test]
+    fn who_has_the_version_strong_weak_or_among_others_gets_no_body() {
+        let status = |known: &'static str| {
+            let mut asked = HeaderMap::new();
+            asked.insert(IF_NONE_MATCH, HeaderValue::from_static(known));
+            Versioned { version: 5, body: "five" }.answer(&asked).status().as_u16()
+        };
+        for known in ["\"5\"", "W/\"5\"", "\"4\", W/\"5\"", "*"] {
+            assert_eq!(status(known), 304, "{known}");
+        }
+        for unknown in ["\"4\"", "W/\"4\"", "5", "\"55\""] {
+            assert_eq!(status(unknown), 200, "{unknown}");
+        }
+    }
+
+    #[test]
+    fn a_digested_object_that_changed_is_sent_again() {
+        let first = digested(&"one approval", &HeaderMap::new()).unwrap();
+        let mut asked = HeaderMap::new();
+        asked.insert(IF_NONE_MATCH, first.headers()[ETAG].clone());
+        assert_eq!(digested(&"one approval", &asked).unwrap().status(), StatusCode::NOT_MODIFIED);
+        assert_eq!(digested(&"two approvals", &asked).unwrap().status(), StatusCode::OK);
     }
 }

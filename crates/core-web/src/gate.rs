@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
@@ -11,9 +12,12 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use clm_core::tokens::Token;
 use clm_core::{Core, Ctx};
 use clm_types::{ErrorCode, OrganizationId, Refusal};
+use tokio::sync::Semaphore;
 
+use crate::attempts::Attempts;
 use crate::failure::Failure;
 use crate::idempotency;
 use crate::routes::{self, Access, Idempotency, Route};
@@ -21,42 +25,115 @@ use crate::surroundings::{MAX_BODY_BYTES, RequestId, too_large};
 
 /// The organization that a caller with several of them means.
 const ORGANIZATION_HEADER: &str = "clm-organization";
+/// Longest wait for the rest of a body.
+const BODY_TIME: Duration = Duration::from_secs(10);
+/// Who shows no credentials can keep little of the service busy: this many bodies at once,
+const MAX_ANONYMOUS: usize = 16;
+/// of this size,
+const MAX_ANONYMOUS_BODY_BYTES: usize = 4 * 1024;
+/// for this long.
+const ANONYMOUS_BODY_TIME: Duration = Duration::from_secs(5);
+
+/// What the gate works with.
+pub(crate) struct Gate {
+    core: Arc<Core>,
+    anonymous: Semaphore,
+    attempts: Attempts,
+}
+
+impl Gate {
+    pub(crate) fn new(core: Arc<Core>) -> Arc<Self> {
+        Arc::new(Self { core, anonymous: Semaphore::new(MAX_ANONYMOUS), attempts: Attempts::new() })
+    }
+}
 
 /// The layer.
-pub(crate) async fn guard(State(core): State<Arc<Core>>, request: Request, next: Next) -> Response {
-    match pass(&core, request, next).await {
+pub(crate) async fn guard(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
+    match gate.pass(request, next).await {
         Ok(response) => response,
         Err(failure) => failure.into_response(),
     }
 }
 
-async fn pass(core: &Arc<Core>, request: Request, next: Next) -> Result<Response, Failure> {
-    let (mut parts, body) = request.into_parts();
-    let Some(route) = route_of(&parts) else {
-        return Ok(not_allowed(&parts));
-    };
-    let ctx = match route.access {
-        Access::Public => None,
-        Access::SignedIn => Some(authenticate(core, &parts).await?),
-        Access::Permission(permission) => {
-            let ctx = authenticate(core, &parts).await?;
-            ctx.require(permission)?;
-            Some(ctx)
+impl Gate {
+    async fn pass(&self, request: Request, next: Next) -> Result<Response, Failure> {
+        let (mut parts, body) = request.into_parts();
+        let Some(route) = route_of(&parts) else {
+            return Ok(not_allowed(&parts));
+        };
+        // Before anything of the body is read.
+        let ctx = match route.access {
+            Access::Public => None,
+            Access::SignedIn => Some(self.authenticate(&parts).await?),
+            Access::Permission(permission) => {
+                let ctx = self.authenticate(&parts).await?;
+                ctx.require(permission)?;
+                Some(ctx)
+            }
+        };
+        if matches!(parts.method, Method::GET | Method::HEAD) {
+            if let Some(ctx) = ctx {
+                parts.extensions.insert(ctx);
+            }
+            return Ok(next.run(Request::from_parts(parts, Body::empty())).await);
         }
-    };
-    if matches!(parts.method, Method::GET | Method::HEAD) {
-        if let Some(ctx) = ctx {
-            parts.extensions.insert(ctx);
+        let Some(ctx) = ctx else {
+            return self.pass_anonymous(parts, body, next).await;
+        };
+        let body = read(body, MAX_BODY_BYTES, BODY_TIME).await?;
+        let request = Request::from_parts(parts, Body::from(body.clone()));
+        guarded(&self.core, route, ctx, request, &body, next).await
+    }
+
+    /// A change by somebody without credentials: there is a token of its own in the body.
+    async fn pass_anonymous(&self, parts: Parts, body: Body, next: Next) -> Result<Response, Failure> {
+        let busy =
+            |_| Failure::new(ErrorCode::Unavailable, "too many requests without credentials run at once");
+        let _permit = self.anonymous.try_acquire().map_err(busy)?;
+        let body = read(body, MAX_ANONYMOUS_BODY_BYTES, ANONYMOUS_BODY_TIME).await?;
+        let address = address(&parts);
+        let presented = idempotency::digest(&parts.uri, &body);
+        if let Some(address) = address {
+            self.attempts.check(address, presented)?;
         }
-        return Ok(next.run(Request::from_parts(parts, Body::empty())).await);
+        let response = next.run(Request::from_parts(parts, Body::from(body))).await;
+        if let (Some(address), Some(failure)) = (address, response.extensions().get::<Failure>())
+            && failure.0.code == ErrorCode::BootstrapTokenInvalid
+        {
+            self.attempts.note(address, presented, failure);
+        }
+        Ok(response)
     }
-    // The whole body, up to the limit, before anything is done with it.
-    let body = axum::body::to_bytes(body, MAX_BODY_BYTES).await.map_err(|_| too_large())?;
-    let request = Request::from_parts(parts, Body::from(body.clone()));
-    match ctx {
-        Some(ctx) => guarded(core, route, ctx, request, &body, next).await,
-        None => Ok(next.run(request).await),
+
+    async fn authenticate(&self, parts: &Parts) -> Result<Ctx, Failure> {
+        let token = bearer(&parts.headers)?;
+        let organization = organization(&parts.headers)?;
+        let id = parts.extensions.get::<RequestId>().map_or_else(uuid::Uuid::nil, |id| id.0);
+        let address = address(parts);
+        // What is no key at all costs no question to the database, and counts as no attempt.
+        let attempt = address.zip(Token::parse(token).map(|token| token.hash()));
+        if let Some((address, presented)) = attempt {
+            self.attempts.check(address, presented)?;
+        }
+        let ctx = self.core.authenticate(token, organization, id, address).await.map_err(Failure::from);
+        if let (Some((address, presented)), Err(failure)) = (attempt, &ctx)
+            && failure.0.code == ErrorCode::Unauthenticated
+        {
+            self.attempts.note(address, presented, failure);
+        }
+        ctx
     }
+}
+
+/// The whole body before anything is done with it, up to a size, and within a time that does not begin anew with
+/// each octet.
+async fn read(body: Body, most: usize, longest: Duration) -> Result<Bytes, Failure> {
+    let slow = |_| {
+        let detail = format!("the body did not come within {} seconds", longest.as_secs());
+        Failure::new(ErrorCode::Unavailable, detail)
+    };
+    let octets = tokio::time::timeout(longest, axum::body::to_bytes(body, most)).await.map_err(slow)?;
+    octets.map_err(|_| too_large(most))
 }
 
 async fn guarded(
@@ -82,10 +159,7 @@ async fn guarded(
             request.extensions_mut().insert(ctx);
             Ok(next.run(request).await)
         }
-        (_, Some(key)) => {
-            request.extensions_mut().insert(ctx.clone());
-            idempotency::run_once(core, &ctx, (route, &key, digest), || next.run(request)).await
-        }
+        (_, Some(key)) => idempotency::run_once(core, ctx, (route, &key, digest), request, next).await,
         (_, None) => {
             request.extensions_mut().insert(ctx);
             Ok(next.run(request).await)
@@ -108,13 +182,6 @@ fn not_allowed(parts: &Parts) -> Response {
         response.headers_mut().insert(ALLOW, value);
     }
     response
-}
-
-async fn authenticate(core: &Core, parts: &Parts) -> Result<Ctx, Failure> {
-    let token = bearer(&parts.headers)?;
-    let organization = organization(&parts.headers)?;
-    let id = parts.extensions.get::<RequestId>().map_or_else(uuid::Uuid::nil, |id| id.0);
-    Ok(core.authenticate(token, organization, id, address(parts)).await?)
 }
 
 fn bearer(headers: &HeaderMap) -> Result<&str, Failure> {

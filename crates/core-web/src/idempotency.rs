@@ -1,17 +1,22 @@
 //! `Idempotency-Key` on POST: the same call gives the same answer, and has one effect.
 
+use std::sync::Arc;
+
 use aws_lc_rs::digest::{Context, SHA256};
 use axum::body::{Body, Bytes};
+use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use clm_core::idempotency::{Begun, Call, StoredResponse};
 use clm_core::{AskedOperation, Core, CoreError, Ctx};
 use clm_types::{ErrorCode, OperationId, Refusal};
+use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::failure::Failure;
 use crate::routes::Route;
-use crate::surroundings::MAX_BODY_BYTES;
+use crate::surroundings::{MAX_BODY_BYTES, Permit};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -81,35 +86,61 @@ pub(crate) fn operation(ctx: &Ctx, route: &Route, key: &str, call: [u8; 32]) -> 
     }
 }
 
-/// Runs a call unless it was run before; then gives the stored answer.
-pub(crate) async fn run_once<F: Future<Output = Response>>(
-    core: &Core,
-    ctx: &Ctx,
+/// Runs a call unless it was run before; then gives the stored answer. A run goes on when the caller hangs up, so that
+/// nothing comes between its effect and the stored answer. What it makes has the id of the call, so that a run after a
+/// crash between the two does not make it twice.
+pub(crate) async fn run_once(
+    core: &Arc<Core>,
+    mut ctx: Ctx,
     (route, key, body_sha256): (&Route, &str, [u8; 32]),
-    run: impl FnOnce() -> F,
+    mut request: Request,
+    next: Next,
 ) -> Result<Response, Failure> {
     let route = format!("{} {}", route.method, route.path);
     let call = Call { route: &route, key, body_sha256 };
-    match core.begin_call(ctx, call).await? {
-        Begun::New(id) => Ok(keep(core, id, run().await).await),
-        Begun::Replay(stored) => Ok(replay(stored)),
-        Begun::InFlight => Err(Failure::new(
-            ErrorCode::IdempotencyKeyInFlight,
-            "a request with this Idempotency-Key is still running",
-        )),
-        Begun::Mismatch => Err(Failure::new(
-            ErrorCode::IdempotencyKeyReused,
-            "this Idempotency-Key was used with another path or body",
-        )),
+    let id = match core.begin_call(&ctx, call).await? {
+        Begun::New(id) => id,
+        Begun::Replay(stored) => return Ok(replay(stored)),
+        Begun::InFlight => {
+            let detail = "a request with this Idempotency-Key is still running";
+            return Err(Failure::new(ErrorCode::IdempotencyKeyInFlight, detail));
+        }
+        Begun::Mismatch => {
+            let detail = "this Idempotency-Key was used with another path or body";
+            return Err(Failure::new(ErrorCode::IdempotencyKeyReused, detail));
+        }
+    };
+    ctx.asked = Some(AskedOperation { operation_id: OperationId(id), call_sha256: hex::encode(body_sha256) });
+    let permit = request.extensions().get::<Permit>().cloned();
+    request.extensions_mut().insert(ctx);
+    let core = Arc::clone(core);
+    let run = async move {
+        let response = keep(&core, id, next.run(request).await).await;
+        drop(permit);
+        response
+    };
+    to_the_end(run).await
+}
+
+/// Runs it to its end, also when nobody waits for it any more.
+async fn to_the_end(run: impl Future<Output = Response> + Send + 'static) -> Result<Response, Failure> {
+    match tokio::spawn(run.in_current_span()).await {
+        Ok(response) => Ok(response),
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => Err(Failure::new(ErrorCode::Unavailable, "the service is being stopped")),
     }
 }
 
-/// Stores the answer if it is one that lasts: an effect. Anything else leaves the key free for another try.
+/// Stores the answer if it is one that lasts: an effect. A refusal leaves the key free for another try; an error of
+/// ours leaves it to a repeat of the same call, for it may have had its effect.
 async fn keep(core: &Core, id: Uuid, response: Response) -> Response {
     let shown_once = response.extensions().get::<ShownOnce>().is_some();
-    let outcome = if response.status().is_success() {
+    let status = response.status();
+    let outcome = if status.is_success() {
         let (stored, response) = copy(response, shown_once).await;
         (core.finish_call(id, &stored).await, response)
+    } else if status.is_server_error() {
+        (core.release_call(id).await, response)
     } else {
         (core.abandon_call(id).await, response)
     };
@@ -150,6 +181,11 @@ fn replay(stored: StoredResponse) -> Response {
             response.headers_mut().insert(name, value);
         }
     }
+    replayed(response)
+}
+
+/// Says that the effect of this call was there before it.
+pub(crate) fn replayed(mut response: Response) -> Response {
     response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
     response
 }
@@ -157,6 +193,21 @@ fn replay(stored: StoredResponse) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_run_goes_on_when_the_caller_hangs_up() {
+        let (go, wait) = tokio::sync::oneshot::channel();
+        let (tell, done) = tokio::sync::oneshot::channel();
+        let mut call = Box::pin(to_the_end(async {
+            wait.await.unwrap();
+            tell.send("done").unwrap();
+            StatusCode::OK.into_response()
+        }));
+        assert!(futures::poll!(&mut call).is_pending());
+        drop(call);
+        go.send(()).unwrap();
+        assert_eq!(done.await, Ok("done"));
+    }
 
     #[test]
     fn no_two_lists_of_parts_look_alike() {

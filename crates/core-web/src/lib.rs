@@ -6,6 +6,7 @@
 
 mod answer;
 mod api;
+mod attempts;
 mod etag;
 mod extract;
 mod failure;
@@ -20,6 +21,7 @@ mod problems;
 pub mod routes;
 mod surroundings;
 mod validation;
+mod wait;
 
 use std::sync::Arc;
 
@@ -33,6 +35,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 pub use failure::Failure;
 pub use metrics::HttpMetrics;
 
+use gate::Gate;
 use surroundings::{MAX_BODY_BYTES, Surroundings};
 
 /// What the handlers work with.
@@ -40,9 +43,15 @@ use surroundings::{MAX_BODY_BYTES, Surroundings};
 pub struct Edge {
     /// The rules.
     pub core: Arc<Core>,
+    /// Where callers reach the API, without a slash at the end.
+    pub public_url: PublicUrl,
     /// Where relying parties reach the validation listener, without a slash at the end.
     pub validation_url: ValidationUrl,
 }
+
+/// Base address of the API listener.
+#[derive(Debug, Clone)]
+pub struct PublicUrl(pub Arc<str>);
 
 /// Base address of the validation listener.
 #[derive(Debug, Clone)]
@@ -51,10 +60,11 @@ pub struct ValidationUrl(pub Arc<str>);
 /// The API listener's routes.
 pub fn api_router(edge: Edge, metrics: HttpMetrics) -> Router {
     let surroundings = Surroundings::new(Arc::clone(&edge.core), metrics);
+    let description = openapi::answer_at(&edge.public_url);
     let (router, _) = routes().split_for_parts();
     router
-        .route("/openapi.json", get(openapi::serve))
-        .route_layer(from_fn_with_state(Arc::clone(&edge.core), gate::guard))
+        .route("/openapi.json", get(async move || description))
+        .route_layer(from_fn_with_state(Gate::new(Arc::clone(&edge.core)), gate::guard))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(CatchPanicLayer::custom(surroundings::panicked))
         .layer(from_fn_with_state(surroundings, surroundings::surround))

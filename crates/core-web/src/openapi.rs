@@ -2,13 +2,15 @@
 
 use std::sync::LazyLock;
 
+use axum::body::Bytes;
+use axum::http::HeaderName;
 use axum::http::header::CONTENT_TYPE;
-use axum::response::IntoResponse;
 use clm_core::policy_rules::PolicyRules;
 use clm_core::workflow_definition::{AutoApproval, WorkflowDefinition};
 use serde_json::{Value, json};
 use utoipa::OpenApi;
 
+use crate::PublicUrl;
 use crate::routes::{Access, Idempotency, ROUTES, Route};
 
 /// The parts that no handler describes.
@@ -32,19 +34,26 @@ const DOCUMENTS: &[(&str, &str, &str)] = &[
     ("WorkflowDraft", "definition", "WorkflowDefinition"),
 ];
 
-static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
-    let mut text = serde_json::to_string_pretty(&document()).unwrap_or_default();
-    text.push('\n');
-    text
-});
+static DOCUMENT: LazyLock<String> = LazyLock::new(|| print(&document()));
 
 /// The description as JSON text, the same on every run.
 pub fn text() -> &'static str {
     &DOCUMENT
 }
 
-pub(crate) async fn serve() -> impl IntoResponse {
-    ([(CONTENT_TYPE, "application/json")], text())
+/// The description with the address at which this installation is reached, as an answer.
+pub(crate) fn answer_at(url: &PublicUrl) -> ([(HeaderName, &'static str); 1], Bytes) {
+    let mut document = document();
+    if let Some(fields) = document.as_object_mut() {
+        fields.insert("servers".to_owned(), json!([{"url": &*url.0}]));
+    }
+    ([(CONTENT_TYPE, "application/json")], print(&document).into())
+}
+
+fn print(document: &Value) -> String {
+    let mut text = serde_json::to_string_pretty(document).unwrap_or_default();
+    text.push('\n');
+    text
 }
 
 fn document() -> Value {

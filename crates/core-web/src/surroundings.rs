@@ -12,13 +12,15 @@ use axum::response::{IntoResponse, Response};
 use clm_api::problem::PROBLEM_MEDIA_TYPE;
 use clm_api::{FieldError, Problem};
 use clm_types::ErrorCode;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::Instrument;
 use uuid::Uuid;
 
+use crate::attempts;
 use crate::failure::Failure;
 use crate::metrics::HttpMetrics;
 use crate::problem_kinds::problem_kind;
+use crate::wait::Arrival;
 
 /// Largest body that is read.
 pub(crate) const MAX_BODY_BYTES: usize = 1024 * 1024;
@@ -46,11 +48,16 @@ impl Surroundings {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RequestId(pub(crate) Uuid);
 
+/// The right to run. Who works on after the caller has hung up keeps a copy for that time.
+#[derive(Clone)]
+pub(crate) struct Permit(#[expect(dead_code, reason = "held, not read")] Arc<OwnedSemaphorePermit>);
+
 /// The layer.
 pub(crate) async fn surround(State(own): State<Surroundings>, mut request: Request, next: Next) -> Response {
     let began = Instant::now();
     let id = request_id(request.headers(), &own.core);
     request.extensions_mut().insert(RequestId(id));
+    request.extensions_mut().insert(Arrival(began.into()));
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
@@ -69,22 +76,24 @@ pub(crate) async fn surround(State(own): State<Surroundings>, mut request: Reque
     response
 }
 
-async fn limited(own: &Surroundings, request: Request, next: Next) -> Response {
+async fn limited(own: &Surroundings, mut request: Request, next: Next) -> Response {
     if content_length(request.headers()).is_some_and(|length| length > MAX_BODY_BYTES) {
-        return too_large().into_response();
+        return too_large(MAX_BODY_BYTES).into_response();
     }
-    let Ok(_permit) = own.permits.try_acquire() else {
+    let Ok(permit) = Arc::clone(&own.permits).try_acquire_owned() else {
         return Failure::new(ErrorCode::Unavailable, "too many requests run at once").into_response();
     };
+    let permit = Permit(Arc::new(permit));
+    request.extensions_mut().insert(permit.clone());
     match tokio::time::timeout(TIME_LIMIT, next.run(request)).await {
         Ok(response) => response,
         Err(_) => Failure::new(ErrorCode::Unavailable, "the request took too long").into_response(),
     }
 }
 
-/// The refusal of a body over the limit.
-pub(crate) fn too_large() -> Failure {
-    Failure::new(ErrorCode::BodyTooLarge, format!("the body is larger than {MAX_BODY_BYTES} octets"))
+/// The refusal of a body over the limit, in octets.
+pub(crate) fn too_large(most: usize) -> Failure {
+    Failure::new(ErrorCode::BodyTooLarge, format!("the body is larger than {most} octets"))
 }
 
 fn content_length(headers: &HeaderMap) -> Option<usize> {
@@ -146,12 +155,17 @@ fn render(failure: &Failure, id: Uuid, path: &str) -> Response {
     let mut response = (status, content_type, body).into_response();
     let headers = response.headers_mut();
     if failure.0.code.is_retryable() {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_after(failure.0.code)));
     }
     if status == StatusCode::UNAUTHORIZED {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     response
+}
+
+/// Seconds until the same request may succeed.
+fn retry_after(code: ErrorCode) -> u64 {
+    if code == ErrorCode::RateLimited { attempts::WINDOW.as_secs() } else { 2 }
 }
 
 fn problem(failure: &Failure, id: Uuid, path: &str) -> Problem {

@@ -13,11 +13,10 @@ use clm_types::ApiKeyId;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::etag::Versioned;
 use crate::extract::{Body, Caller, Id, Query};
 use crate::failure::Failure;
 use crate::idempotency::ShownOnce;
-use crate::{Edge, answer, paging};
+use crate::{Edge, answer, etag, paging};
 
 pub(crate) fn router() -> OpenApiRouter<Edge> {
     OpenApiRouter::new().routes(routes!(create, list)).routes(routes!(show)).routes(routes!(revoke))
@@ -42,9 +41,8 @@ async fn create(
     };
     let (made, secret) = core.create_api_key(&ctx, &new).await?;
     let location = format!("/api/v1/api-keys/{}", made.id);
-    let version = made.version;
     let body = CreatedApiKey { api_key: view(made), secret: secret.expose().to_owned() };
-    let mut response = answer::created(&location, Some(version), body);
+    let mut response = answer::created(&location, None, body);
     response.extensions_mut().insert(ShownOnce);
     Ok(response)
 }
@@ -72,9 +70,8 @@ async fn show(
     Id(id): Id<ApiKeyId>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let found = core.show_api_key(&ctx, id).await?;
-    let versioned = Versioned { version: found.version, body: view(found) };
-    Ok(versioned.answer(&headers))
+    // Its version does not count its use.
+    etag::digested(&view(core.show_api_key(&ctx, id).await?), &headers)
 }
 
 /// Ends an API key at once.

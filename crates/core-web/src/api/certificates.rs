@@ -21,6 +21,7 @@ use super::requests::{AT_ONCE, begun};
 use crate::etag::{IfMatch, Versioned};
 use crate::extract::{Body, Caller, Id, Query};
 use crate::failure::Failure;
+use crate::wait::WaitUntil;
 use crate::{Edge, paging, pem};
 
 const PEM_CHAIN: &str = "application/pem-certificate-chain";
@@ -106,9 +107,11 @@ async fn update(
     State(core): State<Arc<Core>>,
     Caller(ctx): Caller,
     Id(id): Id<CertificateId>,
-    IfMatch(version): IfMatch,
+    condition: IfMatch,
     Body(change): Body<CertificateUpdate>,
 ) -> Result<Versioned<Certificate>, Failure> {
+    let current = async { Ok(core.show_certificate(&ctx, id).await?.version) };
+    let version = condition.version(current).await?;
     let change = certificates::CertificateChange {
         owner_user_id: change.owner_user_id,
         tags: change.tags,
@@ -123,12 +126,13 @@ async fn update(
 /// Revokes a certificate or puts it on hold; at once when nobody need approve.
 #[utoipa::path(post, path = "/certificates/{id}/revoke", tag = "certificates", params(("id" = Uuid, Path)),
     request_body = Revocation, responses((status = 201, body = Request, description = "Revoked"),
-        (status = 202, body = Request, description = "Waits for approval")))]
+        (status = 202, body = Request, description = "Waits for approval"),
+        (status = 200, body = Request, description = "Rejected, cancelled or expired")))]
 async fn revoke(
     State(core): State<Arc<Core>>,
     Caller(ctx): Caller,
     Id(id): Id<CertificateId>,
-    headers: HeaderMap,
+    until: WaitUntil,
     Body(body): Body<Revocation>,
 ) -> Result<Response, Failure> {
     let new = revocations::NewRevocation {
@@ -137,34 +141,36 @@ async fn revoke(
         comment: body.comment,
     };
     let request = core.revoke_certificate(&ctx, id, new, AT_ONCE).await?;
-    begun(&core, &ctx, request, &headers).await
+    begun(&core, &ctx, request, until).await
 }
 
 /// Releases a certificate from hold.
 #[utoipa::path(post, path = "/certificates/{id}/release", tag = "certificates", params(("id" = Uuid, Path)),
     request_body = Release, responses((status = 201, body = Request, description = "Released"),
-        (status = 202, body = Request, description = "Waits for approval")))]
+        (status = 202, body = Request, description = "Waits for approval"),
+        (status = 200, body = Request, description = "Rejected, cancelled or expired")))]
 async fn release(
     State(core): State<Arc<Core>>,
     Caller(ctx): Caller,
     Id(id): Id<CertificateId>,
-    headers: HeaderMap,
+    until: WaitUntil,
     Body(body): Body<Release>,
 ) -> Result<Response, Failure> {
     let request = core.release_certificate(&ctx, id, body.comment, AT_ONCE).await?;
-    begun(&core, &ctx, request, &headers).await
+    begun(&core, &ctx, request, until).await
 }
 
 /// Renews a certificate: with a new CSR, with a newly generated key, or (with neither) with the same key.
 #[utoipa::path(post, path = "/certificates/{id}/renew", tag = "certificates", params(("id" = Uuid, Path)),
     request_body = Renewal, responses(
         (status = 201, body = Request, description = "Issued; Location is the new certificate"),
-        (status = 202, body = Request, description = "Waits; Location is the request")))]
+        (status = 202, body = Request, description = "Waits; Location is the request"),
+        (status = 200, body = Request, description = "Rejected, cancelled or expired")))]
 async fn renew(
     State(core): State<Arc<Core>>,
     Caller(ctx): Caller,
     Id(id): Id<CertificateId>,
-    headers: HeaderMap,
+    until: WaitUntil,
     Body(body): Body<Renewal>,
 ) -> Result<Response, Failure> {
     let new = renewals::NewRenewal {
@@ -174,7 +180,7 @@ async fn renew(
         comment: body.comment,
     };
     let submitted = core.renew_certificate(&ctx, id, new, AT_ONCE).await?;
-    begun(&core, &ctx, submitted.request, &headers).await
+    begun(&core, &ctx, submitted.request, until).await
 }
 
 /// The form that the caller wants.

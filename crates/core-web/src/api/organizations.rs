@@ -75,9 +75,11 @@ async fn show(
 async fn update(
     State(core): State<Arc<Core>>,
     Caller(ctx): Caller,
-    IfMatch(version): IfMatch,
+    condition: IfMatch,
     Body(change): Body<OrganizationChange>,
 ) -> Result<Versioned<Organization>, Failure> {
+    let current = async { Ok(core.show_organization(&ctx, ctx.organization_id).await?.version) };
+    let version = condition.version(current).await?;
     let change = organizations::OrganizationChange {
         name: change.name,
         settings: serde_json::Value::Object(change.settings),

@@ -70,9 +70,11 @@ async fn update(
     State(core): State<Arc<Core>>,
     Caller(ctx): Caller,
     Id(id): Id<PolicyId>,
-    IfMatch(version): IfMatch,
+    condition: IfMatch,
     Body(draft): Body<PolicyDraft>,
 ) -> Result<Response, Failure> {
+    let current = async { Ok(core.show_policy(&ctx, id).await?.version) };
+    let version = condition.version(current).await?;
     let policy = core.update_policy(&ctx, id, version, &parse(draft)).await?;
     let location = format!("/api/v1/policies/{}", policy.id);
     Ok(answer::created(&location, Some(policy.version), view(policy)))

@@ -6,21 +6,21 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::{OriginalUri, State};
 use axum::http::HeaderMap;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use clm_api::Page;
 use clm_api::requests::{Decision, NewRequest, Request, RequestQuery};
 use clm_core::request_context::Labels;
 use clm_core::{Core, Ctx, request_view, requests};
-use clm_types::{Permission, RequestId, WorkflowKind, WorkflowStatus};
+use clm_types::{ErrorCode, Permission, RequestId, WorkflowKind, WorkflowStatus};
 use tokio::time::Instant;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::request_view::view;
-use crate::etag::Versioned;
 use crate::extract::{Body, Caller, Id, Query};
 use crate::failure::Failure;
-use crate::{Edge, answer, paging};
+use crate::wait::WaitUntil;
+use crate::{Edge, answer, etag, idempotency, paging};
 
 /// How long a request is carried out while its caller waits, unless the caller prefers otherwise.
 pub(crate) const AT_ONCE: Duration = Duration::from_secs(10);
@@ -38,19 +38,20 @@ pub(crate) fn router() -> OpenApiRouter<Edge> {
 
 /// Asks for a certificate. What no person need approve is issued at once.
 ///
-/// 201 with the certificate's address when it is issued; 202 with the request's while it waits for approval.
-/// `Prefer: wait=N` waits up to N seconds for it.
+/// 201 with the certificate's address when it is issued; 202 with the request's while it waits for approval; 200 when
+/// it has ended without a certificate. `Prefer: wait=N` waits up to N seconds for the end.
 #[utoipa::path(post, path = "/requests", tag = "requests", request_body = NewRequest, responses(
     (status = 201, body = Request, description = "Issued; Location is the certificate"),
-    (status = 202, body = Request, description = "Waits; Location is the request")))]
+    (status = 202, body = Request, description = "Waits; Location is the request"),
+    (status = 200, body = Request, description = "Rejected, cancelled or expired")))]
 async fn create(
     State(core): State<Arc<Core>>,
     Caller(ctx): Caller,
-    headers: HeaderMap,
+    until: WaitUntil,
     Body(new): Body<NewRequest>,
 ) -> Result<Response, Failure> {
     let submitted = core.submit_request(&ctx, parse(new), AT_ONCE).await?;
-    begun(&core, &ctx, submitted.request, &headers).await
+    begun(&core, &ctx, submitted.request, until).await
 }
 
 /// Lists requests, newest first.
@@ -77,9 +78,8 @@ async fn show(
     Id(id): Id<RequestId>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let request = core.show_request(&ctx, id).await?;
-    let versioned = Versioned { version: request.version, body: view(request) };
-    Ok(versioned.answer(&headers))
+    // Its version does not count the decisions on its steps.
+    etag::digested(&view(core.show_request(&ctx, id).await?), &headers)
 }
 
 /// Approves the current step; with the last approval the request is carried out at once.
@@ -126,30 +126,47 @@ pub(crate) async fn begun(
     core: &Core,
     ctx: &Ctx,
     request: request_view::Request,
-    headers: &HeaderMap,
+    until: WaitUntil,
 ) -> Result<Response, Failure> {
-    let request = wait_for_end(core, ctx, request, answer::wait(headers)).await?;
-    let is_done = request.status == WorkflowStatus::Completed;
+    // What this call began bears this call's time.
+    let is_replay = request.created_at != ctx.now;
+    let response = outcome(wait_for_end(core, ctx, request, until.0).await?)?;
+    Ok(if is_replay { idempotency::replayed(response) } else { response })
+}
+
+/// 201 for what is done, 202 for what goes on. What failed is a problem; what ended without effect by a person's
+/// decision or for want of one is told as it is.
+fn outcome(request: request_view::Request) -> Result<Response, Failure> {
     let address = format!("/api/v1/requests/{}", request.id);
-    Ok(match request.certificate_id {
-        Some(id) if is_done && request.kind != WorkflowKind::Revocation => {
-            answer::created(&format!("/api/v1/certificates/{id}"), None, view(request))
+    match request.status {
+        WorkflowStatus::Completed => Ok(match request.certificate_id {
+            Some(id) if request.kind != WorkflowKind::Revocation => {
+                answer::created(&format!("/api/v1/certificates/{id}"), None, view(request))
+            }
+            _ => answer::created(&address, None, view(request)),
+        }),
+        WorkflowStatus::Pending | WorkflowStatus::Executing => Ok(answer::accepted(&address, view(request))),
+        WorkflowStatus::Failed => Err(failure(request)),
+        WorkflowStatus::Rejected | WorkflowStatus::Cancelled | WorkflowStatus::Expired => {
+            Ok(Json(view(request)).into_response())
         }
-        _ if is_done => answer::created(&address, Some(request.version), view(request)),
-        _ => answer::accepted(&address, view(request)),
-    })
+    }
+}
+
+fn failure(request: request_view::Request) -> Failure {
+    let (code, detail) = request.failure.unwrap_or_default();
+    Failure::new(code.parse().unwrap_or(ErrorCode::Internal), detail)
 }
 
 async fn wait_for_end(
     core: &Core,
     ctx: &Ctx,
     mut request: request_view::Request,
-    wait: Duration,
+    until: Instant,
 ) -> Result<request_view::Request, Failure> {
-    let until = Instant::now() + wait;
     let may_look = ctx.require(Permission::RequestRead).is_ok();
     while may_look && !request.status.is_final() && Instant::now() < until {
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep_until(until.min(Instant::now() + LOOK)).await;
         request = core.show_request(ctx, request.id).await?;
     }
     Ok(request)
@@ -173,5 +190,63 @@ fn parse(new: NewRequest) -> requests::NewRequest {
             custom_fields: new.custom_fields,
         },
         comment: new.comment,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::header::RETRY_AFTER;
+    use clm_types::{OperationId, OrganizationId, UserId};
+    use uuid::Uuid;
+
+    fn request(status: WorkflowStatus) -> request_view::Request {
+        let id = Uuid::from_u128(1);
+        request_view::Request {
+            id: RequestId(id),
+            operation_id: OperationId(id),
+            kind: WorkflowKind::Issuance,
+            status,
+            organization_id: OrganizationId(id),
+            requester_user_id: UserId(id),
+            owner_user_id: None,
+            policy_id: None,
+            policy_version: None,
+            workflow_id: None,
+            certificate_id: None,
+            certificate: None,
+            revocation: None,
+            approval_reason: None,
+            comment: None,
+            steps: Vec::new(),
+            failure: (status == WorkflowStatus::Failed)
+                .then(|| ("authority_suspended".to_owned(), "it is suspended".to_owned())),
+            due_at: None,
+            created_at: chrono::DateTime::UNIX_EPOCH,
+            completed_at: None,
+            version: 1,
+        }
+    }
+
+    #[test]
+    fn only_what_goes_on_asks_its_caller_to_come_back() {
+        for status in [WorkflowStatus::Pending, WorkflowStatus::Executing] {
+            let response = outcome(request(status)).unwrap();
+            assert_eq!(response.status().as_u16(), 202);
+            assert!(response.headers().contains_key(RETRY_AFTER));
+        }
+        for status in [WorkflowStatus::Rejected, WorkflowStatus::Cancelled, WorkflowStatus::Expired] {
+            let response = outcome(request(status)).unwrap();
+            assert_eq!(response.status().as_u16(), 200);
+            assert!(!response.headers().contains_key(RETRY_AFTER));
+        }
+        assert_eq!(outcome(request(WorkflowStatus::Completed)).unwrap().status().as_u16(), 201);
+    }
+
+    #[test]
+    fn what_failed_is_the_problem_that_it_failed_with() {
+        let failure = outcome(request(WorkflowStatus::Failed)).unwrap_err();
+        assert_eq!(failure.0.code, ErrorCode::AuthoritySuspended);
+        assert_eq!(failure.0.detail, "it is suspended");
     }
 }

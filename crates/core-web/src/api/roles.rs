@@ -75,9 +75,11 @@ async fn update(
     State(core): State<Arc<Core>>,
     Caller(ctx): Caller,
     Id(id): Id<RoleId>,
-    IfMatch(version): IfMatch,
+    condition: IfMatch,
     Body(change): Body<RoleChange>,
 ) -> Result<Versioned<Role>, Failure> {
+    let current = async { Ok(core.show_role(&ctx, id).await?.version) };
+    let version = condition.version(current).await?;
     let change = roles::RoleChange {
         name: change.name,
         description: change.description,

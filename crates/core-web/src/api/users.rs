@@ -79,9 +79,11 @@ async fn update(
     State(core): State<Arc<Core>>,
     Caller(ctx): Caller,
     Id(id): Id<UserId>,
-    IfMatch(version): IfMatch,
+    condition: IfMatch,
     Body(change): Body<UserChange>,
 ) -> Result<Versioned<User>, Failure> {
+    let current = async { Ok(core.show_user(&ctx, id).await?.version) };
+    let version = condition.version(current).await?;
     let change = users::UserChange { email: change.email, display_name: change.display_name };
     Ok(versioned(core.update_user(&ctx, id, version, &change).await?))
 }

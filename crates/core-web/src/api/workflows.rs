@@ -75,9 +75,11 @@ async fn update(
     State(core): State<Arc<Core>>,
     Caller(ctx): Caller,
     Id(id): Id<WorkflowId>,
-    IfMatch(version): IfMatch,
+    condition: IfMatch,
     Body(draft): Body<WorkflowDraft>,
 ) -> Result<Response, Failure> {
+    let current = async { Ok(core.show_workflow(&ctx, id).await?.version) };
+    let version = condition.version(current).await?;
     let workflow = core.update_workflow(&ctx, id, version, &parse(draft)).await?;
     let location = format!("/api/v1/workflows/{}", workflow.id);
     Ok(answer::created(&location, Some(workflow.version), view(workflow)?))

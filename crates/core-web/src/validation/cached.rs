@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use aws_lc_rs::digest::{SHA256, digest};
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, EXPIRES, IF_NONE_MATCH, LAST_MODIFIED};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, EXPIRES, LAST_MODIFIED};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use chrono::TimeDelta;
 use clm_types::Time;
+
+use crate::etag;
 
 /// Longest time that a cache may keep an answer without asking again: a revocation must get through.
 const MOST_AGE: Duration = Duration::from_mins(1);
@@ -25,11 +26,9 @@ pub(crate) struct Cached {
 impl Cached {
     /// The answer at `now`; 304 when the caller has these bytes already.
     pub(crate) fn answer(self, asked: &HeaderMap, now: Time) -> Response {
-        let tag = format!("\"{}\"", hex::encode(digest(&SHA256, &self.bytes)));
-        let known = asked.get(IF_NONE_MATCH).and_then(|value| value.to_str().ok());
-        let is_known = known.is_some_and(|tags| tags.split(',').any(|one| one.trim() == tag));
+        let tag = etag::tag_of(&self.bytes);
         let age = max_age(self.next_update, now);
-        let mut response = if is_known {
+        let mut response = if etag::is_known(asked, &tag) {
             StatusCode::NOT_MODIFIED.into_response()
         } else {
             ([(CONTENT_TYPE, self.content_type)], self.bytes).into_response()
@@ -62,6 +61,7 @@ fn http_date(time: Time) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::http::header::IF_NONE_MATCH;
 
     fn now() -> Time {
         chrono::DateTime::from_timestamp(784_111_777, 0).unwrap()

@@ -58,3 +58,8 @@ pub(super) async fn answer_get(
     };
     Ok(cached.answer(&headers, core.clock.now()))
 }
+
+/// The answer of a service that is too busy to look.
+pub(super) fn try_later() -> Response {
+    ([(CONTENT_TYPE, RESPONSE)], clm_core::validation::try_later()).into_response()
+}

@@ -1,10 +1,12 @@
 //! The API's edge, judged from outside: problems, limits, credentials, and that nothing is missing in a table.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 
 use crate::harness::{Answer, api, ask, request};
 use axum::body::{Body, Bytes};
-use axum::http::StatusCode;
+use axum::extract::ConnectInfo;
+use axum::http::{Request, StatusCode};
 use clm_core::tokens::{Token, TokenKind};
 use clm_core_web::routes::{Access, ROUTES};
 use clm_types::{Entropy, ErrorCode};
@@ -41,9 +43,10 @@ async fn a_wrong_method_is_a_problem_that_names_the_right_ones() {
 
 #[tokio::test]
 async fn every_route_but_the_public_ones_asks_for_credentials() {
+    let router = api();
     for route in ROUTES.iter().filter(|route| route.access != Access::Public) {
         let asked = request(route.method, &concrete(route.path));
-        let answer = ask(api(), asked.body(Body::empty()).unwrap()).await;
+        let answer = ask(router.clone(), asked.body(Body::empty()).unwrap()).await;
         check_problem(&answer, 401, "unauthenticated");
         assert_eq!(answer.header("www-authenticate"), "Bearer", "{}", route.path);
     }
@@ -110,9 +113,10 @@ async fn bodies_that_cannot_be_read_are_problems() {
 
 #[tokio::test]
 async fn every_error_code_has_a_page() {
+    let router = api();
     for code in ErrorCode::ALL {
         let path = format!("/problems/{code}");
-        let answer = ask(api(), request("GET", &path).body(Body::empty()).unwrap()).await;
+        let answer = ask(router.clone(), request("GET", &path).body(Body::empty()).unwrap()).await;
         assert_eq!(answer.status, StatusCode::OK);
         assert_eq!(answer.json()["code"], code.as_str());
     }
@@ -140,6 +144,93 @@ async fn every_answer_carries_the_security_headers() {
         assert!(answer.header("content-security-policy").contains("default-src 'none'"));
         assert!(answer.header("strict-transport-security").starts_with("max-age="));
     }
+}
+
+fn endless_body() -> Body {
+    Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>())
+}
+
+fn endless_bootstrap() -> Request<Body> {
+    request("POST", "/api/v1/bootstrap")
+        .header("content-type", "application/json")
+        .body(endless_body())
+        .unwrap()
+}
+
+#[tokio::test]
+async fn slow_bodies_without_credentials_keep_only_each_other_waiting() {
+    let router = api();
+    let mut slow = Vec::new();
+    for _ in 0..16 {
+        let mut one = Box::pin(ask(router.clone(), endless_bootstrap()));
+        assert!(futures::poll!(&mut one).is_pending());
+        slow.push(one);
+    }
+    check_problem(&ask(router.clone(), endless_bootstrap()).await, 503, "unavailable");
+    let other = request("GET", "/problems").body(Body::empty()).unwrap();
+    assert_eq!(ask(router.clone(), other).await.status, StatusCode::OK);
+    // Without credentials the body of any other route is not waited for.
+    let other = request("POST", "/api/v1/users").body(endless_body()).unwrap();
+    check_problem(&ask(router, other).await, 401, "unauthenticated");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_without_credentials_has_five_seconds_and_4_kib() {
+    let began = tokio::time::Instant::now();
+    check_problem(&ask(api(), endless_bootstrap()).await, 503, "unavailable");
+    assert!(began.elapsed() < std::time::Duration::from_secs(6));
+    let asked = request("POST", "/api/v1/bootstrap").header("content-type", "application/json");
+    let answer = ask(api(), asked.body(Body::from(vec![b' '; 4097])).unwrap()).await;
+    check_problem(&answer, 413, "body_too_large");
+}
+
+#[tokio::test]
+async fn an_address_that_sends_many_different_wrong_tokens_has_to_wait() {
+    let router = api();
+    let attempt = |address: &str, number: u32| {
+        let peer: SocketAddr = address.parse().unwrap();
+        let body = serde_json::json!({"token": format!("wrong {number}"), "username": "a", "email": "a@b.example",
+            "organization_code": "a", "organization_name": "a"});
+        request("POST", "/api/v1/bootstrap")
+            .header("content-type", "application/json")
+            .extension(ConnectInfo(peer))
+            .body(Body::from(body.to_string()))
+            .unwrap()
+    };
+    for number in 0..60 {
+        let answer = ask(router.clone(), attempt("192.0.2.1:1", number)).await;
+        check_problem(&answer, 403, "bootstrap_token_invalid");
+    }
+    let answer = ask(router.clone(), attempt("192.0.2.1:2", 60)).await;
+    check_problem(&answer, 429, "rate_limited");
+    assert_eq!(answer.header("retry-after"), "60");
+    let answer = ask(router, attempt("192.0.2.2:1", 60)).await;
+    check_problem(&answer, 403, "bootstrap_token_invalid");
+}
+
+#[tokio::test]
+async fn the_served_description_names_the_address_of_the_installation() {
+    let answer = ask(api(), request("GET", "/openapi.json").body(Body::empty()).unwrap()).await;
+    assert_eq!(answer.header("content-type"), "application/json");
+    assert_eq!(answer.json()["servers"][0]["url"], "https://clm.example.com:8443");
+}
+
+#[test]
+fn the_page_of_error_codes_is_fresh() {
+    let page = include_str!("../../../../docs/reference/error-codes.md");
+    let rows: Vec<&str> =
+        page.lines().filter(|line| line.starts_with("| `") && line.matches('|').count() == 5).collect();
+    for code in ErrorCode::ALL {
+        let kind = clm_core_web::problem_kinds::problem_kind(*code);
+        let again = if code.is_retryable() { " ↻" } else { "" };
+        let row = format!("| `{code}` | {}{again} | {} | {} |", kind.status.as_u16(), kind.title, kind.fix);
+        assert!(rows.contains(&row.as_str()), "docs/reference/error-codes.md lacks\n{row}");
+    }
+    assert_eq!(
+        rows.len(),
+        ErrorCode::ALL.len(),
+        "docs/reference/error-codes.md holds a code that does not exist, or one twice"
+    );
 }
 
 #[test]

@@ -7,7 +7,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use clm_core::{Core, CoreParts};
-use clm_core_web::{Edge, HttpMetrics, ValidationUrl};
+use clm_core_web::{Edge, HttpMetrics, PublicUrl, ValidationUrl};
 use clm_rpc::{SecureClient, TlsFiles};
 use clm_types::{Clock, Entropy};
 use serde_json::Value;
@@ -31,15 +31,27 @@ impl Answer {
 }
 
 pub(crate) fn api() -> Router {
-    let edge = Edge { core: core(), validation_url: ValidationUrl("http://localhost:8080".into()) };
+    let edge = Edge {
+        core: core(NOBODY),
+        public_url: PublicUrl("https://clm.example.com:8443".into()),
+        validation_url: ValidationUrl("http://localhost:8080".into()),
+    };
     clm_core_web::api_router(edge, HttpMetrics::default())
 }
 
 pub(crate) fn validation() -> Router {
-    clm_core_web::validation_router(core(), HttpMetrics::default())
+    validation_over(NOBODY)
 }
 
-fn core() -> Arc<Core> {
+/// The validation listener over a Secure Service at this address.
+pub(crate) fn validation_over(secure: &str) -> Router {
+    clm_core_web::validation_router(core(secure), HttpMetrics::default())
+}
+
+/// An address where nobody listens.
+const NOBODY: &str = "https://127.0.0.1:1";
+
+fn core(endpoint: &str) -> Arc<Core> {
     let pool = PgPoolOptions::new()
         .acquire_timeout(Duration::from_millis(200))
         .connect_lazy("postgres://nobody@127.0.0.1:1/none")
@@ -47,13 +59,13 @@ fn core() -> Arc<Core> {
     Core::new(CoreParts {
         app: pool.clone(),
         system: pool,
-        secure: secure(),
+        secure: secure(endpoint),
         clock: Clock::system(),
         entropy: Entropy::system(),
     })
 }
 
-fn secure() -> SecureClient {
+fn secure(endpoint: &str) -> SecureClient {
     let folder = tempfile::tempdir().unwrap();
     let key = rcgen::KeyPair::generate().unwrap();
     let certificate = rcgen::CertificateParams::new(vec![]).unwrap().self_signed(&key).unwrap();
@@ -67,7 +79,7 @@ fn secure() -> SecureClient {
         cert_file: write("cert.pem", certificate.pem()),
         key_file: write("key.pem", key.serialize_pem()),
     };
-    SecureClient::new("https://127.0.0.1:1", "clm-secure", &files).unwrap()
+    SecureClient::new(endpoint, "clm-secure", &files).unwrap()
 }
 
 pub(crate) async fn ask(router: Router, request: Request<Body>) -> Answer {

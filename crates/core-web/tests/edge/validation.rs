@@ -1,12 +1,17 @@
 //! The validation listener, judged from outside.
 
-use crate::harness::{ask, request, validation};
-use axum::body::Body;
+use std::net::TcpListener;
+use std::time::Duration;
+
+use crate::harness::{ask, request, validation, validation_over};
+use axum::body::{Body, Bytes};
 use axum::http::StatusCode;
 
 const AUTHORITY: &str = "0199f0c0-0000-7000-8000-000000000000";
 /// OCSPResponse with the status malformedRequest (RFC 6960 §4.2.1).
 const MALFORMED: &[u8] = &[0x30, 0x03, 0x0a, 0x01, 0x01];
+/// The same with tryLater.
+const TRY_LATER: &[u8] = &[0x30, 0x03, 0x0a, 0x01, 0x03];
 
 #[tokio::test]
 async fn nothing_but_the_signed_bytes_is_served() {
@@ -50,4 +55,49 @@ async fn a_crl_that_cannot_be_fetched_is_a_matter_of_time() {
     let path = format!("/crl/{AUTHORITY}.crl");
     let answer = ask(validation(), request("GET", &path).body(Body::empty()).unwrap()).await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(answer.header("retry-after"), "2");
+}
+
+#[tokio::test]
+async fn a_listener_that_is_too_busy_says_so_at_once() {
+    // It takes connections and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let router = validation_over(&format!("https://{}", silent.local_addr().unwrap()));
+    let path = format!("/crl/{AUTHORITY}.crl");
+    let crl = || request("GET", &path).body(Body::empty()).unwrap();
+    let mut waiting = Vec::new();
+    for _ in 0..512 {
+        let mut one = Box::pin(ask(router.clone(), crl()));
+        assert!(futures::poll!(&mut one).is_pending());
+        waiting.push(one);
+    }
+    let answer = ask(router.clone(), crl()).await;
+    assert_eq!((answer.status, answer.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, "2"));
+    let asked =
+        request("POST", &format!("/ocsp/{AUTHORITY}")).header("content-type", "application/ocsp-request");
+    let answer = ask(router.clone(), asked.body(Body::from("junk")).unwrap()).await;
+    assert_eq!((answer.status, answer.header("content-type")), (StatusCode::OK, "application/ocsp-response"));
+    assert_eq!(answer.body, TRY_LATER);
+    drop(waiting);
+    let answer = ask(router, request("GET", "/crl/x.crl").body(Body::empty()).unwrap()).await;
+    assert_eq!(answer.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn bodies_that_never_end_keep_nobody_waiting() {
+    let router = validation();
+    let endless = || {
+        let body = Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>());
+        let asked = request("POST", &format!("/ocsp/{AUTHORITY}"));
+        asked.header("content-type", "application/ocsp-request").body(body).unwrap()
+    };
+    let began = tokio::time::Instant::now();
+    let slow: Vec<_> = (0..600).map(|_| ask(router.clone(), endless())).collect();
+    let malformed =
+        request("POST", &format!("/ocsp/{AUTHORITY}")).header("content-type", "application/ocsp-request");
+    let malformed = ask(router.clone(), malformed.body(Body::from("junk")).unwrap());
+    let (slow, quick) = tokio::join!(futures::future::join_all(slow), malformed);
+    assert_eq!(quick.body, MALFORMED);
+    assert!(slow.iter().all(|answer| answer.status == StatusCode::REQUEST_TIMEOUT));
+    assert!(began.elapsed() < Duration::from_secs(6));
 }
