@@ -8,6 +8,7 @@ mod follower;
 mod house;
 mod integrity;
 mod jobs;
+mod licenses;
 mod renewals;
 mod requests;
 mod revocations;
