@@ -123,7 +123,7 @@ pub struct CertificateQuery {
     /// Only those with this tag: `name` or `name=value`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
-    /// Only those whose common name, subject or serial number begins like this.
+    /// Only those whose common name or serial number begins like this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
     /// Items per page, 1 to 200; 50 unless told.

@@ -108,7 +108,7 @@ pub(crate) struct List {
     /// Only those with this tag, NAME or NAME=VALUE
     #[arg(long)]
     tag: Option<String>,
-    /// Only those whose common name, subject or serial number begins like this
+    /// Only those whose common name or serial number begins like this
     #[arg(long)]
     text: Option<String>,
     #[command(flatten)]

@@ -18,6 +18,7 @@ pub mod organizations;
 pub mod policies;
 pub mod records;
 pub mod references;
+pub mod renewals;
 pub mod requests;
 pub mod role_assignments;
 pub mod roles;

@@ -28,7 +28,7 @@ pub struct NewInstanceRow {
     pub policy_version: Option<i32>,
     /// The certificate request in Secure.
     pub request_id: Option<Uuid>,
-    /// The certificate to revoke or renew.
+    /// The certificate to revoke; one that is issued comes in when it is there.
     pub certificate_id: Option<Uuid>,
     /// Who asked.
     pub requester_user_id: Uuid,

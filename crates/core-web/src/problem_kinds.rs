@@ -54,6 +54,7 @@ const fn status(code: ErrorCode) -> StatusCode {
         | C::CertificateNotOnHold
         | C::CertificateExpired
         | C::CertificateNotActive
+        | C::CertificateAlreadyRenewed
         | C::AlreadyExists
         | C::Conflict => StatusCode::CONFLICT,
         C::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
@@ -357,6 +358,10 @@ const fn texts(code: ErrorCode) -> (&'static str, &'static str) {
         }
         C::CertificateExpired => ("The certificate has expired", "Ask for a new one."),
         C::CertificateNotActive => ("The certificate is not active", "Ask for a new one."),
+        C::CertificateAlreadyRenewed => (
+            "The certificate was renewed before, or its renewal is open",
+            "Use or renew the certificate that has replaced it; wait for an open renewal, or cancel it.",
+        ),
         C::RevocationReasonInvalid => (
             "The revocation reason is unknown or cannot be used here",
             "Use one of the reasons in the API description; release a hold by its own route.",

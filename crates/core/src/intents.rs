@@ -75,7 +75,8 @@ impl Core {
             notifications: told,
         };
         fail::fail_point!("core_request_before_intent");
-        self.write_intent(ctx, &intent).await?;
+        let renewal_of = draft.context.certificate.as_ref().and_then(|spec| spec.renewal_of);
+        self.write_intent(ctx, &intent, renewal_of).await?;
         fail::fail_point!("core_request_after_intent");
         let Some(job) = job else {
             return self.submitted(ctx, &draft).await;

@@ -5,22 +5,35 @@
 
 use clm_core_db::requests::{self, IntentRow};
 use clm_core_db::{DbError, PgConnection, organizations, references, users};
-use clm_types::{ErrorCode, OrganizationId, Refusal, UserId, WorkflowKind};
+use clm_types::{CertificateId, ErrorCode, OrganizationId, Refusal, UserId, WorkflowKind};
 
+use crate::renewals::check_not_renewed;
 use crate::{Core, CoreError, Ctx};
 
 impl Core {
-    /// Writes an intent: in one round trip, or, where certificates are limited, after counting them.
+    /// Writes an intent: in one round trip, or, where certificates are limited or an old one is to be
+    /// replaced, after looking at those.
     ///
     /// # Errors
-    /// `license_limit_reached`.
-    pub(crate) async fn write_intent(&self, ctx: &Ctx, intent: &IntentRow) -> Result<(), CoreError> {
-        if !self.is_limited(ctx, intent).await? {
+    /// `license_limit_reached`, `certificate_already_renewed`.
+    pub(crate) async fn write_intent(
+        &self,
+        ctx: &Ctx,
+        intent: &IntentRow,
+        renewal_of: Option<CertificateId>,
+    ) -> Result<(), CoreError> {
+        let is_limited = self.is_limited(ctx, intent).await?;
+        if !is_limited && renewal_of.is_none() {
             let mut conn = self.app.acquire().await.map_err(DbError::from)?;
             return Ok(requests::insert_intent(&mut conn, intent).await?);
         }
         self.in_tenant(ctx.organization_id, "write_intent", |mut tx| async move {
-            check_certificates(&mut tx, ctx.organization_id).await?;
+            if let Some(old) = renewal_of {
+                check_not_renewed(&mut tx, old).await?;
+            }
+            if is_limited {
+                check_certificates(&mut tx, ctx.organization_id).await?;
+            }
             requests::insert_intent(&mut tx, intent).await?;
             Ok((tx, ()))
         })

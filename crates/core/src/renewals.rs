@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use clm_core_db::{PgConnection, renewals};
 use clm_types::{CertificateId, ErrorCode, KeyAlgorithm, Permission, Refusal, WorkflowKind};
 use clm_x509::{San, SubjectName};
 
@@ -31,7 +32,8 @@ impl Core {
     /// owner and labels. At once when nobody need approve and it can be within `wait`.
     ///
     /// # Errors
-    /// `permission_denied`, `certificate_not_found`, `certificate_not_active`, `policy_not_active`;
+    /// `permission_denied`, `certificate_not_found`, `certificate_not_active`,
+    /// `certificate_already_renewed`, `policy_not_active`;
     /// and as [`Self::submit_request`].
     pub async fn renew_certificate(
         self: &Arc<Self>,
@@ -87,5 +89,25 @@ impl Core {
             renewal_of: Some(old.id),
             policy,
         })
+    }
+}
+
+/// Holds a certificate and fails if it was renewed, or if another renewal of it is open: two at once
+/// would each find none.
+///
+/// # Errors
+/// `certificate_already_renewed`.
+pub(crate) async fn check_not_renewed(conn: &mut PgConnection, old: CertificateId) -> Result<(), CoreError> {
+    let refuse = |detail: String, hint: &str| {
+        Err(Refusal::new(ErrorCode::CertificateAlreadyRenewed, detail).hint(hint).into())
+    };
+    if let Some(new) = renewals::hold(conn, old.into()).await? {
+        return refuse(format!("the certificate {new} has replaced this one"), "use that one, or renew it");
+    }
+    match renewals::find_open(conn, old.into()).await? {
+        Some(request) => {
+            refuse(format!("the request {request} renews it"), "wait for that request, or cancel it")
+        }
+        None => Ok(()),
     }
 }

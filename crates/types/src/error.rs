@@ -191,6 +191,8 @@ text_enum! {
         CertificateExpired => "certificate_expired",
         /// Not active, so it cannot be renewed.
         CertificateNotActive => "certificate_not_active",
+        /// Replaced by another one, or about to be.
+        CertificateAlreadyRenewed => "certificate_already_renewed",
         /// An unknown or unusable revocation reason.
         RevocationReasonInvalid => "revocation_reason_invalid",
         /// An invalidity date in the future.

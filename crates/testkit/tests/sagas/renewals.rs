@@ -1,6 +1,7 @@
 use clm_core::renewals::NewRenewal;
 use clm_core::revocations::NewRevocation;
-use clm_types::{ErrorCode, KeyAlgorithm, RevocationReason, WorkflowKind};
+use clm_core::roles::REQUESTER;
+use clm_types::{ErrorCode, KeyAlgorithm, RevocationReason, WorkflowKind, WorkflowStatus};
 use clm_x509::Certificate;
 
 use crate::house::{House, WAIT, refused};
@@ -38,4 +39,32 @@ async fn a_revoked_certificate_cannot_be_renewed() {
     house.core.revoke_certificate(&service, id, new, WAIT).await.unwrap();
     let renewed = house.core.renew_certificate(&service, id, NewRenewal::default(), WAIT).await;
     assert_eq!(refused(renewed), ErrorCode::CertificateNotActive);
+}
+
+#[tokio::test]
+async fn a_certificate_is_renewed_once() {
+    let house = House::open().await;
+    let service = house.service().await;
+    let id = house.issue(&service, "www").await.record.certificate_id;
+    let renew = || house.core.renew_certificate(&service, id, NewRenewal::default(), WAIT);
+    let (first, second) = tokio::join!(renew(), renew());
+    assert!(first.is_ok() != second.is_ok(), "{first:?} {second:?}");
+    let loser = if first.is_ok() { refused(second) } else { refused(first) };
+    assert_eq!(loser, ErrorCode::CertificateAlreadyRenewed);
+    assert_eq!(refused(renew().await), ErrorCode::CertificateAlreadyRenewed);
+    assert_eq!(house.count_in_secure("SELECT count(*) FROM certificates WHERE category = 'leaf'").await, 2);
+}
+
+#[tokio::test]
+async fn an_open_renewal_stands_in_the_way_of_another_one() {
+    let house = House::open().await;
+    let service = house.service().await;
+    let ann = house.hire("ann", REQUESTER).await;
+    let id = house.issue(&service, "www").await.record.certificate_id;
+    let renew = |ctx| house.core.renew_certificate(ctx, id, NewRenewal::default(), WAIT);
+    let waiting = renew(&ann).await.unwrap().request;
+    assert_eq!(waiting.status, WorkflowStatus::Pending);
+    assert_eq!(refused(renew(&service).await), ErrorCode::CertificateAlreadyRenewed);
+    house.core.cancel_request(&ann, waiting.id, None).await.unwrap();
+    renew(&service).await.unwrap().certificate.unwrap();
 }
