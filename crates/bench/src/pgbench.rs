@@ -107,8 +107,10 @@ impl Template {
                     'attributes', rpad('', greatest(1, c.bytes - octet_length(pem_encoded_cert)
                         - octet_length(der_encoded_cert) - 80), md5(c.id::text)),
                     'payload', rpad(a.canonical_payload, greatest(1, a.bytes - 60), md5(a.id::text)))
-                FROM (SELECT *, pg_column_size(certificates.*) AS bytes FROM certificates) c
-                JOIN (SELECT *, pg_column_size(secure_audit_log.*) AS bytes FROM secure_audit_log) a
+                FROM (SELECT id, operation_id, organization_id, pem_encoded_cert, der_encoded_cert,
+                        pg_column_size(certificates) AS bytes FROM certificates) c
+                JOIN (SELECT id, operation_id, action, canonical_payload, pg_column_size(secure_audit_log) AS bytes
+                        FROM secure_audit_log) a
                     USING (operation_id)
                 WHERE c.organization_id = '{organization_id}' AND a.action = 'certificate.issue' LIMIT 1"
             ),

@@ -8,23 +8,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use clm_core_db::DbError;
 use clm_core_db::integrity::{
-    self, FindingRow, InventoryReferenceRow, MissingRow, NewFindingRow, StatusRepairRow, StuckOperationRow,
+    self, FindingRow, InventoryReferenceRow, MissingRow, NewFindingRow, StuckOperationRow,
 };
-use clm_core_db::{DbError, certificates, records};
-use clm_types::{
-    CertificateId, CertificateRecord, CertificateReference, CertificateStatus, ErrorCode, Permission,
-    Refusal, RevocationReason, Time, ids,
-};
+use clm_types::{CertificateReference, CertificateStatus, ErrorCode, Permission, Refusal, Time, ids};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::merge::{Pair, Side, pair_up};
 use crate::page::{Page, PageRequest};
-use crate::records::apply_issued_in;
 use crate::request_view::stored;
-use crate::validation::Notice;
 use crate::{Core, CoreError, Ctx};
 
 pub use clm_core_db::integrity::FindingRow as Finding;
@@ -223,7 +218,7 @@ impl Core {
     ) -> Result<(), CoreError> {
         let mut found = Found::alarm("certificate_without_metadata", "secure");
         if let Some(operation_id) = reference.operation_id {
-            match self.restore(reference.certificate_id, operation_id.into()).await {
+            match self.restore_metadata(reference.certificate_id, operation_id.into()).await {
                 Ok(true) => found.status = "repaired",
                 Ok(false) => {}
                 Err(error) if error.is_retryable() => return Err(error),
@@ -238,20 +233,6 @@ impl Core {
         }
         run.add(self.finding(run, pair, found));
         Ok(())
-    }
-
-    async fn restore(&self, id: CertificateId, operation_id: Uuid) -> Result<bool, CoreError> {
-        let mut conn = self.system.acquire().await.map_err(DbError::from)?;
-        if !records::is_known(&mut conn, operation_id).await? {
-            return Ok(false);
-        }
-        let Some(issued) = self.secure.find_certificate(id).await? else {
-            return Ok(false);
-        };
-        let now = self.clock.now();
-        let record = &issued.record;
-        Ok(apply_issued_in(&mut conn, record, false, now, &self.entropy).await?
-            || apply_issued_in(&mut conn, record, true, now, &self.entropy).await?)
     }
 
     /// Secure is right about the status. Both sides are read again, for they may have changed since
@@ -280,35 +261,6 @@ impl Core {
         }
         run.add(self.finding(run, pair, found));
         Ok(())
-    }
-
-    async fn status_in_core(&self, id: Uuid) -> Result<Option<CertificateStatus>, CoreError> {
-        let mut conn = self.system.acquire().await.map_err(DbError::from)?;
-        let row = certificates::find(&mut conn, id).await?;
-        row.map(|row| stored(&row.status)).transpose()
-    }
-
-    async fn repair_status(
-        &self,
-        from: CertificateStatus,
-        record: &CertificateRecord,
-    ) -> Result<bool, CoreError> {
-        let now = self.clock.now();
-        let notice = Notice::of_status(record.authority_id, &record.serial_number);
-        let repair = StatusRepairRow {
-            certificate_id: record.certificate_id.into(),
-            from: from.as_str(),
-            to: record.status.as_str(),
-            revoked_at: record.revoked_at,
-            reason: record.revocation_reason.map(RevocationReason::as_str),
-            forget: notice.to_string(),
-            audit_id: ids::new_uuid(now, &self.entropy),
-            now,
-        };
-        let mut conn = self.system.acquire().await.map_err(DbError::from)?;
-        let repaired = integrity::repair_status(&mut conn, &repair).await?;
-        self.validation.forget(&notice);
-        Ok(repaired)
     }
 
     async fn find_missing(&self, pairs: &[Compared]) -> Result<MissingIds, CoreError> {

@@ -39,6 +39,7 @@ pub mod proposal;
 mod records;
 mod references;
 pub mod renewals;
+mod repairs;
 mod repeats;
 pub mod request_context;
 pub mod request_view;
