@@ -287,14 +287,14 @@ impl Core {
                 return Ok(());
             };
             after = Some(last.id);
-            for row in rows {
+            for row in &rows {
                 run.add(self.stuck(run, row));
             }
             self.flush(run).await?;
         }
     }
 
-    fn stuck(&self, run: &Run, row: StuckOperationRow) -> NewFindingRow {
+    fn stuck(&self, run: &Run, row: &StuckOperationRow) -> NewFindingRow {
         NewFindingRow {
             id: ids::new_uuid(run.report.started_at, &self.entropy),
             run_id: run.report.run_id,
@@ -458,7 +458,7 @@ fn distinct(ids: impl Iterator<Item = Uuid>) -> Vec<Uuid> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clm_types::{OrganizationId, UserId};
+    use clm_types::{CertificateId, OrganizationId, UserId};
 
     fn core_row(id: u128) -> InventoryReferenceRow {
         InventoryReferenceRow {

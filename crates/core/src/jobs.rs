@@ -168,7 +168,7 @@ impl Core {
             let all_taken = claimed.len() == free;
             for row in claimed {
                 let core = Arc::clone(&self);
-                running.spawn(async move { core.run_claimed(row, locked_until).await });
+                running.spawn(async move { Box::pin(core.run_claimed(row, locked_until)).await });
             }
             tokio::select! {
                 () = shutdown.cancelled() => {}
