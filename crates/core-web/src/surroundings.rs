@@ -1,12 +1,15 @@
 //! The outermost layer of the API: limits, request id, time limit, security headers, the problem document, one
 //! log line and one measurement per request.
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::body::{Body, HttpBody};
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{self, HeaderName};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Version};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use clm_api::problem::PROBLEM_MEDIA_TYPE;
@@ -26,6 +29,8 @@ use crate::wait::Arrival;
 pub(crate) const MAX_BODY_BYTES: usize = 1024 * 1024;
 /// Longest time from the first octet of a request to its answer.
 const TIME_LIMIT: Duration = Duration::from_mins(1);
+/// How long the rest of a body that is refused may still come in.
+const LINGER: Duration = Duration::from_secs(10);
 /// Requests that run at once; more are turned away with 503.
 const MAX_CONCURRENT: usize = 1024;
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -78,6 +83,9 @@ pub(crate) async fn surround(State(own): State<Surroundings>, mut request: Reque
 
 async fn limited(own: &Surroundings, mut request: Request, next: Next) -> Response {
     if content_length(request.headers()).is_some_and(|length| length > MAX_BODY_BYTES) {
+        if request.version() == Version::HTTP_11 {
+            linger(request.into_body());
+        }
         return too_large(MAX_BODY_BYTES).into_response();
     }
     let Ok(permit) = Arc::clone(&own.permits).try_acquire_owned() else {
@@ -89,6 +97,15 @@ async fn limited(own: &Surroundings, mut request: Request, next: Next) -> Respon
         Ok(response) => response,
         Err(_) => Failure::new(ErrorCode::Unavailable, "the request took too long").into_response(),
     }
+}
+
+/// Reads on for a while and keeps nothing: over HTTP/1.1 the end of the connection would reach a caller who is still
+/// sending before the answer does (RFC 9112 §9.6).
+fn linger(mut body: Body) {
+    let rest = async move {
+        while let Some(Ok(_)) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {}
+    };
+    tokio::spawn(tokio::time::timeout(LINGER, rest));
 }
 
 /// The refusal of a body over the limit, in octets.
