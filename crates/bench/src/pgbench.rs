@@ -50,6 +50,8 @@ pub(crate) struct Pgbench {
     pub latency_average_ms: f64,
     pub server_cpu_us_per_transaction: f64,
     pub client_cpu_us_per_transaction: f64,
+    /// Processor time of everything else on the machine meanwhile.
+    pub others_cpu_seconds: f64,
 }
 
 /// Runs it on the secure cluster, with rows like those of `organization_id`.
@@ -62,10 +64,12 @@ pub(crate) fn run(
     installation.sql(Database::Secure, TABLES)?;
     let mut command = command(installation, options, &template)?;
     let cluster = installation.cluster(Database::Secure);
-    let (server, client) = (cpu::of_cluster(cluster)?, cpu::of_ended_children()?);
+    let (server, client, machine) =
+        (cpu::of_cluster(cluster)?, cpu::of_ended_children()?, cpu::of_machine()?);
     let output = command.output().context("cannot run pgbench")?;
     let client = cpu::of_ended_children()?.0 - client.0;
     let server = cpu::of_cluster(cluster)?.0 - server.0;
+    let machine = cpu::of_machine()?.0 - machine.0;
     let text = String::from_utf8_lossy(&output.stdout);
     if !output.status.success() {
         bail!("pgbench: {}\n{}\n{text}", output.status, String::from_utf8_lossy(&output.stderr).trim());
@@ -77,6 +81,7 @@ pub(crate) fn run(
         latency_average_ms: figure("latency average = ")?,
         server_cpu_us_per_transaction: server * 1e6 / transactions,
         client_cpu_us_per_transaction: client * 1e6 / transactions,
+        others_cpu_seconds: (machine - server - client).max(0.0),
     })
 }
 

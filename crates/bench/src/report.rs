@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::pgbench::Pgbench;
 use crate::statistics::{Counters, Statement, Statements};
+use crate::usage::EVERYTHING_ELSE;
 
 /// Figures of the section `issue`.
 #[derive(Debug, Serialize)]
@@ -154,9 +155,23 @@ impl IssueReport {
             "ceiling: writes of 8 kB to the disk, one after the other".to_owned(),
             format!("{:.0}/s", self.syncs_per_second),
         ]);
+        table.add_row([
+            "cores busy with something else, while issuing / in pgbench".to_owned(),
+            format!(
+                "{:.1} / {:.1}",
+                self.others_cores(),
+                pgbench.others_cpu_seconds / f64::from(self.seconds)
+            ),
+        ]);
         table.add_row(["ratio to pgbench".to_owned(), format!("{:.3}", self.ratio_to_pgbench)]);
         table.add_row(["ratio to signing".to_owned(), format!("{:.4}", self.ratio_to_signing)]);
         table
+    }
+
+    /// Whatever else ran took its share of what is measured.
+    fn others_cores(&self) -> f64 {
+        let others = self.cpu.iter().filter(|share| share.part == EVERYTHING_ELSE);
+        others.map(|share| share.seconds).sum::<f64>() / f64::from(self.seconds)
     }
 
     fn processor_time(&self) -> Table {

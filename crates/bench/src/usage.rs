@@ -9,6 +9,9 @@ use crate::cpu::{self, CpuSeconds};
 use crate::installation::BenchInstallation;
 use crate::statistics::Counters;
 
+/// The part that is none of ours.
+pub(crate) const EVERYTHING_ELSE: &str = "everything else";
+
 /// One look at all of them.
 pub(crate) struct Usage {
     core: CpuSeconds,
@@ -47,7 +50,7 @@ impl Usage {
             ("load generator", spent(|usage| usage.generator)),
         ];
         let ours: f64 = parts.iter().map(|(_, seconds)| seconds).sum();
-        parts.push(("everything else", (spent(|usage| usage.machine) - ours).max(0.0)));
+        parts.push((EVERYTHING_ELSE, (spent(|usage| usage.machine) - ours).max(0.0)));
         parts
     }
 }
