@@ -22,8 +22,8 @@ INSERT INTO certificates (certificate_id, authority_id, request_id, operation_id
 VALUES ('01900000-0000-7000-8000-00000000000c', '01900000-0000-7000-8000-00000000000a', '01900000-0000-7000-8000-00000000000b', uuid_generate_v7(), 'tls-server', 'leaf',
     '\\x01', 'CN=a', 'CN=Test CA', 'a', 'pem', '\\x00', sha256('a'), 'ecdsa-with-SHA256', 'ecdsa-p256', 256, sha256('k'), false,
     now() - interval '1 day', now() + interval '10 days 1 hour', 'active', now(), now());
-INSERT INTO encryption_keys (id, key_identifier, purpose, key_version, algorithm, provider, master_key_reference, wrapped_key_material, state, max_uses, created_at, updated_at)
-VALUES ('01900000-0000-7000-8000-00000000000d', 'private_keys/1', 'private_keys', 1, 'AES-256-GCM', 'sealed-file', 'master', '\\x00', 'active', 1000, now(), now());
+INSERT INTO encryption_keys (id, key_identifier, purpose, key_version, algorithm, provider, master_key_reference, wrapped_key_material, state, max_uses, expires_at, created_at, updated_at)
+VALUES ('01900000-0000-7000-8000-00000000000d', 'private_keys/1', 'private_keys', 1, 'AES-256-GCM', 'sealed-file', 'master', '\\x00', 'active', 1000, now() + interval '1 day', now(), now());
 INSERT INTO private_keys (certificate_id, encrypted_key_material, encryption_key_id, encryption_algorithm, key_algorithm, key_size, public_key_sha256, origin, created_at, updated_at)
 VALUES ('01900000-0000-7000-8000-00000000000c', '\\x00', '01900000-0000-7000-8000-00000000000d', 'AES-256-GCM', 'ecdsa-p256', 256, sha256('k'), 'generated', now(), now());
 INSERT INTO secure_audit_log (sequence, occurred_at, actor, actor_type, action, object_type, outcome, canonical_payload, payload_sha256, previous_hash, chain_hash, created_at)
@@ -189,12 +189,12 @@ async fn a_private_key_is_wrapped_or_in_a_module_and_belongs_to_one_certificate(
 #[tokio::test]
 async fn serial_numbers_and_active_keys_are_unique() {
     let (_database, app) = one_certificate().await;
-    let same_serial = "INSERT INTO issuance_intents (operation_id, authority_id, certificate_id, serial_number, tbs_der, tbs_sha256, profile, profile_hash, mandate, state, created_at, updated_at)
-         VALUES (uuid_generate_v7(), '01900000-0000-7000-8000-00000000000a', uuid_generate_v7(), '\\x07', '\\x00', sha256('t'), 'p', sha256('p'), '{}', 'open', now(), now())";
+    let same_serial = "INSERT INTO issuance_intents (operation_id, authority_id, certificate_id, serial_number, tbs_der, tbs_sha256, profile, profile_hash, state, created_at, updated_at)
+         VALUES (uuid_generate_v7(), '01900000-0000-7000-8000-00000000000a', uuid_generate_v7(), '\\x07', '\\x00', sha256('t'), 'p', sha256('p'), 'open', now(), now())";
     run(&app, same_serial).await;
     assert_eq!(refusal(&app, same_serial).await, NOT_UNIQUE);
-    let second_active = "INSERT INTO encryption_keys (key_identifier, purpose, key_version, algorithm, provider, master_key_reference, wrapped_key_material, state, max_uses, created_at, updated_at)
-         VALUES ('private_keys/2', 'private_keys', 2, 'AES-256-GCM', 'sealed-file', 'master', '\\x00', 'active', 1000, now(), now())";
+    let second_active = "INSERT INTO encryption_keys (key_identifier, purpose, key_version, algorithm, provider, master_key_reference, wrapped_key_material, state, max_uses, expires_at, created_at, updated_at)
+         VALUES ('private_keys/2', 'private_keys', 2, 'AES-256-GCM', 'sealed-file', 'master', '\\x00', 'active', 1000, now() + interval '1 day', now(), now())";
     assert_eq!(refusal(&app, second_active).await, NOT_UNIQUE);
 }
 
