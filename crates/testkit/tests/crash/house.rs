@@ -48,6 +48,17 @@ impl House {
         self.installation.databases.cluster(database).psql(database.name(), sql).unwrap()
     }
 
+    /// Waits until Core has followed everything that Secure did.
+    pub(crate) async fn follow(&self) {
+        let number = |database, sql: &str| self.sql(database, sql).parse::<i64>().unwrap_or_default();
+        let end = number(Database::Secure, "SELECT max(sequence) FROM events");
+        eventually(Duration::from_secs(10), || async {
+            let position = number(Database::Core, "SELECT max(sequence) FROM follower_positions");
+            (position < end).then(|| format!("{position} of {end}"))
+        })
+        .await;
+    }
+
     /// A certificate for `name` with a key that is generated and kept; its id.
     pub(crate) async fn issue(&self, name: &str) -> String {
         let body = json!({"profile": "tls-server", "key_algorithm": "ecdsa-p256", "sans": [format!("dns:{name}.example.com")]});
