@@ -188,7 +188,7 @@ pub async fn apply_issued(
 ///
 /// One that no operation of Core ordered (an operator of Secure did it) is reflected too; only the
 /// follower, which reads in order, may bring such ones. Revoked for good stays revoked, in
-/// whichever order two operations are reflected; what the integrity job repaired before gets its reason.
+/// whichever order two operations are reflected.
 pub async fn apply_revoked(
     conn: &mut PgConnection,
     row: &RevokedRow,
@@ -209,8 +209,7 @@ pub async fn apply_revoked(
                  revocation_reason = CASE WHEN $3 IN ('on_hold', 'revoked') THEN $4::text END,
                  updated_at = $11, version = m.version + 1
              FROM gate
-             WHERE m.certificate_id = $1 AND (gate.ordered OR gate.unordered)
-               AND (m.status <> 'revoked' OR (m.revocation_reason IS NULL AND $3 = 'revoked'))
+             WHERE m.certificate_id = $1 AND (gate.ordered OR gate.unordered) AND m.status <> 'revoked'
                AND (m.status, m.revocation_reason) IS DISTINCT FROM ($3, CASE WHEN $3 IN ('on_hold', 'revoked') THEN $4::text END)
              RETURNING m.organization_id, m.owner_user_id),
          subject AS (
