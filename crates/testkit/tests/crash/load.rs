@@ -99,7 +99,7 @@ impl Shared {
             1 | 2 => {
                 let on_hold =
                     self.change(id, "revoke", &json!({"reason": "certificateHold"}), "on_hold").await;
-                if on_hold && number % 2 == 0 {
+                if on_hold && number.is_multiple_of(2) {
                     self.change(id, "release", &json!({}), "active").await;
                 } else if on_hold {
                     self.change(id, "revoke", &json!({"reason": "keyCompromise"}), "revoked").await;
