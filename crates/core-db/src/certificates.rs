@@ -82,8 +82,10 @@ pub struct CertificateRow {
 /// Which certificates to list; what is none does not matter.
 #[derive(Debug, Clone, Default)]
 pub struct CertificateFilter {
-    /// Only in this state.
+    /// Only in this state at `now`: a certificate past its end is expired whether or not that is written down yet.
     pub status: Option<&'static str>,
+    /// The moment that `status` is about.
+    pub now: Time,
     /// Only of this owner.
     pub owner_user_id: Option<Uuid>,
     /// Only of this authority.
@@ -129,7 +131,9 @@ pub async fn list(
              m.renewed_by_certificate_id, m.tags, m.custom_fields, m.notes, m.created_at, m.updated_at, m.version
          FROM certificate_metadata m LEFT JOIN users u ON u.id = m.owner_user_id
          WHERE m.deleted_at IS NULL
-           AND ($1::text IS NULL OR m.status = $1)
+           AND ($1::text IS NULL OR m.status = $1 OR ($1 = 'expired' AND m.status = 'active'))
+           AND ($1 IS DISTINCT FROM 'active' OR m.not_after >= $15)
+           AND ($1 IS DISTINCT FROM 'expired' OR m.not_after < $15)
            AND ($2::uuid IS NULL OR m.owner_user_id = $2)
            AND ($3::uuid IS NULL OR m.authority_id = $3)
            AND ($4::timestamptz IS NULL OR m.not_after < $4)
@@ -156,7 +160,8 @@ pub async fn list(
         filter.fingerprint_sha256,
         filter.serial_number,
         filter.before,
-        filter.limit
+        filter.limit,
+        filter.now
     )
     .fetch_all(conn)
     .await?;

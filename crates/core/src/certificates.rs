@@ -208,7 +208,12 @@ impl Core {
         page: PageRequest,
     ) -> Result<Page<Certificate>, CoreError> {
         ctx.require(Permission::CertificateRead)?;
-        let filter = CertificateFilter { before: page.before, limit: page.fetch_limit(), ..query.filter()? };
+        let filter = CertificateFilter {
+            now: ctx.now,
+            before: page.before,
+            limit: page.fetch_limit(),
+            ..query.filter()?
+        };
         let mut tx = self.tenant_tx(ctx.organization_id).await?;
         let rows = certificates::list(&mut tx, &filter).await?;
         let rows = Page::cut(rows, page, |row| row.id);

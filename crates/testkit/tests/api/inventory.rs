@@ -28,9 +28,8 @@ async fn filled() -> (Office, [Value; 3]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_filter_finds_what_it_names() {
     let (office, [web, mail, old]) = filled().await;
-    let day = |days: u64| {
-        (chrono::Utc::now() + chrono::TimeDelta::days(days as i64)).format("%Y-%m-%dT%H:%M:%SZ").to_string()
-    };
+    let now = clm_types::Clock::system().now();
+    let day = |days: i64| (now + chrono::TimeDelta::days(days)).format("%Y-%m-%dT%H:%M:%SZ").to_string();
     let issuing = text(&office.authority(ISSUING).await, "id");
     let serial = text(&web, "serial_number");
     for (query, expected) in [
@@ -205,4 +204,30 @@ async fn a_certificate_is_found_by_what_is_printed_on_it_and_downloaded_in_each_
     let pem = office.alice.chain(&web).await;
     assert_eq!(crate::csr::to_der(pem.split_inclusive("END CERTIFICATE-----").next().unwrap()), der.body);
     assert_eq!(pem.matches("BEGIN CERTIFICATE").count(), 2, "the certificate and its issuer");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_has_ended_can_neither_be_revoked_nor_renewed() {
+    let office = office().await;
+    let body = json!({"profile": "tls-server", "policy": "at-once", "key_algorithm": "ecdsa-p256",
+        "sans": ["dns:www.example.com"], "validity_seconds": 1});
+    let certificate = office.alice.issue(&body).await;
+    let path = format!("/api/v1/certificates/{}", text(&certificate, "id"));
+    while office.alice.get(&path).await.expect(200)["status"] != "expired" {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(office.alice.list("/api/v1/certificates?status=expired").await.len(), 1);
+    assert!(office.alice.list("/api/v1/certificates?status=active").await.is_empty());
+    office.alice.revoke(&certificate, "keyCompromise").await.refused(409, "certificate_expired");
+    let renewal = office.alice.post(&format!("{path}/renew"), &json!({})).await;
+    renewal.refused(409, "certificate_not_active");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_databases_agree_on_what_an_organization_has() {
+    let (office, _) = filled().await;
+    let report = office.admin.post("/api/v1/integrity/runs", &json!({})).await.expect(201);
+    assert!(report["compared"].as_u64().unwrap() >= 3, "{report:#}");
+    let findings = office.admin.list("/api/v1/integrity/findings").await;
+    assert!(findings.is_empty(), "{findings:#?}");
 }

@@ -79,7 +79,7 @@ fn body(folder: &Path, number: usize) -> Value {
         json!({"profile": profile, "policy": "at-once", "validity_seconds": (1 + number as u64 % 398) * DAY});
     if algorithm == "ml-dsa-65" {
         body["csr_pem"] = json!(crate::csr::ml_dsa(&name));
-    } else if number % 3 == 0 && !algorithm.starts_with("rsa") {
+    } else if number.is_multiple_of(3) && !algorithm.starts_with("rsa") {
         body["key_algorithm"] = json!(algorithm);
         body["sans"] = json!(sans(profile, number, &name));
     } else {
