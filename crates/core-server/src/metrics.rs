@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicU64;
 
 use clm_core::integrity::IntegrityReport;
 use clm_service::Metrics;
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 
 /// The last comparison of both databases.
@@ -39,4 +40,14 @@ impl IntegrityMetrics {
         self.compared.set(report.compared);
         self.last_success.set(report.finished_at.timestamp());
     }
+}
+
+/// Refused changes that are not in the audit log.
+pub(crate) fn count_dropped_refusals(metrics: &Metrics) -> Counter {
+    let dropped = Counter::default();
+    metrics.register(|registry| {
+        let help = "Refused changes that were too many to be put on record";
+        registry.register("audit_refusals_dropped", help, dropped.clone());
+    });
+    dropped
 }

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::listeners;
-use crate::metrics::IntegrityMetrics;
+use crate::metrics::{self, IntegrityMetrics};
 
 /// Months for which partitions are made ahead.
 const MONTHS_AHEAD: u32 = 3;
@@ -115,6 +115,11 @@ fn spawn_rules(
     tasks.spawn(until_stopped(Arc::clone(core).run_follower(stop())));
     tasks.spawn(until_stopped(Arc::clone(core).run_deadlines(stop())));
     tasks.spawn(until_stopped(Arc::clone(core).run_notices(stop())));
+    let dropped = metrics::count_dropped_refusals(metrics);
+    let count = move |more| {
+        dropped.inc_by(more);
+    };
+    tasks.spawn(until_stopped(Arc::clone(core).run_refusals(stop(), count)));
     let note = move |report: &_| integrity.note(report);
     let comparing = Arc::clone(core).run_integrity_every(config.integrity.interval(), stop(), note);
     tasks.spawn(until_stopped(comparing));

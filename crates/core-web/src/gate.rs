@@ -20,6 +20,7 @@ use tokio::sync::Semaphore;
 use crate::attempts::Attempts;
 use crate::failure::Failure;
 use crate::idempotency;
+use crate::refusals::Call;
 use crate::routes::{self, Access, Idempotency, Route};
 use crate::surroundings::{MAX_BODY_BYTES, RequestId, too_large};
 
@@ -67,7 +68,11 @@ impl Gate {
             Access::SignedIn => Some(self.authenticate(&parts).await?),
             Access::Permission(permission) => {
                 let ctx = self.authenticate(&parts).await?;
-                ctx.require(permission)?;
+                ctx.require(permission).inspect_err(|refusal| {
+                    if let Some(call) = Call::new(&ctx, route, &parts.uri) {
+                        call.note(&self.core, refusal);
+                    }
+                })?;
                 Some(ctx)
             }
         };
@@ -81,8 +86,13 @@ impl Gate {
             return self.pass_anonymous(parts, body, next).await;
         };
         let body = read(body, MAX_BODY_BYTES, BODY_TIME).await?;
+        let call = Call::new(&ctx, route, &parts.uri);
         let request = Request::from_parts(parts, Body::from(body.clone()));
-        guarded(&self.core, route, ctx, request, &body, next).await
+        let answer = guarded(&self.core, route, ctx, request, &body, next).await;
+        if let Some(call) = call {
+            call.note_answer(&self.core, &answer);
+        }
+        answer
     }
 
     /// A change by somebody without credentials: there is a token of its own in the body.

@@ -18,6 +18,7 @@ mod paging;
 mod pem;
 pub mod problem_kinds;
 mod problems;
+mod refusals;
 pub mod routes;
 mod surroundings;
 mod validation;

@@ -38,6 +38,7 @@ pub mod policy_rules;
 pub mod proposal;
 mod records;
 mod references;
+pub mod refusals;
 pub mod renewals;
 mod repairs;
 mod repeats;
@@ -74,6 +75,7 @@ use cache::ShortCache;
 use jobs::Worker;
 use policies::ReadPolicy;
 use references::ReferenceCache;
+use refusals::Refusals;
 use validation::Validation;
 use workflow_plan::ReadWorkflow;
 
@@ -117,6 +119,7 @@ pub struct Core {
     pub(crate) downloads: Cache<CertificateId, Arc<IssuedCertificate>>,
     pub(crate) validation: Validation,
     pub(crate) worker: Worker,
+    pub(crate) refusals: Refusals,
 }
 
 impl Core {
@@ -138,6 +141,7 @@ impl Core {
             downloads: Cache::new(5_000),
             validation: Validation::new(),
             worker,
+            refusals: Refusals::new(),
         })
     }
 

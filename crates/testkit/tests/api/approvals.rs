@@ -86,6 +86,45 @@ async fn the_audit_logs_of_both_databases_tell_of_an_operation() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_refused_is_in_the_audit_log() {
+    let office = office().await;
+    let request = ask(&office.alice, "tls-server").await;
+    office.alice.post(&path(&request, "approve"), &json!({})).await.refused(403, "permission_denied");
+    let ours = ask(&office.admin, "tls-server").await;
+    office.admin.post(&path(&ours, "approve"), &json!({})).await.refused(403, "self_approval");
+    let body = json!({"profile": "tls-server", "policy": "at-once", "key_algorithm": "ecdsa-p256",
+        "sans": ["dns:www.example.com"], "validity_seconds": 10_000 * 86_400});
+    office.alice.post("/api/v1/requests", &body).await.refused(422, "validity_too_long");
+    let refused = async || {
+        let entries = office.admin.list("/api/v1/audit?limit=100").await;
+        let refused = entries.iter().filter(|entry| entry["outcome"] == "refused");
+        let mut told: Vec<_> = refused
+            .map(|entry| {
+                let detail = text(entry, "detail");
+                let code = detail.split(':').next().unwrap_or_default().to_owned();
+                (text(entry, "actor"), text(entry, "action"), code)
+            })
+            .collect();
+        told.sort_by(|a, b| a.2.cmp(&b.2));
+        told
+    };
+    // They are written beside the calls, a moment later.
+    let written = async {
+        while refused().await.len() < 3 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), written).await.unwrap();
+    let entry = |who: &str, action: &str, code: &str| (who.to_owned(), action.to_owned(), code.to_owned());
+    let expected = [
+        entry(&office.alice.id, "request.approve", "permission_denied"),
+        entry(&office.admin.id, "request.approve", "self_approval"),
+        entry(&office.alice.id, "request.create", "validity_too_long"),
+    ];
+    assert_eq!(refused().await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_quorum_of_two_needs_two_people() {
     let office = office().await;
     quorum_of_two(&office).await;

@@ -1,4 +1,5 @@
 use clm_core::AskedOperation;
+use clm_core::audit::AuditQuery;
 use clm_core::certificates::CertificateQuery;
 use clm_core::policies::PolicyQuery;
 use clm_core::request_context::Labels;
@@ -6,8 +7,8 @@ use clm_core::requests::{NewRequest, RequestQuery};
 use clm_core::revocations::NewRevocation;
 use clm_core::roles::REQUESTER;
 use clm_types::{
-    CertificateStatus, ErrorCode, KeySource, OperationId, PolicyId, RequestId, RevocationReason, UserId,
-    WorkflowStatus,
+    CertificateStatus, ErrorCode, KeySource, OperationId, PolicyId, Refusal, RequestId, RevocationReason,
+    UserId, WorkflowStatus,
 };
 use clm_x509::Certificate;
 use uuid::Uuid;
@@ -76,6 +77,24 @@ async fn owner_and_requester_are_both_told_when_they_are_two() {
          WHERE u.username = 'robot' AND kind IN ('certificate.issued', 'certificate.revoke')";
     assert_eq!(house.count_in_core(to_the_robot).await, 2);
     assert_eq!(house.count_in_core("SELECT count(*) FROM notifications").await, 4);
+}
+
+#[tokio::test]
+async fn a_refused_change_is_put_on_record_afterwards() {
+    let house = House::open().await;
+    let ann = house.hire("ann", REQUESTER).await;
+    let refusal = Refusal::new(ErrorCode::NameNotAllowed, "no such name");
+    house.core.note_refusal(&ann, ("request.create", "request"), None, &refusal);
+    assert_eq!(house.core.write_refusals().await.unwrap(), 1);
+    assert_eq!(house.core.write_refusals().await.unwrap(), 0);
+    let administrator = house.administrator().await;
+    let listed = house.core.list_audit_entries(&administrator, AuditQuery::default(), FIRST).await.unwrap();
+    let entry = listed.items.into_iter().find(|entry| entry.outcome == "refused").unwrap();
+    assert_eq!(
+        (entry.action.as_str(), entry.actor_user_id),
+        ("request.create", ann.actor.user_id.map(Into::into))
+    );
+    assert_eq!(entry.detail.as_deref(), Some("name_not_allowed: no such name"));
 }
 
 #[tokio::test]
