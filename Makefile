@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help run stop test check bench deps deps-check deps-test programs
+.PHONY: help run stop test crash check bench deps deps-check deps-test programs
 
 TARGET := target
 PROGRAMS := clm-core-server clm-secure-server clm-cli clm-local
@@ -51,6 +51,10 @@ test: deps-test ## Runs the whole suite
 	step cargo build $(QUIET) --workspace --bins --tests $(FAILPOINTS)
 	export PATH="$(CURDIR)/$(PKILINT)/bin:$$PATH"
 	step cargo test --quiet --workspace --bins --lib --tests $(FAILPOINTS)
+
+crash: deps-test ## Kills every process at every failpoint and each database under load (about 10 minutes)
+	@cargo build $(QUIET) --workspace --bins $(FAILPOINTS)
+	cargo test --package clm-testkit --test crash --features clm-testkit/crash -- --nocapture
 
 deps-check:
 	@if [[ ! -x $(CARGO_DENY) ]]; then
