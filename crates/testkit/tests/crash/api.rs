@@ -28,6 +28,13 @@ pub(crate) struct Answer {
     pub(crate) body: Value,
 }
 
+/// A POST.
+struct Call<'a> {
+    key: Option<&'a str>,
+    prefer: &'a str,
+    body: &'a Value,
+}
+
 impl Answer {
     /// A field that holds a text.
     pub(crate) fn text(&self, field: &str) -> &str {
@@ -75,22 +82,28 @@ impl Person {
         Self { key: key.text("secret").to_owned(), id, ..self.clone() }
     }
 
-    /// Calls until there is an answer, always with the same `Idempotency-Key`; refusals are an error.
+    /// Calls until there is an answer, always with the same `Idempotency-Key`; waits a moment for what cannot be
+    /// done at once.
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
-        let answer = self.try_post(path, body).await;
+        self.post_once(path, body, "wait=1").await
+    }
+
+    /// As [`Self::post`], for what waits for others.
+    pub(crate) async fn ask(&self, path: &str, body: &Value) -> Answer {
+        self.post_once(path, body, "wait=0").await
+    }
+
+    async fn post_once(&self, path: &str, body: &Value, prefer: &str) -> Answer {
+        let key = Uuid::new_v4().to_string();
+        let answer = self.until_answered(path, Some(&Call { key: Some(&key), prefer, body })).await;
         assert!(answer.status < 300, "POST {path} {body}: {answer:?}");
         answer
     }
 
-    /// As [`Self::post`]; a refusal is an answer.
-    pub(crate) async fn try_post(&self, path: &str, body: &Value) -> Answer {
-        let key = Uuid::new_v4().to_string();
-        self.until_answered(path, Some((&key, body))).await
-    }
-
-    /// As [`Self::try_post`], without a key: for calls of which a repeat is refused.
+    /// Calls without a key: a repeat is refused, and a refusal is an answer.
     pub(crate) async fn decide(&self, path: &str) -> Answer {
-        self.until_answered(path, Some(("", &json!({})))).await
+        let call = Call { key: None, prefer: "wait=0", body: &json!({}) };
+        self.until_answered(path, Some(&call)).await
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
@@ -99,10 +112,10 @@ impl Person {
         answer
     }
 
-    async fn until_answered(&self, path: &str, body: Option<(&str, &Value)>) -> Answer {
+    async fn until_answered(&self, path: &str, post: Option<&Call<'_>>) -> Answer {
         let end = Instant::now() + PATIENCE;
         loop {
-            let last = match self.call(path, body).await {
+            let last = match self.call(path, post).await {
                 Ok(answer) if answer.is_final() => return answer,
                 Ok(answer) => format!("{answer:?}"),
                 Err(error) => format!("{error:?}"),
@@ -112,18 +125,14 @@ impl Person {
         }
     }
 
-    async fn call(&self, path: &str, body: Option<(&str, &Value)>) -> reqwest::Result<Answer> {
-        let method = if body.is_some() { Method::POST } else { Method::GET };
-        let mut request = self
-            .client
-            .request(method, format!("{}{path}", self.url))
-            .bearer_auth(&self.key)
-            .timeout(ONE_TRY);
-        if let Some((key, body)) = body {
-            request = request.json(body);
-            if !key.is_empty() {
-                // What cannot be done at once is not followed by the next request at once.
-                request = request.header("idempotency-key", key).header("prefer", "wait=1");
+    async fn call(&self, path: &str, post: Option<&Call<'_>>) -> reqwest::Result<Answer> {
+        let method = if post.is_some() { Method::POST } else { Method::GET };
+        let url = format!("{}{path}", self.url);
+        let mut request = self.client.request(method, url).bearer_auth(&self.key).timeout(ONE_TRY);
+        if let Some(Call { key, prefer, body }) = post {
+            request = request.header("prefer", *prefer).json(body);
+            if let Some(key) = key {
+                request = request.header("idempotency-key", *key);
             }
         }
         let answer = request.send().await?;

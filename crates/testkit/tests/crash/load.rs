@@ -132,7 +132,7 @@ impl Shared {
                 return;
             }
             let answer =
-                self.alice.post("/requests", &request(&format!("a{client}-{number}"), number % 3 == 0)).await;
+                self.alice.ask("/requests", &request(&format!("a{client}-{number}"), number % 3 == 0)).await;
             assert_eq!(answer.status, 202, "{answer:?}");
             self.ledger.note(&answer);
             let (who, action) = match number % 4 {
