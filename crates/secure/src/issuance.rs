@@ -30,7 +30,7 @@ pub(crate) struct Intended {
 impl Secure {
     /// Issues the certificate that `spec` asks for, once per operation id: a repeated call gets the first answer.
     ///
-    /// `spec` and `mandate` are the canonical JSON octets of [`CertificateSpec`] and [`Mandate`].
+    /// `spec` and `mandate` are the canonical JSON octets of [`clm_types::CertificateSpec`] and [`clm_types::Mandate`].
     ///
     /// # Errors
     /// A refusal of the request, key, names, validity, mandate or envelope; `operation_id_reused`; or trouble of ours.
