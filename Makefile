@@ -52,7 +52,7 @@ test: deps-test ## Runs the whole suite
 	export PATH="$(CURDIR)/$(PKILINT)/bin:$$PATH"
 	step cargo test --quiet --workspace --bins --lib --tests $(FAILPOINTS)
 
-crash: deps-test ## Kills every process at every failpoint and each database under load (about 10 minutes)
+crash: deps-test ## Kills every process at every failpoint and each database under load (about 4 minutes)
 	@cargo build $(QUIET) --workspace --bins $(FAILPOINTS)
 	cargo test --package clm-testkit --test crash --features clm-testkit/crash -- --nocapture
 
