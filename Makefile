@@ -1,5 +1,5 @@
 # `make run` brings up a whole installation and takes a first certificate through its life.
-# `make test` runs the whole suite. Both set up what they need.
+# `make test` runs the suite, `make crash` the kill tests. All set up what they need.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -45,7 +45,7 @@ deps-test: deps
 	fi
 
 # One build for programs and tests alike: another set of features or targets would build it all twice.
-test: deps-test ## Runs the whole suite
+test: deps-test ## Runs the suite, without the kill tests
 	@echo "Building the programs and the tests: 5 minutes the first time on two cores."
 	step() { echo "-- $$*"; "$$@"; }
 	step cargo build $(QUIET) --workspace --bins --tests $(FAILPOINTS)
