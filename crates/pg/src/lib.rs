@@ -7,6 +7,7 @@
 mod config;
 mod error;
 mod migrate;
+mod nodelay;
 mod partition;
 mod pool;
 mod transaction;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions, PgSslMode};
 use sqlx::{Connection, PgPool};
 
+use crate::nodelay::set_nodelay;
 use crate::{DbError, PgConfig};
 
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -56,15 +57,24 @@ fn connect_options(config: &PgConfig, application_name: &str) -> PgConnectOption
 }
 
 async fn open(options: PgConnectOptions, max_connections: u32) -> Result<PgPool, DbError> {
+    let port = options.get_port();
     let pool = PgPoolOptions::new()
         .max_connections(max_connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .max_lifetime(MAX_LIFETIME)
         .test_before_acquire(false)
+        .after_connect(move |_, _| Box::pin(async move { Ok(send_at_once(port)) }))
         .before_acquire(|connection, usage| Box::pin(is_alive(connection, usage.idle_for)))
         .connect_with(options)
         .await?;
     Ok(pool)
+}
+
+/// Without it the connection works too, only slower.
+fn send_at_once(port: u16) {
+    if let Err(error) = set_nodelay(port) {
+        tracing::debug!(%error, "TCP_NODELAY cannot be set on a connection to the database");
+    }
 }
 
 /// An error has the pool close this connection and take another one.
