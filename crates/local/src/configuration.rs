@@ -7,10 +7,11 @@ use clm_types::Entropy;
 use toml::{Table, Value};
 
 use crate::cluster::{Cluster, Credentials};
-use crate::files::{make_folder, write_private};
+use crate::files::{make_folder, make_folder_for, write_private};
 use crate::options::Ports;
 use crate::os_user::OsUser;
 use crate::platform_ca::{KeyFiles, PlatformCa};
+use crate::service::Service;
 
 const LOCAL_NAMES: &[&str] = &["localhost", "127.0.0.1"];
 /// The name of Secure's RPC certificate, and the only one that Core accepts there.
@@ -26,10 +27,11 @@ pub(crate) struct ServiceFolder<'a> {
 }
 
 impl<'a> ServiceFolder<'a> {
-    pub(crate) fn make(folder: PathBuf, ca: &'a PlatformCa) -> Result<Self> {
-        let owner = OsUser::current()?;
-        for folder in [&folder, &folder.join("tls"), &folder.join("secrets")] {
-            make_folder(folder, 0o700, &owner)?;
+    pub(crate) fn make(service: &Service, ca: &'a PlatformCa) -> Result<Self> {
+        let (folder, owner) = (service.folder().to_owned(), service.os_user().clone());
+        make_folder_for(&folder, 0o700, &owner)?;
+        for folder in ["tls", "secrets"].map(|name| folder.join(name)) {
+            make_folder(&folder, 0o700, &owner)?;
         }
         ca.copy_cert_to(&folder.join("tls/platform-ca.pem"), &owner)?;
         Ok(Self { folder, ca, owner })

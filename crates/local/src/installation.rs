@@ -23,7 +23,6 @@ use crate::service::Service;
 /// The file that makes a folder ours, and remembers the ports.
 pub(crate) const MARKER: &str = "clm-local.json";
 
-/// Names of the sandbox's two authorities.
 /// The sandbox root signs intermediate authorities for five years, each with an approval.
 const ROOT_ENVELOPE: &str = r#"
 profiles = ["intermediate-ca"]
@@ -32,6 +31,7 @@ max_validity_seconds = 157680000
 required_approvals = 1
 "#;
 
+/// Names of the sandbox's two authorities.
 const SANDBOX_ROOT: &str = "CLM Sandbox Root";
 const SANDBOX_ISSUING: &str = "CLM Sandbox Issuing CA";
 
@@ -58,11 +58,11 @@ pub struct Installation {
 impl Installation {
     /// The installation of `options`. Nothing is made or started.
     pub fn new(options: Options) -> Result<Self> {
-        let Options { folder, programs, ports, .. } = &options;
+        let Options { folder, ports, .. } = &options;
         Ok(Self {
             databases: Databases::new(&folder.join("databases"), options.databases())?,
-            core: Service::new("core", programs, folder, ports.core_admin),
-            secure: Service::new("secure", programs, folder, ports.secure_admin),
+            core: Service::new("core", &options, ports.core_admin)?,
+            secure: Service::new("secure", &options, ports.secure_admin)?,
             options,
         })
     }
@@ -84,6 +84,7 @@ impl Installation {
         preflight::check(self)?;
         let _lock = self.lock()?;
         self.write_marker()?;
+        self.place_programs()?;
         let ca = self.platform_ca(now, entropy)?;
         step("starting the databases");
         self.databases.up(&ca)?;
@@ -182,11 +183,16 @@ impl Installation {
         Ok(ca)
     }
 
+    fn place_programs(&self) -> Result<()> {
+        self.core.place_program()?;
+        self.secure.place_program()
+    }
+
     fn configure(&self, ca: &PlatformCa, entropy: &Entropy) -> Result<()> {
         let Databases { core, secure, .. } = &self.databases;
         let ports = &self.options.ports;
-        ServiceFolder::make(self.core.folder().to_owned(), ca)?.write_core(core, ports)?;
-        ServiceFolder::make(self.secure.folder().to_owned(), ca)?.write_secure(secure, ports, entropy)
+        ServiceFolder::make(&self.core, ca)?.write_core(core, ports)?;
+        ServiceFolder::make(&self.secure, ca)?.write_secure(secure, ports, entropy)
     }
 
     fn migrate(&self) -> Result<()> {
@@ -202,7 +208,7 @@ impl Installation {
     fn make_authorities(&self) -> Result<()> {
         self.secure.run(&["master", "init"])?;
         let envelope = self.options.folder.join("secure/root-envelope.toml");
-        write_public(&envelope, ROOT_ENVELOPE.as_bytes(), &OsUser::current()?)?;
+        write_public(&envelope, ROOT_ENVELOPE.as_bytes(), self.secure.os_user())?;
         let envelope = envelope.to_string_lossy();
         let root = ["--profile", "root-ca", "--validity-days", "3650", "--envelope", &envelope];
         self.make_authority(SANDBOX_ROOT, &root)?;
@@ -228,7 +234,8 @@ impl Installation {
     /// Only one `up` at a time.
     fn lock(&self) -> Result<File> {
         let folder = &self.options.folder;
-        // Open to the database servers' user, who must pass through; the folders below are closed.
+        // Open to the users of servers and services, who must pass through; the folders below are
+        // closed.
         make_folder(folder, 0o711, &OsUser::current()?)?;
         self.check_passage()?;
         let lock = OpenOptions::new()
@@ -243,15 +250,14 @@ impl Installation {
         }
     }
 
-    /// The folder may lie below one that is closed to the database servers' user.
+    /// The folder may lie below one that is closed to the users of servers and services.
     fn check_passage(&self) -> Result<()> {
-        let user = OsUser::for_databases()?;
-        let mut command = Command::new("test");
-        command.arg("-x").arg(&self.options.folder);
-        user.run_as(&mut command);
-        if !command.status()?.success() {
-            let folder = self.options.folder.display();
-            bail!("the user {} cannot reach {folder}: choose another folder with --dir", user.name);
+        let folder = &self.options.folder;
+        for user in [&OsUser::for_databases()?, self.core.os_user(), self.secure.os_user()] {
+            user.act(|| Ok(fs::metadata(folder.join("."))?)).with_context(|| {
+                let folder = folder.display();
+                format!("the user {} cannot reach {folder}: choose another folder with --dir", user.name)
+            })?;
         }
         Ok(())
     }

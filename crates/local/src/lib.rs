@@ -7,6 +7,7 @@ mod files;
 mod installation;
 mod options;
 mod os_user;
+mod placement;
 mod postgres_programs;
 mod preflight;
 mod role;

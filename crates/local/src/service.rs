@@ -1,9 +1,8 @@
 //! One of the two services as a process.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -12,8 +11,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::files::write_private;
+use crate::files::{make_folder, open_log, write_private};
+use crate::options::Options;
 use crate::os_user::OsUser;
+use crate::placement::place;
 use crate::process::{Pid, Signal, tail};
 
 const READY_WITHIN: Duration = Duration::from_mins(1);
@@ -24,20 +25,34 @@ const POLL: Duration = Duration::from_millis(25);
 #[derive(Clone, Debug)]
 pub struct Service {
     word: &'static str,
+    /// Where the program was built.
+    built: PathBuf,
+    /// Where it is run.
     program: PathBuf,
     folder: PathBuf,
     admin_port: u16,
+    os_user: OsUser,
 }
 
 impl Service {
-    pub(crate) fn new(word: &'static str, programs: &Path, folder: &Path, admin_port: u16) -> Self {
-        let program = programs.join(format!("clm-{word}"));
-        Self { word, program, folder: folder.join(word), admin_port }
+    pub(crate) fn new(word: &'static str, options: &Options, admin_port: u16) -> Result<Self> {
+        let name = format!("clm-{word}");
+        let os_user = OsUser::for_service(&name)?;
+        let built = options.programs.join(&name);
+        // Who runs everything himself can run the program where it is.
+        let is_placed = os_user != OsUser::current()?;
+        let program = if is_placed { options.placed_programs().join(&name) } else { built.clone() };
+        Ok(Self { word, built, program, folder: options.folder.join(word), admin_port, os_user })
     }
 
     /// `clm-core` or `clm-secure`.
     pub fn name(&self) -> String {
         format!("clm-{}", self.word)
+    }
+
+    /// Who runs it.
+    pub fn os_user(&self) -> &OsUser {
+        &self.os_user
     }
 
     /// Its folder, which holds all its files.
@@ -73,20 +88,36 @@ impl Service {
 
     /// What the program says about itself: `1.2.3`.
     pub fn version(&self) -> Result<String> {
-        let output = self.command().arg("--version").output().with_context(|| self.missing())?;
+        let mut command = self.command();
+        self.os_user.run_as(&mut command);
+        let output = command.arg("--version").output().with_context(|| self.cannot_run())?;
         let text = String::from_utf8(output.stdout)?;
         text.split_whitespace().nth(1).map(str::to_owned).context("no version")
     }
 
     /// Fails unless the program is there.
     pub(crate) fn check_program(&self) -> Result<()> {
-        if !self.program.is_file() {
-            bail!(self.missing());
+        if !self.built.is_file() {
+            bail!(
+                "{} is not there: build the programs first, or name their folder with --programs",
+                self.built.display()
+            );
         }
         Ok(())
     }
 
-    /// Runs one of the program's operator commands, with `--config` added, and gives what it prints.
+    /// Puts the program where its user can run it.
+    pub(crate) fn place_program(&self) -> Result<()> {
+        if self.program == self.built {
+            return Ok(());
+        }
+        let folder = self.program.parent().context("the program has no folder")?;
+        make_folder(folder, 0o755, &OsUser::current()?)?;
+        place(&self.built, &self.program)
+    }
+
+    /// Runs one of the program's operator commands as the service's user, with `--config` added, and
+    /// gives what it prints.
     pub fn run(&self, arguments: &[&str]) -> Result<String> {
         self.run_with_failpoints("", arguments)
     }
@@ -94,8 +125,9 @@ impl Service {
     /// As [`Self::run`], with failpoints as in [`Self::start_with_failpoints`].
     pub fn run_with_failpoints(&self, failpoints: &str, arguments: &[&str]) -> Result<String> {
         let mut command = self.command_with_failpoints(failpoints);
+        self.os_user.run_as(&mut command);
         command.args(arguments).arg("--config").arg(self.config_file());
-        let output = command.output().with_context(|| self.missing())?;
+        let output = command.output().with_context(|| self.cannot_run())?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr);
             bail!("{} {}: {}\n{}", self.name(), arguments.join(" "), output.status, said.trim());
@@ -121,13 +153,14 @@ impl Service {
         if let Some(pid) = self.recorded_pid().filter(|pid| pid.is_dying()) {
             pid.wait(STOPPED_WITHIN)?;
         }
-        let log = OpenOptions::new().append(true).create(true).mode(0o600).open(self.log_file())?;
+        let log = open_log(&self.log_file(), &self.os_user)?;
         let mut command = self.command_with_failpoints(failpoints);
+        self.os_user.run_as(&mut command);
         command.arg("serve").arg("--config").arg(self.config_file());
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         // Not reached by an interrupt from the keyboard of whoever started it.
-        let mut child = command.process_group(0).spawn().with_context(|| self.missing())?;
-        write_private(&self.pid_file(), child.id().to_string().as_bytes(), &OsUser::current()?)?;
+        let mut child = command.process_group(0).spawn().with_context(|| self.cannot_run())?;
+        write_private(&self.pid_file(), child.id().to_string().as_bytes(), &self.os_user)?;
         // Takes the process's end notice, should it end before us.
         thread::spawn(move || child.wait());
         Ok(())
@@ -229,11 +262,8 @@ impl Service {
         Ok(fs::remove_file(self.pid_file())?)
     }
 
-    fn missing(&self) -> String {
-        format!(
-            "{} is not there: build the programs first, or name their folder with --programs",
-            self.program.display()
-        )
+    fn cannot_run(&self) -> String {
+        format!("cannot run {}", self.program.display())
     }
 }
 

@@ -1,10 +1,12 @@
 //! A whole installation, judged from outside.
 
 use std::net::TcpListener;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use clm_local::cluster::Database;
-use clm_local::{Installation, State};
+use clm_local::{Installation, OsUser, Service, State};
 use clm_testkit::TestInstallation;
 use clm_types::{Clock, Entropy};
 
@@ -55,14 +57,89 @@ async fn each_service_has_only_its_own_secrets() {
     for (service, foreign) in [(&installation.core, "clm_secure"), (&installation.secure, "clm_core")] {
         let config = std::fs::read_to_string(service.config_file()).unwrap();
         assert!(!config.contains(foreign), "{config}");
-        let mode = Command::new("stat").args(["-c", "%a"]).arg(service.folder()).output().unwrap();
-        assert_eq!(String::from_utf8(mode.stdout).unwrap().trim(), "700");
+        check_owners(service);
     }
     // A certificate of one side is nobody to the other.
     let mut config = installation.config(Database::Secure, "clm_secure_app");
     let core = installation.config(Database::Core, "clm_core_app");
     (config.cert_file, config.key_file) = (core.cert_file, core.key_file);
     assert!(clm_pg::connect(&config, "test").await.is_err());
+}
+
+/// Everything in the folder of a service is its user's, and nobody else can get in.
+fn check_owners(service: &Service) {
+    let user = service.os_user();
+    assert_eq!(mode(service.folder()), 0o700);
+    for path in files_below(service.folder()) {
+        let metadata = std::fs::symlink_metadata(&path).unwrap();
+        assert_eq!((metadata.uid(), metadata.gid()), (user.uid, user.gid), "{}", path.display());
+        let is_secret =
+            path.extension().is_some_and(|it| it == "key") || path.parent().unwrap().ends_with("secrets");
+        assert!(!is_secret || mode(&path) == 0o600, "{}", path.display());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn root_walls_the_services_off_from_each_other() {
+    let installation = TestInstallation::start().await;
+    let Installation { core, secure, .. } = &*installation;
+    let current = OsUser::current().unwrap();
+    if current.uid != 0 {
+        assert_eq!((core.os_user(), secure.os_user()), (&current, &current));
+        return;
+    }
+    assert_eq!((core.os_user().name.as_str(), secure.os_user().name.as_str()), ("clm-core", "clm-secure"));
+    for (service, other) in [(core, secure), (secure, core)] {
+        let pid = service.pid().unwrap().number();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let uid = service.os_user().uid;
+        assert!(status.contains(&format!("Uid:\t{uid}\t{uid}\t{uid}\t{uid}\n")), "{status}");
+        assert!(status.contains("Groups:\t \n"), "{status}");
+        assert!(can_read(service, &service.config_file()));
+        assert!(!can_read(service, &other.config_file()));
+        assert!(!can_read(service, &other.folder().join("tls/platform-ca.pem")));
+        for folder in ["platform-ca", "operator", "databases/core", "databases/secure"] {
+            assert!(!can_read(service, &installation.folder().join(folder)), "{folder}");
+        }
+        assert!(!can_write(service, &installation.folder().join("programs")));
+    }
+    // An operator who is root reads a service's files and leaves none of his there.
+    installation.bootstrap_token();
+    for service in [core, secure] {
+        let program = installation.folder().join("programs").join(service.name());
+        let config = service.config_file();
+        let checked = Command::new(program).arg("check-config").arg("--config").arg(config).status();
+        assert!(checked.unwrap().success());
+        check_owners(service);
+    }
+}
+
+fn can_read(service: &Service, path: &Path) -> bool {
+    as_service(service, &["test", "-r"], path)
+}
+
+fn can_write(service: &Service, path: &Path) -> bool {
+    as_service(service, &["test", "-w"], path)
+}
+
+fn as_service(service: &Service, words: &[&str], path: &Path) -> bool {
+    let mut command = Command::new(words[0]);
+    service.os_user().run_as(&mut command);
+    command.args(&words[1..]).arg(path).output().unwrap().status.success()
+}
+
+fn mode(path: &Path) -> u32 {
+    std::fs::symlink_metadata(path).unwrap().mode() & 0o777
+}
+
+/// Files and folders.
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let below = |path: PathBuf| {
+        let more = if path.is_dir() { files_below(&path) } else { Vec::new() };
+        std::iter::once(path).chain(more)
+    };
+    entries.flat_map(below).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
