@@ -11,7 +11,7 @@ use clm_types::Entropy;
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::{Credentials, Database};
-use crate::configuration::{ServiceFolder, validation_url};
+use crate::configuration::{ServiceFolder, validation_url, write_migration};
 use crate::databases::Databases;
 use crate::files::{make_folder, write_public};
 use crate::options::{Options, Ports};
@@ -90,7 +90,7 @@ impl Installation {
         self.databases.up(&ca)?;
         self.configure(&ca, entropy)?;
         step("migrating the databases");
-        self.migrate()?;
+        self.migrate(&ca)?;
         step("making the sandbox authorities");
         self.make_authorities()?;
         step("starting the services");
@@ -171,7 +171,7 @@ impl Installation {
             bail!("there is no installation in {}: run `clm-local up` first", self.options.folder.display());
         }
         let owner = OsUser::current()?;
-        let folder = self.options.folder.join("operator");
+        let folder = self.options.operator_folder();
         make_folder(&folder, 0o700, &owner)?;
         let ca = self.platform_ca(now, entropy)?;
         self.databases.cluster(database).credentials(&ca, role, &folder, &owner)
@@ -195,10 +195,15 @@ impl Installation {
         ServiceFolder::make(&self.secure, ca)?.write_secure(secure, ports, entropy)
     }
 
-    fn migrate(&self) -> Result<()> {
+    fn migrate(&self, ca: &PlatformCa) -> Result<()> {
+        let folder = self.options.operator_folder();
+        make_folder(&folder, 0o700, &OsUser::current()?)?;
+        let Databases { core, secure, .. } = &self.databases;
+        let core = write_migration(&folder, ca, core)?;
+        let secure = write_migration(&folder, ca, secure)?;
         thread::scope(|scope| {
-            let core = scope.spawn(|| self.core.run(&["migrate"]));
-            self.secure.run(&["migrate"])?;
+            let core = scope.spawn(|| self.core.run_as_operator(&["migrate"], &core));
+            self.secure.run_as_operator(&["migrate"], &secure)?;
             core.join().map_err(|_| anyhow!("migrating the core database panicked"))??;
             Ok(())
         })

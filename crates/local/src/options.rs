@@ -39,6 +39,11 @@ impl Options {
         self.folder.join("programs")
     }
 
+    /// Credentials for people and for `migrate`; closed to the services.
+    pub(crate) fn operator_folder(&self) -> PathBuf {
+        self.folder.join("operator")
+    }
+
     pub(crate) fn databases(&self) -> DatabaseOptions {
         DatabaseOptions {
             core_port: self.ports.core,

@@ -50,6 +50,11 @@ impl Service {
         format!("clm-{}", self.word)
     }
 
+    /// `core` or `secure`.
+    pub(crate) fn word(&self) -> &'static str {
+        self.word
+    }
+
     /// Who runs it.
     pub fn os_user(&self) -> &OsUser {
         &self.os_user
@@ -126,7 +131,16 @@ impl Service {
     pub fn run_with_failpoints(&self, failpoints: &str, arguments: &[&str]) -> Result<String> {
         let mut command = self.command_with_failpoints(failpoints);
         self.os_user.run_as(&mut command);
-        command.args(arguments).arg("--config").arg(self.config_file());
+        self.finish(command, arguments, &self.config_file())
+    }
+
+    /// Runs an operator command as the caller, with a configuration that the service cannot read.
+    pub(crate) fn run_as_operator(&self, arguments: &[&str], config: &Path) -> Result<String> {
+        self.finish(self.command(), arguments, config)
+    }
+
+    fn finish(&self, mut command: Command, arguments: &[&str], config: &Path) -> Result<String> {
+        command.args(arguments).arg("--config").arg(config);
         let output = command.output().with_context(|| self.cannot_run())?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr);

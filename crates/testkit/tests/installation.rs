@@ -58,6 +58,20 @@ async fn each_service_has_only_its_own_secrets() {
         let config = std::fs::read_to_string(service.config_file()).unwrap();
         assert!(!config.contains(foreign), "{config}");
         check_owners(service);
+        let files = files_below(service.folder());
+        for file in files.iter().filter(|file| file.is_file() && **file != service.log_file()) {
+            let name = file.file_name().unwrap().to_str().unwrap();
+            let foreign = foreign.trim_start_matches("clm_");
+            assert!(!name.contains("migrator") && !name.starts_with(foreign), "{}", file.display());
+            let content = std::fs::read(file).unwrap();
+            assert!(!String::from_utf8_lossy(&content).contains("migrat"), "{}", file.display());
+        }
+    }
+    // The migrators' credentials are the operator's.
+    let operator = installation.folder().join("operator");
+    assert_eq!(mode(&operator), 0o700);
+    for name in ["core-migrate.toml", "core-migrator.key", "secure-migrate.toml", "secure-migrator.key"] {
+        assert_eq!(mode(&operator.join(name)), 0o600, "{name}");
     }
     // A certificate of one side is nobody to the other.
     let mut config = installation.config(Database::Secure, "clm_secure_app");
