@@ -8,20 +8,17 @@ use std::thread;
 use anyhow::{Context, Result, anyhow, bail};
 use chrono::{DateTime, Utc};
 use clm_types::Entropy;
-use serde::{Deserialize, Serialize};
 
 use crate::cluster::{Credentials, Database};
 use crate::configuration::{ServiceFolder, validation_url, write_migration};
 use crate::databases::Databases;
 use crate::files::{make_folder, write_public};
+use crate::marker;
 use crate::options::{Options, Ports};
 use crate::os_user::OsUser;
 use crate::platform_ca::PlatformCa;
 use crate::preflight;
 use crate::service::Service;
-
-/// The file that makes a folder ours, and remembers the ports.
-pub(crate) const MARKER: &str = "clm-local.json";
 
 /// The sandbox root signs intermediate authorities for five years, each with an approval.
 const ROOT_ENVELOPE: &str = r#"
@@ -34,14 +31,6 @@ required_approvals = 1
 /// Names of the sandbox's two authorities.
 const SANDBOX_ROOT: &str = "CLM Sandbox Root";
 const SANDBOX_ISSUING: &str = "CLM Sandbox Issuing CA";
-
-/// What the marker file says.
-#[derive(Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct Marker {
-    format: u32,
-    ports: Ports,
-}
 
 /// An installation, running or not, even one that is not there yet.
 #[derive(Clone, Debug)]
@@ -69,13 +58,7 @@ impl Installation {
 
     /// The ports that the installation in `folder` used last, if there is one.
     pub fn ports_of(folder: &Path) -> Result<Option<Ports>> {
-        let path = folder.join(MARKER);
-        if !path.exists() {
-            return Ok(None);
-        }
-        let marker: Marker = serde_json::from_str(&fs::read_to_string(&path)?)
-            .with_context(|| format!("{} is not a file of clm-local", path.display()))?;
-        Ok(Some(marker.ports))
+        marker::ports(folder)
     }
 
     /// Makes, starts or repairs whatever is not as it should be; done again, it changes nothing.
@@ -83,7 +66,9 @@ impl Installation {
     pub fn up(&self, now: DateTime<Utc>, entropy: &Entropy, mut step: impl FnMut(&str)) -> Result<()> {
         preflight::check(self)?;
         let _lock = self.lock()?;
-        self.write_marker()?;
+        // Once more, now that nobody else is at work.
+        preflight::check(self)?;
+        marker::write(self.folder(), self.options.ports)?;
         self.place_programs()?;
         let ca = self.platform_ca(now, entropy)?;
         step("starting the databases");
@@ -110,7 +95,7 @@ impl Installation {
         if !folder.exists() {
             return Ok(());
         }
-        if !folder.join(MARKER).is_file() {
+        if !marker::is_there(folder) {
             bail!("{} is not an installation of clm-local: it is left alone", folder.display());
         }
         self.down()?;
@@ -140,6 +125,24 @@ impl Installation {
         self.options.folder.join("platform-ca.pem")
     }
 
+    /// Whether any of its processes runs.
+    pub(crate) fn runs(&self) -> bool {
+        let services = [&self.core, &self.secure].map(Service::pid);
+        let clusters = Database::ALL.map(|database| self.databases.cluster(database).pid());
+        services.into_iter().chain(clusters).any(|pid| pid.is_some())
+    }
+
+    /// Whether there are certificates that name the validation port: the master key is made right
+    /// before the authorities.
+    pub(crate) fn has_issued(&self) -> bool {
+        self.secure.folder().join("secrets/master-key").exists()
+    }
+
+    /// What it was made from.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
     /// Everything of the installation is below.
     pub fn folder(&self) -> &Path {
         &self.options.folder
@@ -167,7 +170,7 @@ impl Installation {
         now: DateTime<Utc>,
         entropy: &Entropy,
     ) -> Result<Credentials> {
-        if !self.options.folder.join(MARKER).exists() {
+        if !marker::is_there(self.folder()) {
             bail!("there is no installation in {}: run `clm-local up` first", self.options.folder.display());
         }
         let owner = OsUser::current()?;
@@ -228,12 +231,6 @@ impl Installation {
         all.extend(arguments);
         self.secure.run(&all)?;
         Ok(())
-    }
-
-    fn write_marker(&self) -> Result<()> {
-        let marker = Marker { format: 1, ports: self.options.ports };
-        let text = serde_json::to_string_pretty(&marker)?;
-        write_public(&self.options.folder.join(MARKER), text.as_bytes(), &OsUser::current()?)
     }
 
     /// Only one `up` at a time.

@@ -1,6 +1,6 @@
 //! One of the two services as a process.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
@@ -149,8 +149,8 @@ impl Service {
         Ok(String::from_utf8(output.stdout)?)
     }
 
-    /// Starts the process, unless it runs. Once the program has been built anew, the old process is
-    /// replaced.
+    /// Starts the process, unless it runs. Once the program, the configuration or a certificate has
+    /// changed, the old process is replaced.
     pub fn start(&self) -> Result<()> {
         self.start_with_failpoints("")
     }
@@ -158,8 +158,8 @@ impl Service {
     /// Starts with failpoints, as `name=abort` or `name=3*off->abort`; a program without them
     /// ignores this.
     pub fn start_with_failpoints(&self, failpoints: &str) -> Result<()> {
-        if self.pid().is_some() {
-            if !self.is_outdated() {
+        if let Some(pid) = self.pid() {
+            if !self.is_outdated(pid) {
                 return Ok(());
             }
             self.stop()?;
@@ -259,13 +259,16 @@ impl Service {
         Ok(answer)
     }
 
-    /// Whether the program is newer than the process.
-    fn is_outdated(&self) -> bool {
-        let modified = |path: &Path| File::open(path).and_then(|file| file.metadata()?.modified());
-        match (modified(&self.program), modified(&self.pid_file())) {
-            (Ok(program), Ok(started)) => program > started,
-            _ => false,
-        }
+    /// Whether the program, or a file that it read at its start, is newer than the process. One whose
+    /// start was not recorded may be older than anything.
+    fn is_outdated(&self, pid: Pid) -> bool {
+        let modified = |path: &Path| fs::metadata(path).and_then(|file| file.modified()).ok();
+        let Some(started) = modified(&self.pid_file()).filter(|_| self.recorded_pid() == Some(pid)) else {
+            return true;
+        };
+        let tls = fs::read_dir(self.folder.join("tls")).into_iter().flatten().flatten();
+        let read = tls.map(|file| file.path()).chain([self.program.clone(), self.config_file()]);
+        read.filter_map(|path| modified(&path)).any(|changed| changed > started)
     }
 
     fn pid_file(&self) -> PathBuf {

@@ -1,12 +1,13 @@
 //! A whole installation, judged from outside.
 
+use std::io::Write;
 use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use clm_local::cluster::Database;
-use clm_local::{Installation, OsUser, Service, State};
+use clm_local::{Installation, Options, OsUser, Ports, Service, State};
 use clm_testkit::TestInstallation;
 use clm_types::{Clock, Entropy};
 
@@ -49,6 +50,54 @@ async fn a_taken_port_is_named_before_anything_starts() {
     let error = up(&installation).unwrap_err().to_string();
     assert!(error.contains(&ports.rpc.to_string()) && error.contains("--rpc-port"), "{error}");
     assert_eq!(states(&installation), [State::Stopped; 4]);
+}
+
+fn on(installation: &Installation, ports: Ports) -> Installation {
+    Installation::new(Options { ports, ..installation.options().clone() }).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_runs_keeps_its_ports_and_what_stands_in_certificates_stays() {
+    let installation = TestInstallation::start().await;
+    let (old, free) = (installation.options().ports, Ports::free().unwrap());
+    let new = Ports { validation: old.validation, ..free };
+    let remembered = || Installation::ports_of(installation.folder()).unwrap().unwrap();
+    let pids = (installation.core.pid(), installation.secure.pid(), installation.databases.core.pid());
+
+    let error = up(&on(&installation, new)).unwrap_err().to_string();
+    assert!(error.contains("clm-local down"), "{error}");
+    assert_eq!(remembered(), old);
+    assert_eq!(states(&installation), [State::Ready; 4]);
+    assert_eq!(pids, (installation.core.pid(), installation.secure.pid(), installation.databases.core.pid()));
+
+    installation.down().unwrap();
+    let error = up(&on(&installation, Ports { validation: free.validation, ..old })).unwrap_err().to_string();
+    assert!(error.contains(&old.validation.to_string()) && error.contains("reset --yes"), "{error}");
+    let taken = TcpListener::bind(("127.0.0.1", new.api)).unwrap();
+    let error = up(&on(&installation, new)).unwrap_err().to_string();
+    assert!(error.contains(&new.api.to_string()) && error.contains("--api-port"), "{error}");
+    assert_eq!(remembered(), old);
+    assert_eq!(states(&installation), [State::Stopped; 4]);
+
+    drop(taken);
+    let moved = on(&installation, new);
+    up(&moved).unwrap();
+    assert_eq!(states(&moved), [State::Ready; 4]);
+    assert_eq!(remembered(), new);
+    let ready = installation.client().get(format!("{}/openapi.json", moved.api_url())).send().await.unwrap();
+    assert!(ready.status().is_success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_whose_configuration_changed_is_restarted() {
+    let installation = TestInstallation::start().await;
+    let (core, secure) = (installation.core.pid(), installation.secure.pid());
+    let mut config = std::fs::OpenOptions::new().append(true).open(installation.core.config_file()).unwrap();
+    writeln!(config, "# changed").unwrap();
+    up(&installation).unwrap();
+    assert_eq!(states(&installation), [State::Ready; 4]);
+    assert_ne!(installation.core.pid(), core);
+    assert_eq!(installation.secure.pid(), secure);
 }
 
 #[tokio::test(flavor = "multi_thread")]
