@@ -124,7 +124,7 @@ impl Cluster {
         let data = self.options.data_folder();
         let file = fs::read_to_string(data.join("postmaster.pid")).ok()?;
         let pid = Pid::new(file.lines().next()?.trim().parse().ok()?)?;
-        pid.runs_program("postgres", &data.display().to_string()).then_some(pid)
+        pid.runs_program("postgres", &[&data.display().to_string()]).then_some(pid)
     }
 
     /// Makes what is missing, starts the server and provisions the database with its roles. Done

@@ -1,6 +1,6 @@
 //! A whole installation: platform authority, two clusters, two services.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -13,6 +13,7 @@ use crate::cluster::{Credentials, Database};
 use crate::configuration::{ServiceFolder, validation_url, write_migration};
 use crate::databases::Databases;
 use crate::files::{make_folder, write_public};
+use crate::lock::Lock;
 use crate::marker;
 use crate::options::{Options, Ports};
 use crate::os_user::OsUser;
@@ -84,6 +85,13 @@ impl Installation {
 
     /// Stops everything, in reverse order; the data stays.
     pub fn down(&self) -> Result<()> {
+        match Lock::take_existing(self.folder())? {
+            Some(_lock) => self.stop(),
+            None => Ok(()),
+        }
+    }
+
+    fn stop(&self) -> Result<()> {
         self.core.stop()?;
         self.secure.stop()?;
         self.databases.stop()
@@ -98,7 +106,8 @@ impl Installation {
         if !marker::is_there(folder) {
             bail!("{} is not an installation of clm-local: it is left alone", folder.display());
         }
-        self.down()?;
+        let _lock = Lock::take(folder)?;
+        self.stop()?;
         fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))
     }
 
@@ -233,23 +242,13 @@ impl Installation {
         Ok(())
     }
 
-    /// Only one `up` at a time.
-    fn lock(&self) -> Result<File> {
+    fn lock(&self) -> Result<Lock> {
         let folder = &self.options.folder;
         // Open to the users of servers and services, who must pass through; the folders below are
         // closed.
         make_folder(folder, 0o711, &OsUser::current()?)?;
         self.check_passage()?;
-        let lock = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(folder.join("clm-local.lock"))?;
-        match lock.try_lock() {
-            Ok(()) => Ok(lock),
-            Err(TryLockError::WouldBlock) => bail!("another clm-local is at work in {}", folder.display()),
-            Err(TryLockError::Error(error)) => Err(error.into()),
-        }
+        Lock::take(folder)
     }
 
     /// The folder may lie below one that is closed to the users of servers and services.

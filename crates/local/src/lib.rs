@@ -5,6 +5,7 @@ mod cluster_configuration;
 mod configuration;
 mod files;
 mod installation;
+mod lock;
 mod marker;
 mod options;
 mod os_user;

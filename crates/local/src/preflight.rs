@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 
 use crate::installation::Installation;
+use crate::lock::LOCK;
 use crate::marker;
 use crate::options::Ports;
 use crate::os_user::OsUser;
@@ -29,7 +30,7 @@ fn check_folder(folder: &Path) -> Result<()> {
     }
     let mut entries = fs::read_dir(folder).with_context(|| format!("cannot use {}", folder.display()))?;
     // The folder of a test is made before its installation, and the lock before the marker.
-    if entries.any(|entry| !entry.is_ok_and(|entry| entry.file_name() == "clm-local.lock")) {
+    if entries.any(|entry| !entry.is_ok_and(|entry| entry.file_name() == LOCK)) {
         bail!("{} holds other files: choose an empty or new folder with --dir", folder.display());
     }
     Ok(())

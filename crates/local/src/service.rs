@@ -1,7 +1,7 @@
 //! One of the two services as a process.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -80,10 +80,12 @@ impl Service {
         format!("http://127.0.0.1:{}", self.admin_port)
     }
 
-    /// The process, if it runs.
+    /// The process, if it runs. Its number is recorded after its start, so whoever was interrupted in
+    /// between has left no record.
     pub fn pid(&self) -> Option<Pid> {
-        let pid = self.recorded_pid()?;
-        pid.runs_program(&self.name(), &self.config_file().display().to_string()).then_some(pid)
+        let config = self.config_file().display().to_string();
+        let is_ours = |pid: &Pid| pid.runs_program(&self.name(), &["serve", &config]);
+        self.recorded_pid().filter(is_ours).or_else(|| Pid::all().find(is_ours))
     }
 
     /// What stands in the pid file: perhaps a process that is no more, or another one by now.
@@ -276,7 +278,12 @@ impl Service {
     }
 
     fn forget_pid(&self) -> Result<()> {
-        Ok(fs::remove_file(self.pid_file())?)
+        match fs::remove_file(self.pid_file()) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(error).context("cannot remove the pid file")
+            }
+            _ => Ok(()),
+        }
     }
 
     fn cannot_run(&self) -> String {

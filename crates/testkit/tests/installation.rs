@@ -101,6 +101,40 @@ async fn a_service_whose_configuration_changed_is_restarted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_service_whose_number_was_not_recorded_is_found() {
+    let installation = TestInstallation::start().await;
+    let Installation { core, secure, .. } = &*installation;
+    let pids = (core.pid().unwrap(), secure.pid().unwrap());
+    for word in ["core", "secure"] {
+        std::fs::remove_file(installation.folder().join(format!("{word}/{word}.pid"))).unwrap();
+    }
+    assert_eq!(states(&installation), [State::Ready; 4]);
+    assert_eq!((core.pid().unwrap(), secure.pid().unwrap()), pids);
+    // What it was started from is not known: it is replaced.
+    core.start().unwrap();
+    core.wait_ready().unwrap();
+    assert!(!pids.0.is_alive());
+    installation.down().unwrap();
+    assert!(!pids.1.is_alive());
+    assert_eq!(states(&installation), [State::Stopped; 4]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_at_a_time_changes_an_installation() {
+    let installation = TestInstallation::start().await;
+    let lock = std::fs::File::open(installation.folder().join("clm-local.lock")).unwrap();
+    lock.lock().unwrap();
+    for outcome in [up(&installation), installation.down(), installation.reset()] {
+        let error = outcome.unwrap_err().to_string();
+        assert!(error.contains("another clm-local"), "{error}");
+    }
+    assert_eq!(states(&installation), [State::Ready; 4]);
+    drop(lock);
+    installation.down().unwrap();
+    assert_eq!(states(&installation), [State::Stopped; 4]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn each_service_has_only_its_own_secrets() {
     let installation = TestInstallation::start().await;
     for (service, foreign) in [(&installation.core, "clm_secure"), (&installation.secure, "clm_core")] {
