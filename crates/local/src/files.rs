@@ -49,19 +49,21 @@ pub(crate) fn open_log(path: &Path, owner: &OsUser) -> Result<File> {
 
 /// Leaves a file alone that is as it should be: its time says when it changed.
 fn write(path: &Path, content: &[u8], mode: u32) -> Result<()> {
-    let mode_of = |file: fs::Metadata| file.is_file().then(|| file.permissions().mode() & 0o7777);
-    if fs::symlink_metadata(path).ok().and_then(mode_of) == Some(mode)
-        && fs::read(path).is_ok_and(|old| old == content)
-    {
-        return Ok(());
-    }
     // Another thread may be writing the same file.
     static WRITES: AtomicU32 = AtomicU32::new(0);
+    if is_written(path, content, mode) {
+        return Ok(());
+    }
     let mut name = path.file_name().context("a file needs a name")?.to_owned();
     name.push(format!(".new{}", WRITES.fetch_add(1, Ordering::Relaxed)));
     let new = path.with_file_name(name);
     write_new(&new, content, mode).with_context(|| format!("cannot write {}", path.display()))?;
     fs::rename(&new, path).with_context(|| format!("cannot replace {}", path.display()))
+}
+
+fn is_written(path: &Path, content: &[u8], mode: u32) -> bool {
+    let is_file = |file: fs::Metadata| file.is_file() && file.permissions().mode() & 0o7777 == mode;
+    fs::symlink_metadata(path).is_ok_and(is_file) && fs::read(path).is_ok_and(|old| old == content)
 }
 
 fn write_new(path: &Path, content: &[u8], mode: u32) -> Result<()> {
@@ -72,4 +74,31 @@ fn write_new(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     file.set_permissions(Permissions::from_mode(mode))?;
     file.sync_all()?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_written_anew_only_when_content_or_mode_differ() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, owner) = (folder.path().join("file"), OsUser::current().unwrap());
+        let is_new_after = |write: &dyn Fn()| {
+            let inode = || std::os::unix::fs::MetadataExt::ino(&fs::metadata(&path).unwrap());
+            // Keeps the inode's number from being given away again.
+            let kept = folder.path().join("kept");
+            let _ = fs::remove_file(&kept);
+            fs::hard_link(&path, kept).unwrap();
+            let before = inode();
+            write();
+            inode() != before
+        };
+        write_private(&path, b"one", &owner).unwrap();
+        assert!(!is_new_after(&|| write_private(&path, b"one", &owner).unwrap()));
+        assert!(is_new_after(&|| write_private(&path, b"two", &owner).unwrap()));
+        assert!(is_new_after(&|| write_public(&path, b"two", &owner).unwrap()));
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
+    }
 }
