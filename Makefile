@@ -32,7 +32,7 @@ programs: deps
 
 run: programs ## Builds, starts everything on this machine, and shows a first certificate
 	@$(TARGET)/release/clm-local up
-	@if [[ -x deploy/demo/first-certificate.sh ]]; then deploy/demo/first-certificate.sh; fi
+	@deploy/demo/first-certificate.sh
 
 stop: ## Stops what `make run` started; the data stays
 	@$(TARGET)/release/clm-local down

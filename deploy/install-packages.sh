@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what `make run` and `make test` need from Debian, if it is missing.
+# Installs what `make run` and `make test` need from Debian, and makes the users that the services run as, if missing.
 set -euo pipefail
 
 missing=()
@@ -26,16 +26,26 @@ need curl command -v curl
 need python3-venv python3 -c 'import ensurepip'
 need softhsm2 command -v softhsm2-util
 
+may_install=true
+sudo=()
+if [[ $(id -u) -ne 0 ]]; then
+    if command -v sudo >/dev/null && sudo -n true 2>/dev/null; then sudo=(sudo -n); else may_install=false; fi
+fi
+
+# Only root's installation runs the services as users of their own.
+for user in clm-core clm-secure; do
+    if $may_install && ! getent passwd "$user" >/dev/null; then
+        echo "Making the user $user"
+        "${sudo[@]}" useradd --system --user-group --no-create-home --shell /usr/sbin/nologin "$user"
+    fi
+done
+
 if [[ ${#missing[@]} -eq 0 ]]; then
     exit 0
 fi
 
 install=(apt-get install --yes --no-install-recommends "${missing[@]}")
-if [[ $(id -u) -eq 0 ]]; then
-    sudo=()
-elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
-    sudo=(sudo -n)
-else
+if ! $may_install; then
     echo "These packages are missing. Install them with:" >&2
     echo "    sudo ${install[*]}" >&2
     exit 1

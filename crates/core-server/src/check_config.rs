@@ -12,9 +12,6 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
     clm_service::public_server(&api.cert_file, &api.key_file).context("[api]")?;
     check_database(&config.database).context("[database]")?;
     check_database(&config.system_database).context("[system_database]")?;
-    if let Some(database) = &config.migration_database {
-        check_database(database).context("[migration_database]")?;
-    }
     let rpc = config.rpc.files();
     check_files(&rpc.ca_file, &rpc.cert_file, &rpc.key_file).context("[rpc]")?;
     eprintln!("the configuration is complete and readable");

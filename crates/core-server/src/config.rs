@@ -23,9 +23,6 @@ pub(crate) struct Config {
     pub(crate) database: PgConfig,
     /// clm_core_db, every organization.
     pub(crate) system_database: PgConfig,
-    /// clm_core_db as the owner's role; for `migrate` alone.
-    #[serde(default)]
-    pub(crate) migration_database: Option<PgConfig>,
     /// The link to Secure.
     pub(crate) rpc: RpcConfig,
     /// Comparing the databases.
@@ -105,11 +102,28 @@ impl RpcConfig {
     }
 }
 
+/// `core-migrate.toml`, which only an operator has.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MigrationConfig {
+    /// clm_core_db as the owner's role.
+    pub(crate) migration_database: PgConfig,
+}
+
 #[cfg(test)]
 mod tests {
+    const SERVICE: &str = include_str!("../../../deploy/core.toml");
+    const MIGRATION: &str = include_str!("../../../deploy/core-migrate.toml");
+
     #[test]
-    fn the_sample_configuration_is_read() {
-        let sample = include_str!("../../../deploy/core.toml");
-        toml::from_str::<super::Config>(sample).unwrap();
+    fn the_sample_configurations_are_read() {
+        toml::from_str::<super::Config>(SERVICE).unwrap();
+        toml::from_str::<super::MigrationConfig>(MIGRATION).unwrap();
+    }
+
+    #[test]
+    fn the_service_does_not_take_the_migrators_credentials() {
+        let error = toml::from_str::<super::Config>(&format!("{SERVICE}\n{MIGRATION}")).unwrap_err();
+        assert!(error.to_string().contains("`migration_database`"), "{error}");
     }
 }

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 
-use crate::config::Config;
+use crate::config::{Config, MigrationConfig};
 
 /// People, policies, workflows, the inventory, the API and the validation services.
 #[derive(Parser)]
@@ -28,7 +28,7 @@ enum Command {
     /// Run the service until SIGTERM or SIGINT.
     Serve(ConfigFile),
     /// Bring `clm_core_db` to the schema of this program.
-    Migrate(ConfigFile),
+    Migrate(MigrationFile),
     /// Read the whole configuration and every file it names, then exit.
     CheckConfig(ConfigFile),
     /// Write a one-time token with which the first administrator is made.
@@ -46,6 +46,19 @@ struct ConfigFile {
 
 impl ConfigFile {
     fn load(&self) -> anyhow::Result<Config> {
+        Ok(clm_service::load(&self.path)?)
+    }
+}
+
+#[derive(clap::Args)]
+struct MigrationFile {
+    /// How to log in as the migrator (TOML); see deploy/core-migrate.toml for a sample.
+    #[arg(long = "config", value_name = "FILE")]
+    path: PathBuf,
+}
+
+impl MigrationFile {
+    fn load(&self) -> anyhow::Result<MigrationConfig> {
         Ok(clm_service::load(&self.path)?)
     }
 }

@@ -13,7 +13,7 @@ use clm_types::{Clock, Entropy};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
+use crate::config::{Config, MigrationConfig};
 use crate::listeners;
 use crate::metrics::{self, IntegrityMetrics};
 
@@ -168,10 +168,8 @@ async fn make_partitions(pool: &PgPool) -> Result<(), clm_pg::DbError> {
 }
 
 /// Brings the database to the schema of this program.
-pub(crate) async fn migrate(config: &Config) -> anyhow::Result<()> {
-    let database = config.migration_database.as_ref();
-    let database = database.context("the configuration has no [migration_database]")?;
-    let pool = clm_pg::connect_migrator(database).await?;
+pub(crate) async fn migrate(config: &MigrationConfig) -> anyhow::Result<()> {
+    let pool = clm_pg::connect_migrator(&config.migration_database).await?;
     clm_pg::migrate(&pool, &clm_core_db::MIGRATOR).await?;
     make_partitions(&pool).await?;
     eprintln!("clm_core_db has the schema of this program");

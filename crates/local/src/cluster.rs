@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 use anyhow::{Context, Result, bail};
 
 use crate::cluster_configuration::{SUPERUSER, pg_hba_conf, pg_ident_conf, postgresql_conf};
-use crate::files::{make_folder, write_private};
+use crate::files::{make_folder, make_folder_for, write_private};
 use crate::os_user::OsUser;
 use crate::platform_ca::{KeyFiles, PlatformCa};
 use crate::postgres_programs::PostgresPrograms;
@@ -124,7 +124,7 @@ impl Cluster {
         let data = self.options.data_folder();
         let file = fs::read_to_string(data.join("postmaster.pid")).ok()?;
         let pid = Pid::new(file.lines().next()?.trim().parse().ok()?)?;
-        pid.runs_program("postgres", &data.display().to_string()).then_some(pid)
+        pid.runs_program("postgres", &[&data.display().to_string()]).then_some(pid)
     }
 
     /// Makes what is missing, starts the server and provisions the database with its roles. Done
@@ -210,10 +210,9 @@ impl Cluster {
 
     fn create(&self, ca: &PlatformCa) -> Result<()> {
         let options = &self.options;
-        for folder in
-            [&options.folder, &options.log_folder(), &options.socket_folder(), &options.tls_folder()]
-        {
-            make_folder(folder, 0o700, &options.os_user)?;
+        make_folder_for(&options.folder, 0o700, &options.os_user)?;
+        for folder in [options.log_folder(), options.socket_folder(), options.tls_folder()] {
+            make_folder(&folder, 0o700, &options.os_user)?;
         }
         let files = KeyFiles::new(&options.tls_folder(), "server");
         let name = format!("{}-database", options.database.word());

@@ -1,5 +1,6 @@
 //! The configuration files of the two services, and the TLS files and secrets beside them.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -7,10 +8,11 @@ use clm_types::Entropy;
 use toml::{Table, Value};
 
 use crate::cluster::{Cluster, Credentials};
-use crate::files::{make_folder, write_private};
+use crate::files::{make_folder, make_folder_for, write_private};
 use crate::options::Ports;
 use crate::os_user::OsUser;
 use crate::platform_ca::{KeyFiles, PlatformCa};
+use crate::service::Service;
 
 const LOCAL_NAMES: &[&str] = &["localhost", "127.0.0.1"];
 /// The name of Secure's RPC certificate, and the only one that Core accepts there.
@@ -26,13 +28,16 @@ pub(crate) struct ServiceFolder<'a> {
 }
 
 impl<'a> ServiceFolder<'a> {
-    pub(crate) fn make(folder: PathBuf, ca: &'a PlatformCa) -> Result<Self> {
-        let owner = OsUser::current()?;
-        for folder in [&folder, &folder.join("tls"), &folder.join("secrets")] {
-            make_folder(folder, 0o700, &owner)?;
+    pub(crate) fn make(service: &Service, ca: &'a PlatformCa) -> Result<Self> {
+        let (folder, owner) = (service.folder().to_owned(), service.os_user().clone());
+        make_folder_for(&folder, 0o700, &owner)?;
+        for folder in ["tls", "secrets"].map(|name| folder.join(name)) {
+            make_folder(&folder, 0o700, &owner)?;
         }
         ca.copy_cert_to(&folder.join("tls/platform-ca.pem"), &owner)?;
-        Ok(Self { folder, ca, owner })
+        let made = Self { folder, ca, owner };
+        made.forget_migrator(service)?;
+        Ok(made)
     }
 
     /// Writes the configuration of Core.
@@ -56,7 +61,6 @@ impl<'a> ServiceFolder<'a> {
         config.insert("admin".to_owned(), section([("listen", listen(ports.core_admin))]));
         config.insert("database".to_owned(), self.database(cluster, "clm_core_app", 20)?);
         config.insert("system_database".to_owned(), self.database(cluster, "clm_core_system", 10)?);
-        config.insert("migration_database".to_owned(), self.database(cluster, "clm_core_migrator", 1)?);
         config.insert(
             "rpc".to_owned(),
             section([
@@ -91,7 +95,6 @@ impl<'a> ServiceFolder<'a> {
         );
         config.insert("admin".to_owned(), section([("listen", listen(ports.secure_admin))]));
         config.insert("database".to_owned(), self.database(cluster, "clm_secure_app", 10)?);
-        config.insert("migration_database".to_owned(), self.database(cluster, "clm_secure_migrator", 1)?);
         config.insert(
             "master_key".to_owned(),
             section([
@@ -104,18 +107,8 @@ impl<'a> ServiceFolder<'a> {
     }
 
     fn database(&self, cluster: &Cluster, role: &str, max_connections: i64) -> Result<Value> {
-        let Credentials { host, port, database, user, ca_file, files } =
-            cluster.credentials(self.ca, role, &self.folder.join("tls"), &self.owner)?;
-        Ok(section([
-            ("host", text(host)),
-            ("port", Value::Integer(port.into())),
-            ("database", text(database)),
-            ("user", text(user)),
-            ("ca_file", path(&ca_file)),
-            ("cert_file", path(&files.cert_file)),
-            ("key_file", path(&files.key_file)),
-            ("max_connections", Value::Integer(max_connections)),
-        ]))
+        let tls = self.folder.join("tls");
+        Ok(database(cluster.credentials(self.ca, role, &tls, &self.owner)?, max_connections))
     }
 
     fn tls(&self, stem: &str) -> KeyFiles {
@@ -124,9 +117,50 @@ impl<'a> ServiceFolder<'a> {
 
     fn write(&self, name: &str, mut config: Table) -> Result<()> {
         config.insert("log".to_owned(), section([("format", text("json")), ("level", text("info"))]));
-        let content = format!("# Written by `clm-local up`, each time.\n\n{}", toml::to_string(&config)?);
-        write_private(&self.folder.join(name), content.as_bytes(), &self.owner)
+        write(&self.folder.join(name), &config, &self.owner)
     }
+
+    /// An earlier version kept the migrator's credentials here.
+    fn forget_migrator(&self, service: &Service) -> Result<()> {
+        self.owner.act(|| {
+            for end in ["pem", "key"] {
+                let _ = fs::remove_file(self.folder.join(format!("tls/{}-migrator.{end}", service.word())));
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Writes what `migrate` reads into the operator's `folder`, which no service can enter, and says
+/// where.
+pub(crate) fn write_migration(folder: &Path, ca: &PlatformCa, cluster: &Cluster) -> Result<PathBuf> {
+    let owner = OsUser::current()?;
+    let word = cluster.database().word();
+    let credentials = cluster.credentials(ca, &format!("clm_{word}_migrator"), folder, &owner)?;
+    let mut config = Table::new();
+    config.insert("migration_database".to_owned(), database(credentials, 1));
+    let file = folder.join(format!("{word}-migrate.toml"));
+    write(&file, &config, &owner)?;
+    Ok(file)
+}
+
+fn write(file: &Path, config: &Table, owner: &OsUser) -> Result<()> {
+    let content = format!("# Written by `clm-local up`.\n\n{}", toml::to_string(config)?);
+    write_private(file, content.as_bytes(), owner)
+}
+
+fn database(credentials: Credentials, max_connections: i64) -> Value {
+    let Credentials { host, port, database, user, ca_file, files } = credentials;
+    section([
+        ("host", text(host)),
+        ("port", Value::Integer(port.into())),
+        ("database", text(database)),
+        ("user", text(user)),
+        ("ca_file", path(&ca_file)),
+        ("cert_file", path(&files.cert_file)),
+        ("key_file", path(&files.key_file)),
+        ("max_connections", Value::Integer(max_connections)),
+    ])
 }
 
 /// The address in certificates, at which relying parties ask.

@@ -1,6 +1,6 @@
 //! A whole installation: platform authority, two clusters, two services.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -8,22 +8,19 @@ use std::thread;
 use anyhow::{Context, Result, anyhow, bail};
 use chrono::{DateTime, Utc};
 use clm_types::Entropy;
-use serde::{Deserialize, Serialize};
 
 use crate::cluster::{Credentials, Database};
-use crate::configuration::{ServiceFolder, validation_url};
+use crate::configuration::{ServiceFolder, validation_url, write_migration};
 use crate::databases::Databases;
 use crate::files::{make_folder, write_public};
+use crate::lock::Lock;
+use crate::marker;
 use crate::options::{Options, Ports};
 use crate::os_user::OsUser;
 use crate::platform_ca::PlatformCa;
 use crate::preflight;
 use crate::service::Service;
 
-/// The file that makes a folder ours, and remembers the ports.
-pub(crate) const MARKER: &str = "clm-local.json";
-
-/// Names of the sandbox's two authorities.
 /// The sandbox root signs intermediate authorities for five years, each with an approval.
 const ROOT_ENVELOPE: &str = r#"
 profiles = ["intermediate-ca"]
@@ -32,16 +29,9 @@ max_validity_seconds = 157680000
 required_approvals = 1
 "#;
 
+/// Names of the sandbox's two authorities.
 const SANDBOX_ROOT: &str = "CLM Sandbox Root";
 const SANDBOX_ISSUING: &str = "CLM Sandbox Issuing CA";
-
-/// What the marker file says.
-#[derive(Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct Marker {
-    format: u32,
-    ports: Ports,
-}
 
 /// An installation, running or not, even one that is not there yet.
 #[derive(Clone, Debug)]
@@ -58,24 +48,18 @@ pub struct Installation {
 impl Installation {
     /// The installation of `options`. Nothing is made or started.
     pub fn new(options: Options) -> Result<Self> {
-        let Options { folder, programs, ports, .. } = &options;
+        let Options { folder, ports, .. } = &options;
         Ok(Self {
             databases: Databases::new(&folder.join("databases"), options.databases())?,
-            core: Service::new("core", programs, folder, ports.core_admin),
-            secure: Service::new("secure", programs, folder, ports.secure_admin),
+            core: Service::new("core", &options, ports.core_admin)?,
+            secure: Service::new("secure", &options, ports.secure_admin)?,
             options,
         })
     }
 
     /// The ports that the installation in `folder` used last, if there is one.
     pub fn ports_of(folder: &Path) -> Result<Option<Ports>> {
-        let path = folder.join(MARKER);
-        if !path.exists() {
-            return Ok(None);
-        }
-        let marker: Marker = serde_json::from_str(&fs::read_to_string(&path)?)
-            .with_context(|| format!("{} is not a file of clm-local", path.display()))?;
-        Ok(Some(marker.ports))
+        marker::ports(folder)
     }
 
     /// Makes, starts or repairs whatever is not as it should be; done again, it changes nothing.
@@ -83,13 +67,16 @@ impl Installation {
     pub fn up(&self, now: DateTime<Utc>, entropy: &Entropy, mut step: impl FnMut(&str)) -> Result<()> {
         preflight::check(self)?;
         let _lock = self.lock()?;
-        self.write_marker()?;
+        // Once more, now that nobody else is at work.
+        preflight::check(self)?;
+        marker::write(self.folder(), self.options.ports)?;
+        self.place_programs()?;
         let ca = self.platform_ca(now, entropy)?;
         step("starting the databases");
         self.databases.up(&ca)?;
         self.configure(&ca, entropy)?;
         step("migrating the databases");
-        self.migrate()?;
+        self.migrate(&ca)?;
         step("making the sandbox authorities");
         self.make_authorities()?;
         step("starting the services");
@@ -98,6 +85,13 @@ impl Installation {
 
     /// Stops everything, in reverse order; the data stays.
     pub fn down(&self) -> Result<()> {
+        match Lock::take_existing(self.folder())? {
+            Some(_lock) => self.stop(),
+            None => Ok(()),
+        }
+    }
+
+    fn stop(&self) -> Result<()> {
         self.core.stop()?;
         self.secure.stop()?;
         self.databases.stop()
@@ -109,10 +103,11 @@ impl Installation {
         if !folder.exists() {
             return Ok(());
         }
-        if !folder.join(MARKER).is_file() {
+        if !marker::is_there(folder) {
             bail!("{} is not an installation of clm-local: it is left alone", folder.display());
         }
-        self.down()?;
+        let _lock = Lock::take(folder)?;
+        self.stop()?;
         fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))
     }
 
@@ -137,6 +132,24 @@ impl Installation {
     /// The authority of the API's certificate.
     pub fn ca_file(&self) -> PathBuf {
         self.options.folder.join("platform-ca.pem")
+    }
+
+    /// Whether any of its processes runs.
+    pub(crate) fn runs(&self) -> bool {
+        let services = [&self.core, &self.secure].map(Service::pid);
+        let clusters = Database::ALL.map(|database| self.databases.cluster(database).pid());
+        services.into_iter().chain(clusters).any(|pid| pid.is_some())
+    }
+
+    /// Whether there are certificates that name the validation port: the master key is made right
+    /// before the authorities.
+    pub(crate) fn has_issued(&self) -> bool {
+        self.secure.folder().join("secrets/master-key").exists()
+    }
+
+    /// What it was made from.
+    pub fn options(&self) -> &Options {
+        &self.options
     }
 
     /// Everything of the installation is below.
@@ -166,11 +179,11 @@ impl Installation {
         now: DateTime<Utc>,
         entropy: &Entropy,
     ) -> Result<Credentials> {
-        if !self.options.folder.join(MARKER).exists() {
+        if !marker::is_there(self.folder()) {
             bail!("there is no installation in {}: run `clm-local up` first", self.options.folder.display());
         }
         let owner = OsUser::current()?;
-        let folder = self.options.folder.join("operator");
+        let folder = self.options.operator_folder();
         make_folder(&folder, 0o700, &owner)?;
         let ca = self.platform_ca(now, entropy)?;
         self.databases.cluster(database).credentials(&ca, role, &folder, &owner)
@@ -182,17 +195,27 @@ impl Installation {
         Ok(ca)
     }
 
+    fn place_programs(&self) -> Result<()> {
+        self.core.place_program()?;
+        self.secure.place_program()
+    }
+
     fn configure(&self, ca: &PlatformCa, entropy: &Entropy) -> Result<()> {
         let Databases { core, secure, .. } = &self.databases;
         let ports = &self.options.ports;
-        ServiceFolder::make(self.core.folder().to_owned(), ca)?.write_core(core, ports)?;
-        ServiceFolder::make(self.secure.folder().to_owned(), ca)?.write_secure(secure, ports, entropy)
+        ServiceFolder::make(&self.core, ca)?.write_core(core, ports)?;
+        ServiceFolder::make(&self.secure, ca)?.write_secure(secure, ports, entropy)
     }
 
-    fn migrate(&self) -> Result<()> {
+    fn migrate(&self, ca: &PlatformCa) -> Result<()> {
+        let folder = self.options.operator_folder();
+        make_folder(&folder, 0o700, &OsUser::current()?)?;
+        let Databases { core, secure, .. } = &self.databases;
+        let core = write_migration(&folder, ca, core)?;
+        let secure = write_migration(&folder, ca, secure)?;
         thread::scope(|scope| {
-            let core = scope.spawn(|| self.core.run(&["migrate"]));
-            self.secure.run(&["migrate"])?;
+            let core = scope.spawn(|| self.core.run_as_operator(&["migrate"], &core));
+            self.secure.run_as_operator(&["migrate"], &secure)?;
             core.join().map_err(|_| anyhow!("migrating the core database panicked"))??;
             Ok(())
         })
@@ -202,7 +225,7 @@ impl Installation {
     fn make_authorities(&self) -> Result<()> {
         self.secure.run(&["master", "init"])?;
         let envelope = self.options.folder.join("secure/root-envelope.toml");
-        write_public(&envelope, ROOT_ENVELOPE.as_bytes(), &OsUser::current()?)?;
+        write_public(&envelope, ROOT_ENVELOPE.as_bytes(), self.secure.os_user())?;
         let envelope = envelope.to_string_lossy();
         let root = ["--profile", "root-ca", "--validity-days", "3650", "--envelope", &envelope];
         self.make_authority(SANDBOX_ROOT, &root)?;
@@ -219,39 +242,23 @@ impl Installation {
         Ok(())
     }
 
-    fn write_marker(&self) -> Result<()> {
-        let marker = Marker { format: 1, ports: self.options.ports };
-        let text = serde_json::to_string_pretty(&marker)?;
-        write_public(&self.options.folder.join(MARKER), text.as_bytes(), &OsUser::current()?)
-    }
-
-    /// Only one `up` at a time.
-    fn lock(&self) -> Result<File> {
+    fn lock(&self) -> Result<Lock> {
         let folder = &self.options.folder;
-        // Open to the database servers' user, who must pass through; the folders below are closed.
+        // Open to the users of servers and services, who must pass through; the folders below are
+        // closed.
         make_folder(folder, 0o711, &OsUser::current()?)?;
         self.check_passage()?;
-        let lock = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(folder.join("clm-local.lock"))?;
-        match lock.try_lock() {
-            Ok(()) => Ok(lock),
-            Err(TryLockError::WouldBlock) => bail!("another clm-local is at work in {}", folder.display()),
-            Err(TryLockError::Error(error)) => Err(error.into()),
-        }
+        Lock::take(folder)
     }
 
-    /// The folder may lie below one that is closed to the database servers' user.
+    /// The folder may lie below one that is closed to the users of servers and services.
     fn check_passage(&self) -> Result<()> {
-        let user = OsUser::for_databases()?;
-        let mut command = Command::new("test");
-        command.arg("-x").arg(&self.options.folder);
-        user.run_as(&mut command);
-        if !command.status()?.success() {
-            let folder = self.options.folder.display();
-            bail!("the user {} cannot reach {folder}: choose another folder with --dir", user.name);
+        let folder = &self.options.folder;
+        for user in [&OsUser::for_databases()?, self.core.os_user(), self.secure.os_user()] {
+            user.act(|| Ok(fs::metadata(folder.join("."))?)).with_context(|| {
+                let folder = folder.display();
+                format!("the user {} cannot reach {folder}: choose another folder with --dir", user.name)
+            })?;
         }
         Ok(())
     }

@@ -34,6 +34,16 @@ impl Options {
         Ok(Self { folder, ports: Ports::free()?, programs, durable: false, throwaway: true })
     }
 
+    /// Where the services' users can run the programs.
+    pub(crate) fn placed_programs(&self) -> PathBuf {
+        self.folder.join("programs")
+    }
+
+    /// Credentials for people and for `migrate`; closed to the services.
+    pub(crate) fn operator_folder(&self) -> PathBuf {
+        self.folder.join("operator")
+    }
+
     pub(crate) fn databases(&self) -> DatabaseOptions {
         DatabaseOptions {
             core_port: self.ports.core,

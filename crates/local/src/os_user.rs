@@ -1,12 +1,15 @@
 //! The operating system's user that owns a file or runs a process.
 
 use std::fs;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{MetadataExt, lchown};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
+use std::thread;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
+use rustix::process::geteuid;
+use rustix::thread::{Gid, Uid, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 /// A user and its main group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +25,7 @@ pub struct OsUser {
 impl OsUser {
     /// Who runs this program.
     pub fn current() -> Result<Self> {
-        let uid = rustix::process::geteuid().as_raw();
+        let uid = geteuid().as_raw();
         Self::find(|user| user.uid == uid)
             .with_context(|| format!("user id {uid} has no name in /etc/passwd"))
     }
@@ -38,22 +41,73 @@ impl OsUser {
             .context("running as root needs the user `postgres`, which the PostgreSQL package makes")
     }
 
+    /// Who runs a service: ourselves, but for root the service's own user, `clm-core` or
+    /// `clm-secure`.
+    pub(crate) fn for_service(service: &str) -> Result<Self> {
+        let current = Self::current()?;
+        if current.uid != 0 {
+            return Ok(current);
+        }
+        Self::find(|user| user.name == service).with_context(|| {
+            format!(
+                "running as root needs the user `{service}`: make it with `useradd --system --user-group \
+                 --no-create-home --shell /usr/sbin/nologin {service}`"
+            )
+        })
+    }
+
     /// Makes `command` run as this user, without any other group.
     pub fn run_as(&self, command: &mut Command) {
-        if rustix::process::geteuid().is_root() {
+        if geteuid().is_root() {
             command.uid(self.uid).gid(self.gid);
         }
         // The caller's folder may be closed to this user.
         command.current_dir("/");
     }
 
-    /// Hands a file or folder over to this user.
-    pub fn own(&self, path: &Path) -> Result<()> {
-        if rustix::process::geteuid().is_root() {
-            chown(path, Some(self.uid), Some(self.gid))
-                .with_context(|| format!("chown {}", path.display()))?;
+    /// Does `work` with this user's rights to files: what it makes is this user's, and a link that
+    /// this user has planted leads nowhere that he could not go himself.
+    pub(crate) fn act<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        if self.uid == 0 || !geteuid().is_root() {
+            return work();
         }
-        Ok(())
+        thread::scope(|scope| {
+            // In Linux each thread has rights of its own; these end with it.
+            let worker = scope.spawn(|| {
+                self.take_rights().with_context(|| format!("cannot act as {}", self.name))?;
+                work()
+            });
+            worker.join().map_err(|_| anyhow!("acting as {} panicked", self.name))?
+        })
+    }
+
+    fn take_rights(&self) -> rustix::io::Result<()> {
+        let (uid, gid) = (Uid::from_raw(self.uid), Gid::from_raw(self.gid));
+        set_thread_groups(&[gid])?;
+        set_thread_res_gid(None, gid, None)?;
+        set_thread_res_uid(None, uid, None)
+    }
+
+    /// Hands a folder of ours over to this user, with everything in it. One that is this user's
+    /// already is not looked into.
+    pub(crate) fn own_all(&self, folder: &Path) -> Result<()> {
+        if !geteuid().is_root() || fs::symlink_metadata(folder)?.uid() == self.uid {
+            return Ok(());
+        }
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                self.own_all(&entry.path())?;
+            } else {
+                self.own(&entry.path())?;
+            }
+        }
+        // Last, so that an interrupted handover is taken up again.
+        self.own(folder)
+    }
+
+    fn own(&self, path: &Path) -> Result<()> {
+        lchown(path, Some(self.uid), Some(self.gid)).with_context(|| format!("chown {}", path.display()))
     }
 
     fn find(wanted: impl Fn(&Self) -> bool) -> Option<Self> {
@@ -85,5 +139,30 @@ mod tests {
     #[test]
     fn databases_never_run_as_root() {
         assert_ne!(OsUser::for_databases().unwrap().uid, 0);
+    }
+
+    #[test]
+    fn a_missing_user_is_named_with_the_command_that_makes_it() {
+        if !geteuid().is_root() {
+            return;
+        }
+        let error = OsUser::for_service("clm-nobody").unwrap_err().to_string();
+        assert!(error.contains("useradd --system") && error.ends_with("clm-nobody`"), "{error}");
+    }
+
+    #[test]
+    fn who_acts_as_another_user_has_no_rights_but_that_users() {
+        let folder = tempfile::tempdir().unwrap();
+        let other = OsUser::for_databases().unwrap();
+        let path = folder.path().join("file");
+        let write = || other.act(|| Ok(fs::write(&path, "text")?));
+        if geteuid().is_root() {
+            assert!(write().is_err());
+            other.own_all(folder.path()).unwrap();
+        }
+        write().unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().uid(), other.uid);
+        assert_eq!(fs::metadata(&path).unwrap().gid(), other.gid);
+        assert_eq!(OsUser::current().unwrap().uid, geteuid().as_raw());
     }
 }

@@ -5,7 +5,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-use crate::installation::{Installation, MARKER};
+use crate::installation::Installation;
+use crate::lock::LOCK;
+use crate::marker;
 use crate::options::Ports;
 use crate::os_user::OsUser;
 use crate::throwaway::is_free;
@@ -15,6 +17,7 @@ pub(crate) fn check(installation: &Installation) -> Result<()> {
     installation.core.check_program()?;
     installation.secure.check_program()?;
     check_folder(&installation.options.folder)?;
+    check_change(installation)?;
     check_ports(installation)
 }
 
@@ -22,18 +25,38 @@ fn check_folder(folder: &Path) -> Result<()> {
     if !folder.is_absolute() {
         bail!("{} is not an absolute path: give one with --dir", folder.display());
     }
-    if !folder.exists() || folder.join(MARKER).exists() {
+    if !folder.exists() || marker::is_there(folder) {
         return Ok(());
     }
     let mut entries = fs::read_dir(folder).with_context(|| format!("cannot use {}", folder.display()))?;
-    // The folder of a test is made before its installation.
-    if entries.next().is_some() {
+    // The folder of a test is made before its installation, and the lock before the marker.
+    if entries.any(|entry| !entry.is_ok_and(|entry| entry.file_name() == LOCK)) {
         bail!("{} holds other files: choose an empty or new folder with --dir", folder.display());
     }
     Ok(())
 }
 
-/// Every port must be free, unless our own process is the one that uses it.
+/// What runs keeps its ports, and what stands in certificates stays.
+fn check_change(installation: &Installation) -> Result<()> {
+    let new = installation.options.ports;
+    let Some(old) = marker::ports(installation.folder())? else { return Ok(()) };
+    if new.validation != old.validation && installation.has_issued() {
+        bail!(
+            "port {} stands in the certificates of this installation, as the address of OCSP and CRL: keep \
+             --validation-port {0}, or delete everything with `clm-local reset --yes` and start anew",
+            old.validation
+        );
+    }
+    if new != old && installation.runs() {
+        bail!(
+            "the installation runs on other ports: stop it with `clm-local down`, then choose the new ones"
+        );
+    }
+    Ok(())
+}
+
+/// Every port must be free, unless our own process is the one that uses it: then it runs on the
+/// ports that it is to have.
 fn check_ports(installation: &Installation) -> Result<()> {
     let Ports { core, secure, api, validation, rpc, core_admin, secure_admin } = installation.options.ports;
     let core_runs = installation.core.pid().is_some();
@@ -53,6 +76,9 @@ fn check_ports(installation: &Installation) -> Result<()> {
         }
     }
     match wanted.iter().find(|(runs, port, _)| !runs && !is_free(*port)) {
+        Some((_, port, _)) if *port == validation && installation.has_issued() => bail!(
+            "port {port} is taken by another program: stop that. No other port will do, it stands in certificates"
+        ),
         Some((_, port, option)) => {
             bail!("port {port} is taken by another program: stop that, or choose another port with {option}")
         }

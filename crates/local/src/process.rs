@@ -27,15 +27,21 @@ impl Pid {
         self.0.as_raw_nonzero().get()
     }
 
-    /// Whether the process lives and is `program`, started with `argument`. A number out of a file
-    /// may belong to another process by now.
-    pub fn runs_program(self, program: &str, argument: &str) -> bool {
+    /// Every process of the machine.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+        entries.filter_map(|entry| Self::new(entry.file_name().to_str()?.parse().ok()?))
+    }
+
+    /// Whether the process lives and is `program`, started with all of `arguments`. A number out of a
+    /// file may belong to another process by now.
+    pub fn runs_program(self, program: &str, arguments: &[&str]) -> bool {
         let Ok(command_line) = fs::read(format!("/proc/{}/cmdline", self.number())) else {
             return false;
         };
-        let mut words = command_line.split(|byte| *byte == 0).map(String::from_utf8_lossy);
-        let runs = words.next().is_some_and(|first| Path::new(&*first).ends_with(program));
-        runs && words.any(|word| word == argument)
+        let words: Vec<_> = command_line.split(|byte| *byte == 0).map(String::from_utf8_lossy).collect();
+        let runs = words.first().is_some_and(|first| Path::new(&**first).ends_with(program));
+        runs && arguments.iter().all(|argument| words.iter().skip(1).any(|word| word == argument))
     }
 
     /// Whether the process lives; a zombie does not, once all its threads have ended.
@@ -93,11 +99,12 @@ mod tests {
     fn a_number_of_another_program_is_not_trusted() {
         let mut child = Command::new("sleep").arg("30").spawn().unwrap();
         let pid = Pid::new(i32::try_from(child.id()).unwrap()).unwrap();
-        while !pid.runs_program("sleep", "30") {
+        while !pid.runs_program("sleep", &["30"]) {
             sleep(POLL);
         }
-        assert!(!pid.runs_program("sleep", "31"));
-        assert!(!pid.runs_program("postgres", "30"));
+        assert!(Pid::all().any(|other| other == pid));
+        assert!(!pid.runs_program("sleep", &["30", "31"]));
+        assert!(!pid.runs_program("postgres", &["30"]));
         pid.signal(Signal::KILL).unwrap();
         pid.wait(Duration::from_secs(5)).unwrap();
         assert!(!pid.is_alive());

@@ -1,9 +1,8 @@
 //! One of the two services as a process.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -12,8 +11,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::files::write_private;
+use crate::files::{make_folder, open_log, write_private};
+use crate::options::Options;
 use crate::os_user::OsUser;
+use crate::placement::place;
 use crate::process::{Pid, Signal, tail};
 
 const READY_WITHIN: Duration = Duration::from_mins(1);
@@ -24,20 +25,39 @@ const POLL: Duration = Duration::from_millis(25);
 #[derive(Clone, Debug)]
 pub struct Service {
     word: &'static str,
+    /// Where the program was built.
+    built: PathBuf,
+    /// Where it is run.
     program: PathBuf,
     folder: PathBuf,
     admin_port: u16,
+    os_user: OsUser,
 }
 
 impl Service {
-    pub(crate) fn new(word: &'static str, programs: &Path, folder: &Path, admin_port: u16) -> Self {
-        let program = programs.join(format!("clm-{word}"));
-        Self { word, program, folder: folder.join(word), admin_port }
+    pub(crate) fn new(word: &'static str, options: &Options, admin_port: u16) -> Result<Self> {
+        let name = format!("clm-{word}");
+        let os_user = OsUser::for_service(&name)?;
+        let built = options.programs.join(&name);
+        // Who runs everything himself can run the program where it is.
+        let is_placed = os_user != OsUser::current()?;
+        let program = if is_placed { options.placed_programs().join(&name) } else { built.clone() };
+        Ok(Self { word, built, program, folder: options.folder.join(word), admin_port, os_user })
     }
 
     /// `clm-core` or `clm-secure`.
     pub fn name(&self) -> String {
         format!("clm-{}", self.word)
+    }
+
+    /// `core` or `secure`.
+    pub(crate) fn word(&self) -> &'static str {
+        self.word
+    }
+
+    /// Who runs it.
+    pub fn os_user(&self) -> &OsUser {
+        &self.os_user
     }
 
     /// Its folder, which holds all its files.
@@ -60,10 +80,12 @@ impl Service {
         format!("http://127.0.0.1:{}", self.admin_port)
     }
 
-    /// The process, if it runs.
+    /// The process, if it runs. Its number is recorded after its start, so whoever was interrupted in
+    /// between has left no record.
     pub fn pid(&self) -> Option<Pid> {
-        let pid = self.recorded_pid()?;
-        pid.runs_program(&self.name(), &self.config_file().display().to_string()).then_some(pid)
+        let config = self.config_file().display().to_string();
+        let is_ours = |pid: &Pid| pid.runs_program(&self.name(), &["serve", &config]);
+        self.recorded_pid().filter(is_ours).or_else(|| Pid::all().find(is_ours))
     }
 
     /// What stands in the pid file: perhaps a process that is no more, or another one by now.
@@ -73,20 +95,36 @@ impl Service {
 
     /// What the program says about itself: `1.2.3`.
     pub fn version(&self) -> Result<String> {
-        let output = self.command().arg("--version").output().with_context(|| self.missing())?;
+        let mut command = self.command();
+        self.os_user.run_as(&mut command);
+        let output = command.arg("--version").output().with_context(|| self.cannot_run())?;
         let text = String::from_utf8(output.stdout)?;
         text.split_whitespace().nth(1).map(str::to_owned).context("no version")
     }
 
     /// Fails unless the program is there.
     pub(crate) fn check_program(&self) -> Result<()> {
-        if !self.program.is_file() {
-            bail!(self.missing());
+        if !self.built.is_file() {
+            bail!(
+                "{} is not there: build the programs first, or name their folder with --programs",
+                self.built.display()
+            );
         }
         Ok(())
     }
 
-    /// Runs one of the program's operator commands, with `--config` added, and gives what it prints.
+    /// Puts the program where its user can run it.
+    pub(crate) fn place_program(&self) -> Result<()> {
+        if self.program == self.built {
+            return Ok(());
+        }
+        let folder = self.program.parent().context("the program has no folder")?;
+        make_folder(folder, 0o755, &OsUser::current()?)?;
+        place(&self.built, &self.program)
+    }
+
+    /// Runs one of the program's operator commands as the service's user, with `--config` added, and
+    /// gives what it prints.
     pub fn run(&self, arguments: &[&str]) -> Result<String> {
         self.run_with_failpoints("", arguments)
     }
@@ -94,8 +132,18 @@ impl Service {
     /// As [`Self::run`], with failpoints as in [`Self::start_with_failpoints`].
     pub fn run_with_failpoints(&self, failpoints: &str, arguments: &[&str]) -> Result<String> {
         let mut command = self.command_with_failpoints(failpoints);
-        command.args(arguments).arg("--config").arg(self.config_file());
-        let output = command.output().with_context(|| self.missing())?;
+        self.os_user.run_as(&mut command);
+        self.finish(command, arguments, &self.config_file())
+    }
+
+    /// Runs an operator command as the caller, with a configuration that the service cannot read.
+    pub(crate) fn run_as_operator(&self, arguments: &[&str], config: &Path) -> Result<String> {
+        self.finish(self.command(), arguments, config)
+    }
+
+    fn finish(&self, mut command: Command, arguments: &[&str], config: &Path) -> Result<String> {
+        command.args(arguments).arg("--config").arg(config);
+        let output = command.output().with_context(|| self.cannot_run())?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr);
             bail!("{} {}: {}\n{}", self.name(), arguments.join(" "), output.status, said.trim());
@@ -103,8 +151,8 @@ impl Service {
         Ok(String::from_utf8(output.stdout)?)
     }
 
-    /// Starts the process, unless it runs. Once the program has been built anew, the old process is
-    /// replaced.
+    /// Starts the process, unless it runs. Once the program, the configuration or a certificate has
+    /// changed, the old process is replaced.
     pub fn start(&self) -> Result<()> {
         self.start_with_failpoints("")
     }
@@ -112,8 +160,8 @@ impl Service {
     /// Starts with failpoints, as `name=abort` or `name=3*off->abort`; a program without them
     /// ignores this.
     pub fn start_with_failpoints(&self, failpoints: &str) -> Result<()> {
-        if self.pid().is_some() {
-            if !self.is_outdated() {
+        if let Some(pid) = self.pid() {
+            if !self.is_outdated(pid) {
                 return Ok(());
             }
             self.stop()?;
@@ -121,13 +169,14 @@ impl Service {
         if let Some(pid) = self.recorded_pid().filter(|pid| pid.is_dying()) {
             pid.wait(STOPPED_WITHIN)?;
         }
-        let log = OpenOptions::new().append(true).create(true).mode(0o600).open(self.log_file())?;
+        let log = open_log(&self.log_file(), &self.os_user)?;
         let mut command = self.command_with_failpoints(failpoints);
+        self.os_user.run_as(&mut command);
         command.arg("serve").arg("--config").arg(self.config_file());
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         // Not reached by an interrupt from the keyboard of whoever started it.
-        let mut child = command.process_group(0).spawn().with_context(|| self.missing())?;
-        write_private(&self.pid_file(), child.id().to_string().as_bytes(), &OsUser::current()?)?;
+        let mut child = command.process_group(0).spawn().with_context(|| self.cannot_run())?;
+        write_private(&self.pid_file(), child.id().to_string().as_bytes(), &self.os_user)?;
         // Takes the process's end notice, should it end before us.
         thread::spawn(move || child.wait());
         Ok(())
@@ -212,13 +261,16 @@ impl Service {
         Ok(answer)
     }
 
-    /// Whether the program is newer than the process.
-    fn is_outdated(&self) -> bool {
-        let modified = |path: &Path| File::open(path).and_then(|file| file.metadata()?.modified());
-        match (modified(&self.program), modified(&self.pid_file())) {
-            (Ok(program), Ok(started)) => program > started,
-            _ => false,
-        }
+    /// Whether the program, or a file that it read at its start, is newer than the process. One whose
+    /// start was not recorded may be older than anything.
+    fn is_outdated(&self, pid: Pid) -> bool {
+        let modified = |path: &Path| fs::metadata(path).and_then(|file| file.modified()).ok();
+        let Some(started) = modified(&self.pid_file()).filter(|_| self.recorded_pid() == Some(pid)) else {
+            return true;
+        };
+        let tls = fs::read_dir(self.folder.join("tls")).into_iter().flatten().flatten();
+        let read = tls.map(|file| file.path()).chain([self.program.clone(), self.config_file()]);
+        read.filter_map(|path| modified(&path)).any(|changed| changed > started)
     }
 
     fn pid_file(&self) -> PathBuf {
@@ -226,14 +278,16 @@ impl Service {
     }
 
     fn forget_pid(&self) -> Result<()> {
-        Ok(fs::remove_file(self.pid_file())?)
+        match fs::remove_file(self.pid_file()) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(error).context("cannot remove the pid file")
+            }
+            _ => Ok(()),
+        }
     }
 
-    fn missing(&self) -> String {
-        format!(
-            "{} is not there: build the programs first, or name their folder with --programs",
-            self.program.display()
-        )
+    fn cannot_run(&self) -> String {
+        format!("cannot run {}", self.program.display())
     }
 }
 

@@ -13,12 +13,14 @@ use clm_types::Entropy;
 use crate::files::make_folder;
 use crate::os_user::OsUser;
 
-/// Waits until its standard input is closed, that is until the test process is gone; then kills the
-/// processes whose ids stand in pid files below the folder, and removes the folder.
+/// Waits until its standard input is closed, that is until the test process is gone; then kills what
+/// runs with a configuration below the folder and the servers whose ids stand in pid files there,
+/// and removes the folder.
 const REAPER: &str = r#"
 cat >/dev/null
-for file in "$1"/*/*.pid; do
-    [ -f "$file" ] && kill -KILL "$(head -n 1 "$file")"
+for file in $(grep -lFz -e "$1/core/core.toml" -e "$1/secure/secure.toml" /proc/[0-9]*/cmdline); do
+    file=${file#/proc/}
+    kill -KILL "${file%/cmdline}"
 done
 for file in "$1"/databases/*/data/postmaster.pid; do
     [ -f "$file" ] && kill -QUIT "$(head -n 1 "$file")"

@@ -18,9 +18,6 @@ pub(crate) struct Config {
     pub(crate) admin: AdminConfig,
     /// clm_secure_db as the service's own role.
     pub(crate) database: PgConfig,
-    /// clm_secure_db as the owner's role; for `migrate` alone.
-    #[serde(default)]
-    pub(crate) migration_database: Option<PgConfig>,
     /// The master key.
     pub(crate) master_key: MasterKeyConfig,
     /// Log lines.
@@ -68,11 +65,28 @@ enum Provider {
     SealedFile,
 }
 
+/// `secure-migrate.toml`, which only an operator has.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MigrationConfig {
+    /// clm_secure_db as the owner's role.
+    pub(crate) migration_database: PgConfig,
+}
+
 #[cfg(test)]
 mod tests {
+    const SERVICE: &str = include_str!("../../../deploy/secure.toml");
+    const MIGRATION: &str = include_str!("../../../deploy/secure-migrate.toml");
+
     #[test]
-    fn the_sample_configuration_is_read() {
-        let sample = include_str!("../../../deploy/secure.toml");
-        toml::from_str::<super::Config>(sample).unwrap();
+    fn the_sample_configurations_are_read() {
+        toml::from_str::<super::Config>(SERVICE).unwrap();
+        toml::from_str::<super::MigrationConfig>(MIGRATION).unwrap();
+    }
+
+    #[test]
+    fn the_service_does_not_take_the_migrators_credentials() {
+        let error = toml::from_str::<super::Config>(&format!("{SERVICE}\n{MIGRATION}")).unwrap_err();
+        assert!(error.to_string().contains("`migration_database`"), "{error}");
     }
 }

@@ -14,7 +14,7 @@ use clm_secure::MasterKey;
 use clm_service::Secret;
 use clm_types::{Clock, Entropy};
 
-use crate::config::Config;
+use crate::config::{Config, MigrationConfig};
 
 /// Keeps keys, issues and revokes certificates, signs CRLs and OCSP answers.
 #[derive(Parser)]
@@ -29,7 +29,7 @@ enum Command {
     /// Run the service until SIGTERM or SIGINT.
     Serve(ConfigFile),
     /// Bring clm_secure_db to the schema of this program.
-    Migrate(ConfigFile),
+    Migrate(MigrationFile),
     /// Read the whole configuration and every file it names, then exit.
     CheckConfig(ConfigFile),
     /// The master key.
@@ -62,6 +62,19 @@ impl ConfigFile {
     }
 }
 
+#[derive(clap::Args)]
+struct MigrationFile {
+    /// How to log in as the migrator (TOML); see deploy/secure-migrate.toml for a sample.
+    #[arg(long = "config", value_name = "FILE")]
+    path: PathBuf,
+}
+
+impl MigrationFile {
+    fn load(&self) -> anyhow::Result<MigrationConfig> {
+        Ok(clm_service::load(&self.path)?)
+    }
+}
+
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     clm_service::harden_process().context("core dumps could not be switched off")?;
@@ -88,10 +101,6 @@ fn check_config(config: &Config) -> anyhow::Result<()> {
     check_files(&rpc.ca_file, &rpc.cert_file, &rpc.key_file).context("[rpc]")?;
     let database = &config.database;
     check_files(&database.ca_file, &database.cert_file, &database.key_file).context("[database]")?;
-    if let Some(database) = &config.migration_database {
-        let files = check_files(&database.ca_file, &database.cert_file, &database.key_file);
-        files.context("[migration_database]")?;
-    }
     open_master(config)?;
     eprintln!("the configuration is complete and readable");
     Ok(())

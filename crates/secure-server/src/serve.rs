@@ -10,7 +10,7 @@ use clm_types::{Clock, Entropy};
 use tokio_util::sync::CancellationToken;
 use tonic::service::interceptor::InterceptedService;
 
-use crate::config::Config;
+use crate::config::{Config, MigrationConfig};
 use crate::rpc::Rpc;
 
 /// Months for which partitions are made ahead.
@@ -55,10 +55,8 @@ pub(crate) async fn open(config: &Config) -> anyhow::Result<(Secure, PgPool)> {
     Ok((Secure::new(pool.clone(), master_key, Clock::system(), Entropy::system()), pool))
 }
 
-pub(crate) async fn migrate(config: &Config) -> anyhow::Result<()> {
-    let database =
-        config.migration_database.as_ref().context("the configuration has no [migration_database]")?;
-    let pool = clm_pg::connect_migrator(database).await?;
+pub(crate) async fn migrate(config: &MigrationConfig) -> anyhow::Result<()> {
+    let pool = clm_pg::connect_migrator(&config.migration_database).await?;
     clm_pg::migrate(&pool, &clm_secure_db::MIGRATOR).await?;
     make_partitions(&pool).await?;
     eprintln!("clm_secure_db has the schema of this program");
