@@ -123,6 +123,24 @@ impl Client {
         read(self.send(send).await?).await
     }
 
+    /// POST whose repeat would not be the same: sent once. `advice` says what to do when its outcome is not known.
+    pub(crate) async fn post_once<B: Serialize, T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &B,
+        advice: &'static str,
+    ) -> Result<T, CliError> {
+        let request = self.request(Method::POST, path)?.json(body);
+        let lost = |source: reqwest::Error| CliError::Lost { advice, source: source.without_url() };
+        let outcome = match request.send().await {
+            Err(error) if !error.is_connect() && !error.is_builder() => return Err(lost(error)),
+            outcome => outcome,
+        };
+        let response = finish(outcome, &self.base).await?;
+        let octets = response.bytes().await.map_err(lost)?;
+        serde_json::from_slice(&octets).map_err(|error| CliError::Answer(error.to_string()))
+    }
+
     /// POST that is answered without a body.
     pub(crate) async fn post_for_nothing<B: Serialize>(&self, path: &str, body: &B) -> Result<(), CliError> {
         self.post::<B, ()>(path, body, None).await.map(|_| ())

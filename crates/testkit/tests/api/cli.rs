@@ -1,5 +1,7 @@
 //! `clm` as a user runs it.
 
+use std::io::Read;
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
@@ -168,7 +170,7 @@ async fn each_list_is_a_table_or_the_json_of_the_api() {
     for shell in ["bash", "zsh", "fish"] {
         assert!(admin.run(&["completion", shell]).done().contains("clm"));
     }
-    assert!(admin.run(&["context", "list"]).done().contains("localhost"));
+    assert!(admin.run(&["context", "list"]).done().contains("localhost:"));
     assert!(admin.run(&["--version"]).done().starts_with("clm "));
 }
 
@@ -247,6 +249,58 @@ async fn keys_stay_in_files_of_their_owner_alone() {
 
 fn walk(folder: &std::path::Path) -> Vec<PathBuf> {
     std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
+}
+
+/// A terminal without an installation, and a bootstrap token that nobody would take.
+fn newcomer() -> (tempfile::TempDir, Terminal) {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("token"), "clm_bts_anything").unwrap();
+    let terminal = Terminal { folder: folder.path().to_owned(), name: "contexts" };
+    (folder, terminal)
+}
+
+#[test]
+fn a_bootstrap_token_is_not_spent_unless_its_key_can_be_kept() {
+    let (_folder, newcomer) = newcomer();
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    server.set_nonblocking(true).unwrap();
+    let url = format!("http://{}", server.local_addr().unwrap());
+    let login = ["login", &url, "--bootstrap-token-file", "token"];
+    let named = |name| [&login[..], &["--name", name]].concat();
+    let contexts = newcomer.folder.join("contexts");
+
+    std::fs::write(&contexts, "a file where a folder must be").unwrap();
+    newcomer.fails(&login, 1, "contexts");
+    std::fs::remove_file(&contexts).unwrap();
+    newcomer.fails(&named("../elsewhere"), 2, "--name");
+    std::fs::create_dir_all(contexts.join("taken.token")).unwrap();
+    newcomer.fails(&named("taken"), 1, "taken.token");
+    std::fs::create_dir(contexts.join("contexts.toml")).unwrap();
+    newcomer.fails(&login, 1, "contexts.toml");
+    std::fs::remove_dir(contexts.join("contexts.toml")).unwrap();
+    let name = server.local_addr().unwrap().to_string();
+    let other = format!("[contexts.'{name}']\nurl = 'https://other.example'\ntoken_file = '/key'\n");
+    std::fs::write(contexts.join("contexts.toml"), other).unwrap();
+    newcomer.fails(&login, 2, "https://other.example");
+    assert_eq!(server.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+}
+
+#[test]
+fn a_bootstrap_whose_answer_is_lost_is_not_sent_again() {
+    let (_folder, newcomer) = newcomer();
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", server.local_addr().unwrap());
+    let served = std::thread::spawn(move || {
+        let (mut connection, _) = server.accept().unwrap();
+        let read = connection.read(&mut [0; 4096]).unwrap();
+        drop(connection);
+        server.set_nonblocking(true).unwrap();
+        (read, server)
+    });
+    newcomer.fails(&["login", &url, "--bootstrap-token-file", "token"], 7, "clm-core administrator-key");
+    let (read, server) = served.join().unwrap();
+    assert!(read > 0);
+    assert_eq!(server.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
 }
 
 #[test]
