@@ -4,6 +4,7 @@
 //! argument is the [`Ctx`], its error the [`CoreError`].
 
 pub mod actor;
+pub mod administrators;
 pub mod api_keys;
 pub mod approvals;
 pub mod audit;

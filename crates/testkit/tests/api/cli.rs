@@ -303,6 +303,23 @@ fn a_bootstrap_whose_answer_is_lost_is_not_sent_again() {
     assert_eq!(server.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_lets_an_administrator_in_again() {
+    let office = office().await;
+    let installation = &house().await.installation;
+    let file = office.folder.join("recovered.key").display().to_string();
+    let recover =
+        |user: &str| installation.core.run(&["administrator-key", "--user", user, "--output", &file]);
+    let refused = recover("alice-0").unwrap_err().to_string();
+    assert!(refused.contains("user_not_found") && refused.contains("admin"), "{refused}");
+    recover("admin").unwrap();
+    let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let key = std::fs::read_to_string(&file).unwrap().trim().to_owned();
+    let admin = Terminal::sign_in(&office, &Person { key, ..office.admin.clone() }, "recovered").await;
+    assert!(admin.run(&["me"]).done().contains("organization:write"));
+}
+
 #[test]
 fn every_command_explains_itself() {
     let mut commands = vec![Vec::<String>::new()];
