@@ -99,6 +99,11 @@ pub struct Certificate {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct CertificateQuery {
+    /// Of which organization: its id, or `all`. The caller's own unless told; any other needs a role that is assigned
+    /// for all organizations.
+    #[param(value_type = Option<String>)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub organization: Option<OrganizationFilter>,
     /// Only in this state.
     #[param(schema_with = schema::certificate_status)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -133,6 +138,37 @@ pub struct CertificateQuery {
     /// `next_cursor` of the page before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
+}
+
+/// Whose certificates to list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum OrganizationFilter {
+    /// Every organization's: `all`.
+    All,
+    /// One organization's, by its id.
+    One(OrganizationId),
+}
+
+impl TryFrom<String> for OrganizationFilter {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        if text == "all" {
+            return Ok(Self::All);
+        }
+        let id = text.parse().map_err(|_| "organization is an id (a UUID) or `all`".to_owned())?;
+        Ok(Self::One(id))
+    }
+}
+
+impl From<OrganizationFilter> for String {
+    fn from(filter: OrganizationFilter) -> Self {
+        match filter {
+            OrganizationFilter::All => "all".to_owned(),
+            OrganizationFilter::One(id) => id.to_string(),
+        }
+    }
 }
 
 /// Finds one certificate by what is printed on it: `sha256`, or `serial` with `authority`.

@@ -7,7 +7,8 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::{Args, Subcommand, ValueEnum};
 use clm_api::certificates::{
-    Certificate, CertificateLookup, CertificateQuery, CertificateUpdate, Release, Renewal, Revocation,
+    Certificate, CertificateLookup, CertificateQuery, CertificateUpdate, OrganizationFilter, Release,
+    Renewal, Revocation,
 };
 use clm_api::requests::Request;
 use clm_types::{
@@ -84,6 +85,9 @@ pub(crate) enum Format {
 
 #[derive(Args)]
 pub(crate) struct List {
+    /// Of every organization, for those with a role in all of them; --organization chooses one
+    #[arg(long)]
+    all_organizations: bool,
     /// Only in this state: active, on_hold, revoked, expired
     #[arg(long)]
     status: Option<CertificateStatus>,
@@ -321,6 +325,7 @@ fn print(one: &Certificate, session: &Session) {
         ("sha256", one.fingerprint_sha256.clone()),
         ("key", one.key_algorithm.clone()),
         ("key from", output::maybe(one.key_source.as_ref())),
+        organization: arguments.all_organizations.then_some(OrganizationFilter::All),
         ("profile", one.profile.clone()),
         ("not before", output::time(one.not_before)),
         ("not after", output::time(one.not_after)),

@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 
 use crate::audit::AuditEntry;
 use crate::error::has_changed;
+use crate::organizations::{find_organization, organization_not_found};
 use crate::page::{Page, PageRequest};
 use crate::request_context::{Labels, check_comment};
 use crate::request_view::stored;
@@ -93,6 +94,8 @@ pub struct Certificate {
 pub struct CertificateQuery {
     /// Only in this state.
     pub status: Option<CertificateStatus>,
+    /// Whose.
+    pub whose: Whose,
     /// Only of this owner.
     pub owner: Option<UserId>,
     /// Only of this authority.
@@ -111,6 +114,18 @@ pub struct CertificateQuery {
 
 /// What is printed on a certificate.
 #[derive(Debug, Clone)]
+/// Whose certificates to list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Whose {
+    /// The caller's organization's.
+    #[default]
+    Own,
+    /// This organization's.
+    Organization(OrganizationId),
+    /// Every organization's.
+    All,
+}
+
 pub enum CertificateLookup {
     /// SHA-256 of the DER, hexadecimal, with or without colons.
     Fingerprint(String),
@@ -197,10 +212,11 @@ fn read_tags(tags: &Value) -> BTreeMap<String, String> {
 }
 
 impl Core {
-    /// A page of the organization's certificates, newest first.
+    /// A page of certificates, newest first: the organization's, or with a role for all organizations another one's or
+    /// everybody's.
     ///
     /// # Errors
-    /// `permission_denied`, `invalid_request`, `name_invalid`.
+    /// `permission_denied`, `organization_not_found`, `invalid_request`, `name_invalid`.
     pub async fn list_certificates(
         &self,
         ctx: &Ctx,
@@ -214,8 +230,13 @@ impl Core {
             limit: page.fetch_limit(),
             ..query.filter()?
         };
-        let mut tx = self.tenant_tx(ctx.organization_id).await?;
-        let rows = certificates::list(&mut tx, &filter).await?;
+        let rows = if let Some(organization_id) = self.reach(ctx, query.whose).await? {
+            let mut tx = self.tenant_tx(organization_id).await?;
+            certificates::list(&mut tx, &filter).await?
+        } else {
+            let mut tx = clm_pg::begin(&self.system).await?;
+            certificates::list_everywhere(&mut tx, &filter).await?
+        };
         let rows = Page::cut(rows, page, |row| row.id);
         let items = rows.items.into_iter().map(|row| Certificate::read(row, ctx.now));
         Ok(Page { items: items.collect::<Result<_, _>>()?, next: rows.next })
@@ -229,6 +250,24 @@ impl Core {
         ctx.require(Permission::CertificateRead)?;
         self.find_certificate(ctx, id).await
     }
+    /// The organization to list, none for all of them, once the caller is known to be allowed: from here on nothing
+    /// but the connection keeps organizations apart.
+    async fn reach(&self, ctx: &Ctx, whose: Whose) -> Result<Option<OrganizationId>, CoreError> {
+        let everywhere = ctx.require_global(Permission::CertificateRead);
+        match whose {
+            Whose::Own => Ok(Some(ctx.organization_id)),
+            Whose::Organization(id) if id == ctx.organization_id => Ok(Some(id)),
+            // Whoever may not see an organization does not learn whether there is one.
+            Whose::Organization(id) if everywhere.is_err() => Err(organization_not_found(id).into()),
+            Whose::Organization(id) => {
+                let mut tx = clm_pg::begin(&self.system).await?;
+                find_organization(&mut tx, id).await?;
+                Ok(Some(id))
+            }
+            Whose::All => Ok(everywhere.map(|()| None)?),
+        }
+    }
+
 
     /// The certificate with this fingerprint or serial number.
     ///

@@ -31,7 +31,7 @@ pub struct OrganizationChange {
     pub settings: Value,
 }
 
-fn organization_not_found(id: OrganizationId) -> Refusal {
+pub(crate) fn organization_not_found(id: OrganizationId) -> Refusal {
     Refusal::new(ErrorCode::OrganizationNotFound, format!("there is no organization {id}"))
 }
 
@@ -167,7 +167,10 @@ impl Core {
     }
 }
 
-async fn find_organization(conn: &mut PgConnection, id: OrganizationId) -> Result<Organization, CoreError> {
+pub(crate) async fn find_organization(
+    conn: &mut PgConnection,
+    id: OrganizationId,
+) -> Result<Organization, CoreError> {
     let found = organizations::find(conn, id.0).await?;
     found.ok_or_else(|| organization_not_found(id).into())
 }

@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 
 use crate::answer::text;
 use crate::house::{DAY, ISSUING, Office, office};
+use crate::person::Person;
+
+const UNKNOWN: &str = "0198f000-0000-7000-8000-000000000000";
 
 /// Three certificates: `web` is bob's and lives long, `mail` is tagged, `old` is revoked.
 async fn filled() -> (Office, [Value; 3]) {
@@ -231,3 +234,48 @@ async fn both_databases_agree_on_what_an_organization_has() {
     let findings = office.admin.list("/api/v1/integrity/findings").await;
     assert!(findings.is_empty(), "{findings:#?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_administrator_of_all_organizations_lists_any_of_them_and_all() {
+    let (office, certificates) = filled().await;
+    let (other, theirs) = filled().await;
+    let ids = |items: &[Value]| -> BTreeSet<String> { items.iter().map(|item| text(item, "id")).collect() };
+    let of = |organization: &str| format!("/api/v1/certificates?organization={organization}");
+    let found = office.admin.list(&of(&other.organization)).await;
+    assert_eq!(ids(&found), ids(&theirs));
+    assert_eq!(ids(&office.alice.list(&of(&office.organization)).await), ids(&certificates));
+
+    let mut seen = Vec::new();
+    let mut path = format!("{}&limit=2&san=mail.example.com&status=active", of("all"));
+    loop {
+        let answer = office.admin.get(&path).await;
+        seen.extend(answer.expect(200)["items"].as_array().unwrap().clone());
+        let Some(next) = answer.header("link").split(['<', '>']).nth(1) else { break };
+        assert!(next.contains("organization=all"), "{next}");
+        path = next.to_owned();
+    }
+    assert!(ids(&seen).is_superset(&ids(&[certificates[1].clone(), theirs[1].clone()])));
+    assert_eq!(ids(&seen).len(), seen.len());
+    assert!(seen.windows(2).all(|two| text(&two[0], "created_at") >= text(&two[1], "created_at")));
+    office.admin.get(&of("nobody")).await.refused(400, "invalid_request");
+    office.admin.get(&of(UNKNOWN)).await.refused(404, "organization_not_found");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_else_lists_the_certificates_of_another_organization() {
+    let (office, _) = filled().await;
+    let (other, _) = filled().await;
+    let of = |organization: &str| format!("/api/v1/certificates?organization={organization}");
+    // An administrator whose key is for one organization is one of that organization alone.
+    let body = json!({"name": "bound"});
+    let key = text(&office.admin.post("/api/v1/api-keys", &body).await.expect(201), "secret");
+    let bound = Person { key, organization: None, ..office.admin.clone() };
+    for person in [&office.alice, &office.carol, &bound] {
+        for organization in [other.organization.as_str(), UNKNOWN] {
+            person.get(&of(organization)).await.refused(404, "organization_not_found");
+        }
+        person.get(&of("all")).await.refused(403, "permission_denied");
+        assert_eq!(person.list(&of(&office.organization)).await.len(), 3);
+    }
+}
+
