@@ -1,7 +1,7 @@
 //! `certificate_metadata`: the inventory.
 
 use clm_pg::DbError;
-use clm_types::Time;
+use clm_types::{Change, Time};
 use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -201,21 +201,21 @@ pub async fn find(conn: &mut PgConnection, certificate_id: Uuid) -> Result<Optio
     Ok(row)
 }
 
-/// New metadata; what is none stays.
+/// New metadata; what is none, or `Keep`, stays.
 #[derive(Debug, Clone, Default)]
 pub struct MetadataChangeRow {
     /// The new owner.
-    pub owner_user_id: Option<Uuid>,
+    pub owner_user_id: Change<Uuid>,
     /// All tags.
     pub tags: Option<Value>,
     /// Where it is used.
-    pub environment: Option<String>,
+    pub environment: Change<String>,
     /// The organization's own category.
     pub category: Option<String>,
     /// All custom fields.
     pub custom_fields: Option<Value>,
     /// Notes.
-    pub notes: Option<String>,
+    pub notes: Change<String>,
 }
 
 /// Changes metadata that is still at `version`.
@@ -230,18 +230,22 @@ pub async fn update_metadata(
     now: Time,
 ) -> Result<(), DbError> {
     let result = sqlx::query!(
-        "UPDATE certificate_metadata SET owner_user_id = COALESCE($3, owner_user_id), tags = COALESCE($4, tags),
-             environment = COALESCE($5, environment), category = COALESCE($6, category),
-             custom_fields = COALESCE($7, custom_fields), notes = COALESCE($8, notes), updated_at = $9, version = version + 1
+        "UPDATE certificate_metadata SET owner_user_id = CASE WHEN $3 THEN owner_user_id ELSE $4 END,
+             environment = CASE WHEN $5 THEN environment ELSE $6 END, notes = CASE WHEN $7 THEN notes ELSE $8 END,
+             tags = COALESCE($9, tags), category = COALESCE($10, category), custom_fields = COALESCE($11, custom_fields),
+             updated_at = $12, version = version + 1
          WHERE certificate_id = $1 AND version = $2 AND deleted_at IS NULL",
         certificate_id,
         version,
-        change.owner_user_id,
+        change.owner_user_id.is_keep(),
+        change.owner_user_id.value(),
+        change.environment.is_keep(),
+        change.environment.value(),
+        change.notes.is_keep(),
+        change.notes.value(),
         change.tags,
-        change.environment,
         change.category,
         change.custom_fields,
-        change.notes,
         now
     )
     .execute(conn)

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use clm_core_db::audit;
 use clm_core_db::certificates::{self, CertificateFilter, CertificateRow, MetadataChangeRow};
 use clm_types::{
-    AuthorityId, CertificateId, CertificateStatus, ErrorCode, IssuedCertificate, OperationId, OrganizationId,
-    Permission, PolicyId, Refusal, RequestId, SerialNumber, Time, UserId,
+    AuthorityId, CertificateId, CertificateStatus, Change, ErrorCode, IssuedCertificate, OperationId,
+    OrganizationId, Permission, PolicyId, Refusal, RequestId, SerialNumber, Time, UserId,
 };
 use clm_x509::San;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::audit::AuditEntry;
@@ -21,6 +21,8 @@ use crate::request_context::{Labels, check_comment};
 use crate::request_view::stored;
 use crate::{Core, CoreError, Ctx};
 
+/// The category of certificates that are given none.
+const USUAL_CATEGORY: &str = "leaf";
 /// Longest text that is searched for.
 const LONGEST_SEARCH: usize = 300;
 
@@ -92,10 +94,10 @@ pub struct Certificate {
 /// Which certificates to list; what is none does not matter.
 #[derive(Debug, Clone, Default)]
 pub struct CertificateQuery {
-    /// Only in this state.
-    pub status: Option<CertificateStatus>,
     /// Whose.
     pub whose: Whose,
+    /// Only in this state.
+    pub status: Option<CertificateStatus>,
     /// Only of this owner.
     pub owner: Option<UserId>,
     /// Only of this authority.
@@ -112,8 +114,6 @@ pub struct CertificateQuery {
     pub text: Option<String>,
 }
 
-/// What is printed on a certificate.
-#[derive(Debug, Clone)]
 /// Whose certificates to list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Whose {
@@ -126,6 +126,8 @@ pub enum Whose {
     All,
 }
 
+/// What is printed on a certificate.
+#[derive(Debug, Clone)]
 pub enum CertificateLookup {
     /// SHA-256 of the DER, hexadecimal, with or without colons.
     Fingerprint(String),
@@ -133,21 +135,27 @@ pub enum CertificateLookup {
     Serial(String, Option<AuthorityId>),
 }
 
-/// New metadata; what is none stays.
-#[derive(Debug, Clone, Default)]
+/// New metadata. Without a value, tags and custom fields are empty, and the category is the usual one.
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct CertificateChange {
     /// The new owner.
-    pub owner_user_id: Option<UserId>,
+    #[serde(skip_serializing_if = "Change::is_keep")]
+    pub owner_user_id: Change<UserId>,
     /// All tags.
-    pub tags: Option<BTreeMap<String, String>>,
+    #[serde(skip_serializing_if = "Change::is_keep")]
+    pub tags: Change<BTreeMap<String, String>>,
     /// Where it is used.
-    pub environment: Option<String>,
+    #[serde(skip_serializing_if = "Change::is_keep")]
+    pub environment: Change<String>,
     /// The organization's own category.
-    pub category: Option<String>,
+    #[serde(skip_serializing_if = "Change::is_keep")]
+    pub category: Change<String>,
     /// All custom fields.
-    pub custom_fields: Option<Map<String, Value>>,
+    #[serde(skip_serializing_if = "Change::is_keep")]
+    pub custom_fields: Change<Map<String, Value>>,
     /// Notes.
-    pub notes: Option<String>,
+    #[serde(skip_serializing_if = "Change::is_keep")]
+    pub notes: Change<String>,
 }
 
 impl Certificate {
@@ -242,14 +250,6 @@ impl Core {
         Ok(Page { items: items.collect::<Result<_, _>>()?, next: rows.next })
     }
 
-    /// One certificate of the inventory.
-    ///
-    /// # Errors
-    /// `permission_denied`, `certificate_not_found`.
-    pub async fn show_certificate(&self, ctx: &Ctx, id: CertificateId) -> Result<Certificate, CoreError> {
-        ctx.require(Permission::CertificateRead)?;
-        self.find_certificate(ctx, id).await
-    }
     /// The organization to list, none for all of them, once the caller is known to be allowed: from here on nothing
     /// but the connection keeps organizations apart.
     async fn reach(&self, ctx: &Ctx, whose: Whose) -> Result<Option<OrganizationId>, CoreError> {
@@ -268,6 +268,14 @@ impl Core {
         }
     }
 
+    /// One certificate of the inventory.
+    ///
+    /// # Errors
+    /// `permission_denied`, `certificate_not_found`.
+    pub async fn show_certificate(&self, ctx: &Ctx, id: CertificateId) -> Result<Certificate, CoreError> {
+        ctx.require(Permission::CertificateRead)?;
+        self.find_certificate(ctx, id).await
+    }
 
     /// The certificate with this fingerprint or serial number.
     ///
@@ -322,10 +330,10 @@ impl Core {
     ) -> Result<Certificate, CoreError> {
         ctx.require(Permission::CertificateUpdate)?;
         change.check()?;
-        if let Some(owner) = change.owner_user_id {
-            self.check_owner(ctx, owner).await?;
+        if let Some(owner) = change.owner_user_id.value() {
+            self.check_owner(ctx, *owner).await?;
         }
-        let row = &change.row();
+        let (row, noted_change) = (&change.row(), &json!(change));
         self.in_tenant(ctx.organization_id, "update_certificate", |mut tx| async move {
             let before = certificates::find(&mut tx, id.into()).await?.ok_or_else(certificate_not_found)?;
             certificates::update_metadata(&mut tx, id.into(), version, row, ctx.now)
@@ -334,7 +342,7 @@ impl Core {
             let entry = AuditEntry::of(ctx, &self.entropy, "certificate.update", "certificate")
                 .object(id)
                 .before(noted(&before))
-                .after(changed(row));
+                .after(noted_change.clone());
             audit::insert(&mut tx, entry.row()).await?;
             Ok((tx, ()))
         })
@@ -408,22 +416,22 @@ impl CertificateLookup {
 impl CertificateChange {
     fn check(&self) -> Result<(), Refusal> {
         let labels = Labels {
-            tags: self.tags.clone().unwrap_or_default(),
-            environment: self.environment.clone(),
-            category: self.category.clone(),
-            custom_fields: self.custom_fields.clone().unwrap_or_default(),
+            tags: self.tags.value().cloned().unwrap_or_default(),
+            environment: self.environment.value().cloned(),
+            category: self.category.value().cloned(),
+            custom_fields: self.custom_fields.value().cloned().unwrap_or_default(),
         };
         labels.check()?;
-        check_comment("/notes", self.notes.as_deref())
+        check_comment("/notes", self.notes.value().map(String::as_str))
     }
 
     fn row(&self) -> MetadataChangeRow {
         MetadataChangeRow {
-            owner_user_id: self.owner_user_id.map(Into::into),
-            tags: self.tags.as_ref().map(|tags| json!(tags)),
+            owner_user_id: self.owner_user_id.clone().map(Into::into),
+            tags: self.tags.clone().or_empty(BTreeMap::new()).map(|tags| json!(tags)),
             environment: self.environment.clone(),
-            category: self.category.clone(),
-            custom_fields: self.custom_fields.as_ref().map(|fields| json!(fields)),
+            category: self.category.clone().or_empty(USUAL_CATEGORY.to_owned()),
+            custom_fields: self.custom_fields.clone().or_empty(Map::new()).map(Value::Object),
             notes: self.notes.clone(),
         }
     }
@@ -434,20 +442,6 @@ fn noted(row: &CertificateRow) -> Value {
         "owner_user_id": row.owner_user_id, "tags": row.tags, "environment": row.environment, "category": row.category,
         "custom_fields": row.custom_fields, "notes": row.notes,
     })
-}
-
-/// Only what was given.
-fn changed(row: &MetadataChangeRow) -> Value {
-    let all = json!({
-        "owner_user_id": row.owner_user_id, "tags": row.tags, "environment": row.environment, "category": row.category,
-        "custom_fields": row.custom_fields, "notes": row.notes,
-    });
-    let given = all.as_object().into_iter().flatten();
-    given
-        .filter(|(_, value)| !value.is_null())
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect::<Map<_, _>>()
-        .into()
 }
 
 /// `certificate_not_found`: also for certificates of other organizations.

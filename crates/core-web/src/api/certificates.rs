@@ -108,7 +108,7 @@ async fn show(
     Ok(response)
 }
 
-/// Changes the metadata of a certificate; what is absent stays.
+/// Changes the metadata of a certificate: what is absent stays, what is null is cleared.
 #[utoipa::path(patch, path = "/certificates/{id}", tag = "certificates", params(("id" = Uuid, Path)),
     request_body = CertificateUpdate, responses((status = 200, body = Certificate)))]
 async fn update(

@@ -279,3 +279,24 @@ async fn nobody_else_lists_the_certificates_of_another_organization() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn null_clears_a_field_and_what_is_absent_stays() {
+    let (office, [web, _, _]) = filled().await;
+    let path = format!("/api/v1/certificates/{}", text(&web, "id"));
+    let full = json!({"tags": {"team": "web"}, "environment": "production", "category": "edge",
+        "custom_fields": {"rack": 7}, "notes": "moved"});
+    let set = office.admin.change(Method::PATCH, &path, &web["version"], &full).await.expect(200);
+    let some = json!({"notes": null, "environment": null});
+    let less = office.admin.change(Method::PATCH, &path, &set["version"], &some).await.expect(200);
+    assert_eq!((&less["notes"], &less["environment"]), (&Value::Null, &Value::Null));
+    assert_eq!((&less["tags"], &less["category"]), (&full["tags"], &full["category"]));
+    let rest = json!({"tags": null, "category": null, "custom_fields": null, "owner_user_id": null});
+    let none = office.admin.change(Method::PATCH, &path, &less["version"], &rest).await.expect(200);
+    assert_eq!((&none["tags"], &none["custom_fields"]), (&json!({}), &json!({})));
+    assert_eq!(
+        (&none["category"], &none["owner_user_id"], &none["owner"]),
+        (&json!("leaf"), &Value::Null, &Value::Null)
+    );
+    let audit = office.admin.list("/api/v1/audit?action=certificate.update").await;
+    assert_eq!(audit[1]["after"], some);
+}
