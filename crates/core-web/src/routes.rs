@@ -158,6 +158,7 @@ pub const ROUTES: &[Route] = {
         post("/api/v1/notifications/{id}/read", may(P::NotificationRead)),
         get("/api/v1/audit", may(P::AuditRead)),
         post("/api/v1/integrity/runs", may(P::IntegrityRun)),
+        get("/api/v1/integrity/runs/{id}", may(P::IntegrityRun)),
         get("/api/v1/integrity/findings", may(P::IntegrityRun)),
     ]
 };

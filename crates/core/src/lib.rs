@@ -21,6 +21,7 @@ mod fields;
 pub mod follower;
 pub mod idempotency;
 pub mod integrity;
+pub mod integrity_runs;
 mod intents;
 pub mod ip_range;
 pub mod jobs;

@@ -320,6 +320,22 @@ async fn an_operator_lets_an_administrator_in_again() {
     assert!(admin.run(&["me"]).done().contains("organization:write"));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_comparison_is_waited_for() {
+    let office = office().await;
+    let admin = Terminal::sign_in(&office, &office.admin, "admin").await;
+    // Another test may have one under way.
+    let run = loop {
+        let ended = admin.run(&["integrity", "run", "-o", "json"]);
+        if ended.code != 5 {
+            break serde_json::from_str::<Value>(&ended.out).unwrap();
+        }
+    };
+    assert_eq!(run["status"], "completed", "{run:#}");
+    let shown = admin.run(&["integrity", "show", &text(&run, "id"), "-o", "json"]);
+    assert_eq!(serde_json::from_str::<Value>(&shown.out).unwrap(), run);
+}
+
 #[test]
 fn every_command_explains_itself() {
     let mut commands = vec![Vec::<String>::new()];

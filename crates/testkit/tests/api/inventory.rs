@@ -229,8 +229,21 @@ async fn a_certificate_that_has_ended_can_neither_be_revoked_nor_renewed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn both_databases_agree_on_what_an_organization_has() {
     let (office, _) = filled().await;
-    let report = office.admin.post("/api/v1/integrity/runs", &json!({})).await.expect(201);
-    assert!(report["compared"].as_u64().unwrap() >= 3, "{report:#}");
+    let begun = office.admin.post("/api/v1/integrity/runs", &json!({})).await;
+    let path = begun.header("location").to_owned();
+    assert_eq!(path, format!("/api/v1/integrity/runs/{}", text(&begun.expect(202), "id")));
+    let mut run = begun.expect(202);
+    while run["status"] == "running" {
+        run = office.admin.get(&path).await.expect(200);
+    }
+    assert_eq!(run["status"], "completed", "{run:#}");
+    assert!(run["report"]["compared"].as_u64().unwrap() >= 3, "{run:#}");
+    office.alice.get(&path).await.refused(403, "permission_denied");
+    office
+        .admin
+        .get("/api/v1/integrity/runs/0198f000-0000-7000-8000-000000000000")
+        .await
+        .refused(404, "not_found");
     let findings = office.admin.list("/api/v1/integrity/findings").await;
     assert!(findings.is_empty(), "{findings:#?}");
 }
