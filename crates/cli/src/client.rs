@@ -158,6 +158,18 @@ impl Client {
         read(self.send(send).await?).await
     }
 
+    /// Reads an object and changes it, if it is still the version that was read: what changes follows from what it is.
+    pub(crate) async fn edit<T: DeserializeOwned, B: Serialize>(
+        &self,
+        method: Method,
+        path: &str,
+        change: impl FnOnce(T) -> B,
+    ) -> Result<T, CliError> {
+        let read = self.get::<T>(path).await?;
+        let etag = read.etag.ok_or_else(|| CliError::Answer("the object has no ETag".to_owned()))?;
+        Ok(self.change(method, path, &etag, &change(read.body)).await?.body)
+    }
+
     /// The octets at an address of the API, in a media type.
     pub(crate) async fn download(&self, path: &str, media_type: &str) -> Result<Vec<u8>, CliError> {
         let send = || Ok(self.request(Method::GET, path)?.header(ACCEPT, media_type));

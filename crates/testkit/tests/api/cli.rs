@@ -321,6 +321,47 @@ async fn an_operator_lets_an_administrator_in_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_can_be_changed_over_the_api_can_be_changed_here() {
+    let office = office().await;
+    let admin = Terminal::sign_in(&office, &office.admin, "admin").await;
+    let user = admin.json(&["user", "update", &office.alice.id, "--display-name", "Alice A."]);
+    assert_eq!(user["display_name"], "Alice A.");
+    assert_eq!(user["email"], admin.json(&["user", "show", &office.alice.id])["email"]);
+
+    std::fs::write(office.folder.join("settings.json"), r#"{"locale": "de"}"#).unwrap();
+    let update = ["org", "update", &office.organization];
+    let named = admin.json(&[&update[..], &["--name", "New name"]].concat());
+    assert_eq!((&named["name"], &named["settings"]), (&"New name".into(), &serde_json::json!({})));
+    let set = admin.json(&[&update[..], &["--settings", "settings.json"]].concat());
+    assert_eq!((&set["name"], &set["settings"]["locale"]), (&"New name".into(), &"de".into()));
+
+    let permissions = ["--permission", "certificate:read", "--permission", "request:read"];
+    admin.json(&[&["role", "create", "reader", "--name", "Reader"], &permissions[..]].concat());
+    let renamed = admin.json(&["role", "update", "reader", "--name", "Looks"]);
+    assert_eq!((&renamed["name"], renamed["permissions"].as_array().unwrap().len()), (&"Looks".into(), 2));
+    let less = admin.json(&["role", "update", "reader", "--permission", "request:read"]);
+    assert_eq!(
+        (&less["name"], &less["permissions"]),
+        (&"Looks".into(), &serde_json::json!(["request:read"]))
+    );
+
+    let body = serde_json::json!({"profile": "tls-server", "policy": "at-once", "key_algorithm": "ecdsa-p256",
+        "sans": ["dns:clear.example.com"], "tags": {"team": "web"}, "environment": "test"});
+    let id = text(&office.alice.issue(&body).await, "id");
+    let cleared =
+        admin.json(&["cert", "update", &id, "--clear", "environment", "--clear", "tags", "--notes", "x"]);
+    assert_eq!((&cleared["environment"], &cleared["tags"]), (&Value::Null, &serde_json::json!({})));
+    assert_eq!(cleared["notes"], "x");
+    admin.fails(&["cert", "update", &id, "--clear", "notes", "--notes", "y"], 2, "at once");
+    assert!(
+        admin
+            .run(&["cert", "list", "--all-organizations", "--san", "clear.example.com"])
+            .done()
+            .contains(&id)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_comparison_is_waited_for() {
     let office = office().await;
     let admin = Terminal::sign_in(&office, &office.admin, "admin").await;
