@@ -1,6 +1,6 @@
 //! `clm` as a user runs it.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -375,6 +375,31 @@ async fn a_comparison_is_waited_for() {
     assert_eq!(run["status"], "completed", "{run:#}");
     let shown = admin.run(&["integrity", "show", &text(&run, "id"), "-o", "json"]);
     assert_eq!(serde_json::from_str::<Value>(&shown.out).unwrap(), run);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_belongs_to_a_context_is_not_used_at_another_address() {
+    let office = office().await;
+    let admin = Terminal::sign_in(&office, &office.admin, "admin").await;
+    let other = office.admin.url.replace("localhost", "127.0.0.1");
+    assert_ne!(other, office.admin.url);
+    let ca = house().await.installation.ca_file().display().to_string();
+    let elsewhere = ["me", "--url", &other, "--token-file", "key.txt"];
+    admin.run(&[&elsewhere[..], &["--ca-file", &ca]].concat()).done();
+    admin.fails(&elsewhere, 7, "cannot reach");
+
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", server.local_addr().unwrap());
+    let heard = std::thread::spawn(move || {
+        let (mut connection, _) = server.accept().unwrap();
+        let mut request = vec![0; 4096];
+        let length = connection.read(&mut request).unwrap();
+        connection.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").unwrap();
+        String::from_utf8_lossy(&request[..length]).to_ascii_lowercase()
+    });
+    admin.run(&["me", "--url", &url, "--token-file", "key.txt"]);
+    let request = heard.join().unwrap();
+    assert!(request.starts_with("get /api/v1/me") && !request.contains("clm-organization"), "{request}");
 }
 
 #[test]
