@@ -32,6 +32,6 @@ pub struct Bootstrapped {
     /// The organization.
     #[schema(value_type = Uuid)]
     pub organization_id: OrganizationId,
-    /// The administrator's API key: shown this once.
+    /// The administrator's API key: shown this once, good for 90 days.
     pub api_key: String,
 }

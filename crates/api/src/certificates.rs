@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use clm_types::{
-    AuthorityId, CertificateId, CertificateStatus, KeyAlgorithm, OperationId, OrganizationId, PolicyId,
-    RequestId, RevocationReason, UserId,
+    AuthorityId, CertificateId, CertificateStatus, Change, KeyAlgorithm, OperationId, OrganizationId,
+    PolicyId, RequestId, RevocationReason, UserId,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -99,6 +99,11 @@ pub struct Certificate {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct CertificateQuery {
+    /// Of which organization: its id, or `all`. The caller's own unless told; any other needs a role that is assigned
+    /// for all organizations.
+    #[param(value_type = Option<String>)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub organization: Option<OrganizationFilter>,
     /// Only in this state.
     #[param(schema_with = schema::certificate_status)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -135,6 +140,37 @@ pub struct CertificateQuery {
     pub cursor: Option<String>,
 }
 
+/// Whose certificates to list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum OrganizationFilter {
+    /// Every organization's: `all`.
+    All,
+    /// One organization's, by its id.
+    One(OrganizationId),
+}
+
+impl TryFrom<String> for OrganizationFilter {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        if text == "all" {
+            return Ok(Self::All);
+        }
+        let id = text.parse().map_err(|_| "organization is an id (a UUID) or `all`".to_owned())?;
+        Ok(Self::One(id))
+    }
+}
+
+impl From<OrganizationFilter> for String {
+    fn from(filter: OrganizationFilter) -> Self {
+        match filter {
+            OrganizationFilter::All => "all".to_owned(),
+            OrganizationFilter::One(id) => id.to_string(),
+        }
+    }
+}
+
 /// Finds one certificate by what is printed on it: `sha256`, or `serial` with `authority`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -152,30 +188,34 @@ pub struct CertificateLookup {
     pub authority: Option<AuthorityId>,
 }
 
-/// New metadata of a certificate; what is absent stays.
+/// New metadata of a certificate: what is absent stays, what is null is cleared.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CertificateUpdate {
-    /// The new owner.
+    /// The new owner; null: nobody.
     #[schema(value_type = Option<Uuid>)]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub owner_user_id: Option<UserId>,
-    /// All tags.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tags: Option<BTreeMap<String, String>>,
-    /// Where it is used.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub environment: Option<String>,
-    /// The organization's own category.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub category: Option<String>,
-    /// All custom fields.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Change::is_keep")]
+    pub owner_user_id: Change<UserId>,
+    /// All tags; null: none.
+    #[schema(value_type = Option<BTreeMap<String, String>>)]
+    #[serde(default, skip_serializing_if = "Change::is_keep")]
+    pub tags: Change<BTreeMap<String, String>>,
+    /// Where it is used; null: not said.
+    #[schema(value_type = Option<String>)]
+    #[serde(default, skip_serializing_if = "Change::is_keep")]
+    pub environment: Change<String>,
+    /// The organization's own category; null: `leaf`.
+    #[schema(value_type = Option<String>)]
+    #[serde(default, skip_serializing_if = "Change::is_keep")]
+    pub category: Change<String>,
+    /// All custom fields; null: none.
     #[schema(value_type = Option<Object>)]
-    pub custom_fields: Option<serde_json::Map<String, serde_json::Value>>,
-    /// Notes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub notes: Option<String>,
+    #[serde(default, skip_serializing_if = "Change::is_keep")]
+    pub custom_fields: Change<serde_json::Map<String, serde_json::Value>>,
+    /// Notes; null: none.
+    #[schema(value_type = Option<String>)]
+    #[serde(default, skip_serializing_if = "Change::is_keep")]
+    pub notes: Change<String>,
 }
 
 /// Revokes a certificate or puts it on hold.

@@ -6,15 +6,26 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-/// What one run of the integrity job found.
+/// A run of the integrity job that somebody ordered.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct IntegrityReport {
-    /// Identity of the run.
-    pub run_id: Uuid,
+pub struct IntegrityRun {
+    /// Identity; findings name the run that last saw them.
+    pub id: Uuid,
+    /// `running`, `completed`, `failed`, or `interrupted` when its process ended before it did.
+    pub status: String,
     /// When it began.
     pub started_at: DateTime<Utc>,
-    /// When it ended.
-    pub finished_at: DateTime<Utc>,
+    /// When it completed or failed.
+    pub finished_at: Option<DateTime<Utc>>,
+    /// What a completed run counted.
+    pub report: Option<IntegrityReport>,
+    /// Why it failed.
+    pub detail: Option<String>,
+}
+
+/// What a whole run of the integrity job counted.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct IntegrityReport {
     /// Certificates compared.
     pub compared: u64,
     /// Open findings.

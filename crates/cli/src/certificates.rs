@@ -7,11 +7,12 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::{Args, Subcommand, ValueEnum};
 use clm_api::certificates::{
-    Certificate, CertificateLookup, CertificateQuery, CertificateUpdate, Release, Renewal, Revocation,
+    Certificate, CertificateLookup, CertificateQuery, CertificateUpdate, OrganizationFilter, Release,
+    Renewal, Revocation,
 };
 use clm_api::requests::Request;
 use clm_types::{
-    AuthorityId, CertificateId, CertificateStatus, Clock, KeyAlgorithm, RevocationReason, UserId,
+    AuthorityId, CertificateId, CertificateStatus, Change, Clock, KeyAlgorithm, RevocationReason, UserId,
 };
 use reqwest::Method;
 
@@ -84,6 +85,9 @@ pub(crate) enum Format {
 
 #[derive(Args)]
 pub(crate) struct List {
+    /// Of every organization, for those with a role in all of them; --organization chooses one
+    #[arg(long)]
+    all_organizations: bool,
     /// Only in this state: active, on_hold, revoked, expired
     #[arg(long)]
     status: Option<CertificateStatus>,
@@ -162,6 +166,9 @@ pub(crate) struct Renew {
 pub(crate) struct Update {
     /// The certificate
     id: CertificateId,
+    /// Field that shall have no value any more; may be repeated
+    #[arg(long = "clear", value_enum, value_name = "FIELD")]
+    cleared: Vec<Clearable>,
     /// The new owner
     #[arg(long)]
     owner: Option<UserId>,
@@ -180,6 +187,48 @@ pub(crate) struct Update {
     /// Notes
     #[arg(long)]
     notes: Option<String>,
+}
+
+/// What `cert update --clear` takes.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Clearable {
+    /// Nobody answers for it
+    Owner,
+    /// No tags
+    Tags,
+    /// Not said where it is used
+    Environment,
+    /// The usual category
+    Category,
+    /// No custom fields
+    CustomFields,
+    /// No notes
+    Notes,
+}
+
+impl Update {
+    /// What shall become of a field; a field cannot be set and cleared at once.
+    fn change<T>(&self, field: Clearable, value: Option<T>) -> Result<Change<T>, CliError> {
+        match (self.cleared.contains(&field), value) {
+            (true, Some(_)) => {
+                let advice = "a field cannot be given a value and cleared at once";
+                Err(CliError::Usage(advice.to_owned()))
+            }
+            (true, None) => Ok(Change::Clear),
+            (false, value) => Ok(value.into()),
+        }
+    }
+
+    fn body(&self, tags: Option<BTreeMap<String, String>>) -> Result<CertificateUpdate, CliError> {
+        Ok(CertificateUpdate {
+            owner_user_id: self.change(Clearable::Owner, self.owner)?,
+            tags: self.change(Clearable::Tags, tags)?,
+            environment: self.change(Clearable::Environment, self.environment.clone())?,
+            category: self.change(Clearable::Category, self.category.clone())?,
+            custom_fields: self.change(Clearable::CustomFields, None)?,
+            notes: self.change(Clearable::Notes, self.notes.clone())?,
+        })
+    }
 }
 
 pub(crate) async fn run(command: Command, session: &Session) -> Result<ExitCode, CliError> {
@@ -253,14 +302,7 @@ async fn update(arguments: Update, session: &Session) -> Result<ExitCode, CliErr
     let path = path(arguments.id);
     let read = session.client.get::<Certificate>(&path).await?;
     let etag = read.etag.ok_or_else(|| CliError::Answer("the certificate has no ETag".to_owned()))?;
-    let body = CertificateUpdate {
-        owner_user_id: arguments.owner,
-        tags: changed_tags(&read.body.tags, arguments.tags, &arguments.removed_tags),
-        environment: arguments.environment,
-        category: arguments.category,
-        custom_fields: None,
-        notes: arguments.notes,
-    };
+    let body = arguments.body(changed_tags(&read.body.tags, &arguments.tags, &arguments.removed_tags))?;
     let reply = session.client.change(Method::PATCH, &path, &etag, &body).await?;
     print(&reply.body, session);
     Ok(ExitCode::Done)
@@ -268,14 +310,14 @@ async fn update(arguments: Update, session: &Session) -> Result<ExitCode, CliErr
 
 fn changed_tags(
     old: &BTreeMap<String, String>,
-    set: Vec<(String, String)>,
+    set: &[(String, String)],
     removed: &[String],
 ) -> Option<BTreeMap<String, String>> {
     if set.is_empty() && removed.is_empty() {
         return None;
     }
     let mut tags = old.clone();
-    tags.extend(set);
+    tags.extend(set.iter().cloned());
     tags.retain(|name, _| !removed.contains(name));
     Some(tags)
 }
@@ -283,6 +325,7 @@ fn changed_tags(
 async fn list(arguments: List, session: &Session) -> Result<ExitCode, CliError> {
     let within = arguments.expires_within.map(|time| Clock::system().now() + time);
     let query = CertificateQuery {
+        organization: arguments.all_organizations.then_some(OrganizationFilter::All),
         status: arguments.status,
         owner: arguments.owner,
         authority: arguments.authority,
@@ -371,8 +414,8 @@ mod tests {
     #[test]
     fn tags_that_are_not_named_stay() {
         let old = BTreeMap::from([("a".to_owned(), "1".to_owned()), ("b".to_owned(), "2".to_owned())]);
-        let new = changed_tags(&old, vec![("c".to_owned(), "3".to_owned())], &["a".to_owned()]).unwrap();
+        let new = changed_tags(&old, &[("c".to_owned(), "3".to_owned())], &["a".to_owned()]).unwrap();
         assert_eq!(new.keys().collect::<Vec<_>>(), ["b", "c"]);
-        assert_eq!(changed_tags(&old, vec![], &[]), None);
+        assert_eq!(changed_tags(&old, &[], &[]), None);
     }
 }

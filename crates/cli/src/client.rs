@@ -123,6 +123,24 @@ impl Client {
         read(self.send(send).await?).await
     }
 
+    /// POST whose repeat would not be the same: sent once. `advice` says what to do when its outcome is not known.
+    pub(crate) async fn post_once<B: Serialize, T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &B,
+        advice: &'static str,
+    ) -> Result<T, CliError> {
+        let request = self.request(Method::POST, path)?.json(body);
+        let lost = |source: reqwest::Error| CliError::Lost { advice, source: source.without_url() };
+        let outcome = match request.send().await {
+            Err(error) if !error.is_connect() && !error.is_builder() => return Err(lost(error)),
+            outcome => outcome,
+        };
+        let response = finish(outcome, &self.base).await?;
+        let octets = response.bytes().await.map_err(lost)?;
+        serde_json::from_slice(&octets).map_err(|error| CliError::Answer(error.to_string()))
+    }
+
     /// POST that is answered without a body.
     pub(crate) async fn post_for_nothing<B: Serialize>(&self, path: &str, body: &B) -> Result<(), CliError> {
         self.post::<B, ()>(path, body, None).await.map(|_| ())
@@ -138,6 +156,18 @@ impl Client {
     ) -> Result<Reply<T>, CliError> {
         let send = || Ok(self.request(method.clone(), path)?.json(body).header(IF_MATCH, etag));
         read(self.send(send).await?).await
+    }
+
+    /// Reads an object and changes it, if it is still the version that was read: what changes follows from what it is.
+    pub(crate) async fn edit<T: DeserializeOwned, B: Serialize>(
+        &self,
+        method: Method,
+        path: &str,
+        change: impl FnOnce(T) -> B,
+    ) -> Result<T, CliError> {
+        let read = self.get::<T>(path).await?;
+        let etag = read.etag.ok_or_else(|| CliError::Answer("the object has no ETag".to_owned()))?;
+        Ok(self.change(method, path, &etag, &change(read.body)).await?.body)
     }
 
     /// The octets at an address of the API, in a media type.

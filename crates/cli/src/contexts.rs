@@ -12,6 +12,9 @@ use crate::arguments::{Global, Output};
 use crate::error::{CliError, ExitCode};
 use crate::{files, output};
 
+/// The name of the file that holds them.
+pub(crate) const FILE: &str = "contexts.toml";
+
 /// One installation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -59,7 +62,7 @@ pub(crate) enum Command {
 impl Contexts {
     /// What was stored; nothing on the first use.
     pub(crate) fn load(directory: &Path) -> Result<Self, CliError> {
-        let path = directory.join("contexts.toml");
+        let path = directory.join(FILE);
         if !path.exists() {
             return Ok(Self::default());
         }
@@ -71,7 +74,7 @@ impl Contexts {
     pub(crate) fn save(&self, directory: &Path) -> Result<(), CliError> {
         files::create_private_directory(directory)?;
         let text = toml::to_string_pretty(self).map_err(|error| CliError::Usage(error.to_string()))?;
-        files::write_secret(&directory.join("contexts.toml"), text.as_bytes())
+        files::write_secret(&directory.join(FILE), text.as_bytes())
     }
 
     /// The named context, or the current one.

@@ -36,6 +36,13 @@ pub(crate) enum CliError {
         #[source]
         source: reqwest::Error,
     },
+    /// The request was sent and its answer did not arrive.
+    #[error("the answer did not arrive; {advice}")]
+    Lost {
+        advice: &'static str,
+        #[source]
+        source: reqwest::Error,
+    },
     /// The answer is not what this program understands.
     #[error("the server's answer cannot be read: {0}")]
     Answer(String),
@@ -59,7 +66,7 @@ impl CliError {
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             Self::Problem(problem) => exit_code(problem.status),
-            Self::Unreachable { .. } => ExitCode::Unavailable,
+            Self::Unreachable { .. } | Self::Lost { .. } => ExitCode::Unavailable,
             Self::Answer(_) | Self::File { .. } => ExitCode::Refused,
             Self::Usage(_) => ExitCode::Usage,
             Self::NotSignedIn(_) => ExitCode::NotAllowed,

@@ -61,16 +61,23 @@ pub(crate) fn write_secret(path: &Path, content: &[u8]) -> Result<(), CliError> 
 
 /// Finds out that a secret can be written here before there is one. What a file holds already is never given up for it.
 pub(crate) fn check_secret_file(path: &Path) -> Result<(), CliError> {
-    match path.metadata() {
-        Ok(found) if !found.is_file() => return Ok(()),
-        Ok(found) if found.len() > 0 => {
-            let advice = "exists and is not empty; name another file, or remove it";
-            return Err(CliError::Usage(format!("{} {advice}", path.display())));
-        }
-        _ => {}
+    if path.metadata().is_ok_and(|found| found.is_file() && found.len() > 0) {
+        let advice = "exists and is not empty; name another file, or remove it";
+        return Err(CliError::Usage(format!("{} {advice}", path.display())));
     }
+    check_writable(path)
+}
+
+/// Finds out that a file can be written or replaced, without doing so.
+pub(crate) fn check_writable(path: &Path) -> Result<(), CliError> {
     let failed = |source| CliError::File { action: "write", path: path.to_owned(), source };
-    let new = beside(path);
+    let place = match path.metadata() {
+        Ok(found) if found.is_dir() => return Err(failed(std::io::ErrorKind::IsADirectory.into())),
+        Ok(found) if !found.is_file() => return Ok(()),
+        Ok(_) => path.canonicalize().map_err(failed)?,
+        Err(_) => path.to_owned(),
+    };
+    let new = beside(&place);
     create_anew(&new, 0o600).map_err(failed)?;
     std::fs::remove_file(&new).map_err(failed)
 }

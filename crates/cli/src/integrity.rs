@@ -1,17 +1,34 @@
 //! `clm integrity`: whether both databases agree.
 
+use std::time::{Duration, Instant};
+
 use clap::Subcommand;
-use clm_api::integrity::{IntegrityFinding, IntegrityQuery, IntegrityReport};
+use clm_api::integrity::{IntegrityFinding, IntegrityQuery, IntegrityRun};
+use uuid::Uuid;
 
 use crate::arguments::PageArguments;
 use crate::error::{CliError, ExitCode};
 use crate::output;
 use crate::session::Session;
 
+/// How often a run is asked after.
+const PAUSE: Duration = Duration::from_millis(500);
+/// How often it is said that it still runs.
+const SAY_EVERY_SECONDS: u64 = 5;
+
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Compare both databases now; ends with 1 when something is open
-    Run,
+    /// Compare both databases now, and wait; ends with 1 when something is open
+    Run {
+        /// Begin, and do not wait for the end
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// Show how a run gets on
+    Show {
+        /// The run
+        run: Uuid,
+    },
     /// List findings
     Findings {
         /// Only with this status: open, repaired, alarm, resolved
@@ -24,25 +41,60 @@ pub(crate) enum Command {
 
 pub(crate) async fn run(command: Command, session: &Session) -> Result<ExitCode, CliError> {
     match command {
-        Command::Run => compare(session).await,
+        Command::Run { no_wait } => compare(no_wait, session).await,
+        Command::Show { run } => {
+            let run = session.client.get(&path(run)).await?.body;
+            Ok(print(&run, session))
+        }
         Command::Findings { status, page } => list(status, &page, session).await,
     }
 }
 
-async fn compare(session: &Session) -> Result<ExitCode, CliError> {
-    let path = "/api/v1/integrity/runs";
-    let report: IntegrityReport = session.client.post(path, &serde_json::json!({}), None).await?.body;
-    let fields = vec![
-        ("run", report.run_id.to_string()),
-        ("compared", report.compared.to_string()),
-        ("open", report.open.to_string()),
-        ("alarms", report.alarms.to_string()),
-        ("repaired", report.repaired.to_string()),
-        ("resolved", report.resolved.to_string()),
+async fn compare(no_wait: bool, session: &Session) -> Result<ExitCode, CliError> {
+    let body = serde_json::json!({});
+    let mut run: IntegrityRun = session.client.post("/api/v1/integrity/runs", &body, None).await?.body;
+    let begun = Instant::now();
+    let mut said = 0;
+    while run.status == "running" && !no_wait {
+        tokio::time::sleep(PAUSE).await;
+        run = session.client.get(&path(run.id)).await?.body;
+        let seconds = begun.elapsed().as_secs();
+        if seconds >= said + SAY_EVERY_SECONDS {
+            eprintln!("run {}: comparing for {seconds} s", run.id);
+            said = seconds;
+        }
+    }
+    Ok(print(&run, session))
+}
+
+fn path(run: Uuid) -> String {
+    format!("/api/v1/integrity/runs/{run}")
+}
+
+/// Prints a run. Clean is one that has not found anything, as far as it is.
+fn print(run: &IntegrityRun, session: &Session) -> ExitCode {
+    let mut fields = vec![
+        ("run", run.id.to_string()),
+        ("status", run.status.clone()),
+        ("started", output::time(run.started_at)),
+        ("finished", output::maybe_time(run.finished_at)),
+        ("detail", output::maybe(run.detail.as_ref())),
     ];
-    output::object(session.output, &report, fields);
-    let is_clean = report.open == 0 && report.alarms == 0;
-    Ok(if is_clean { ExitCode::Done } else { ExitCode::Refused })
+    if let Some(report) = &run.report {
+        fields.extend([
+            ("compared", report.compared.to_string()),
+            ("open", report.open.to_string()),
+            ("alarms", report.alarms.to_string()),
+            ("repaired", report.repaired.to_string()),
+            ("resolved", report.resolved.to_string()),
+        ]);
+    }
+    output::object(session.output, run, fields);
+    match (&run.report, run.status.as_str()) {
+        (Some(report), _) if report.open == 0 && report.alarms == 0 => ExitCode::Done,
+        (None, "running") => ExitCode::Done,
+        _ => ExitCode::Refused,
+    }
 }
 
 async fn list(status: Option<String>, page: &PageArguments, session: &Session) -> Result<ExitCode, CliError> {

@@ -1,6 +1,6 @@
 //! Signing in, and who one is.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use clm_api::bootstrap::{BootstrapRequest, Bootstrapped};
@@ -20,6 +20,10 @@ Examples:
   clm login https://localhost:8443 --ca-file ca.pem --bootstrap-token-file token   the first administrator
   some-vault read key | clm login https://clm.example.com:8443 --token-file -";
 
+/// The token is good once, so that a repeat would be refused whether or not the first call was served.
+const LOST_KEY: &str = "if the token is refused as used now, the administrator exists: let an operator run \
+`clm-core administrator-key`";
+
 /// Sign in.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
@@ -27,7 +31,7 @@ pub(crate) struct Login {
     /// Address of the API
     #[arg(id = "address", value_name = "URL")]
     address: Url,
-    /// Name of the context; the address's host unless given
+    /// Name of the context; the address's host and port unless given
     #[arg(long)]
     name: Option<String>,
     /// File with the operator's one-time token: makes the first administrator of a new installation
@@ -48,6 +52,8 @@ pub(crate) struct Login {
 }
 
 pub(crate) async fn run(login: Login, global: &Global) -> Result<ExitCode, CliError> {
+    // The key of a bootstrap is shown once: whatever may hinder keeping it must come up before it exists.
+    let place = Place::prepare(&login, global)?;
     let token = match (&login.bootstrap_token_file, &global.token_file) {
         (Some(path), _) => bootstrap(&login, global, path).await?,
         (None, Some(path)) => files::read_secret(path)?,
@@ -56,8 +62,8 @@ pub(crate) async fn run(login: Login, global: &Global) -> Result<ExitCode, CliEr
             return Err(CliError::Usage(advice.to_owned()));
         }
     };
-    // Stored before it is tried: the key of a bootstrap is shown only once.
-    remember(&login, global, &token)?;
+    // Stored before it is tried, for the same reason.
+    place.keep(&token)?;
     let client =
         Client::new(login.address.clone(), global.ca_file.as_deref(), Some(token), global.organization)?;
     let me: Me = client.get("/api/v1/me").await?.body;
@@ -82,7 +88,7 @@ fn print_me(me: &Me, form: crate::arguments::Output) {
     output::object(form, me, fields);
 }
 
-async fn bootstrap(login: &Login, global: &Global, token_file: &std::path::Path) -> Result<String, CliError> {
+async fn bootstrap(login: &Login, global: &Global, token_file: &Path) -> Result<String, CliError> {
     let client = Client::new(login.address.clone(), global.ca_file.as_deref(), None, None)?;
     let request = BootstrapRequest {
         token: files::read_secret(token_file)?,
@@ -92,40 +98,115 @@ async fn bootstrap(login: &Login, global: &Global, token_file: &std::path::Path)
         organization_code: login.organization_code.clone(),
         organization_name: login.organization_name.clone(),
     };
-    let made: Bootstrapped = client.post("/api/v1/bootstrap", &request, None).await?.body;
+    let made: Bootstrapped = client.post_once("/api/v1/bootstrap", &request, LOST_KEY).await?;
     Ok(made.api_key)
 }
 
-fn remember(login: &Login, global: &Global, token: &str) -> Result<(), CliError> {
-    let name = login
-        .name
-        .clone()
-        .or_else(|| login.address.host_str().map(str::to_owned))
-        .ok_or_else(|| CliError::Usage("the address has no host".to_owned()))?;
-    if !name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_')) {
-        let advice = "a context's name holds letters, digits, `.`, `-` and `_` only; use --name";
-        return Err(CliError::Usage(advice.to_owned()));
-    }
-    let directory = contexts::directory()?;
-    files::create_private_directory(&directory)?;
-    let token_file = directory.join(format!("{name}.token"));
-    files::write_secret(&token_file, token.as_bytes())?;
-    let mut stored = Contexts::load(&directory)?;
-    let context = Context {
-        url: login.address.clone(),
-        ca_file: global.ca_file.as_deref().map(absolute).transpose()?,
-        token_file,
-        organization: global.organization,
-    };
-    stored.contexts.insert(name.clone(), context);
-    stored.current = Some(name);
-    stored.save(&directory)
+/// Where a context and its API key will be kept.
+struct Place {
+    directory: PathBuf,
+    stored: Contexts,
+    name: String,
+    context: Context,
 }
 
-fn absolute(path: &std::path::Path) -> Result<PathBuf, CliError> {
+impl Place {
+    /// Finds the place, and that it can be written to.
+    fn prepare(login: &Login, global: &Global) -> Result<Self, CliError> {
+        let name = match &login.name {
+            Some(name) => name.clone(),
+            None => default_name(&login.address)?,
+        };
+        if !name.chars().all(|c| c.is_ascii_alphanumeric() || ".-_:[]".contains(c)) || name.is_empty() {
+            let advice = "a context's name holds letters, digits and `.-_:[]` only; use --name";
+            return Err(CliError::Usage(advice.to_owned()));
+        }
+        let directory = contexts::directory()?;
+        files::create_private_directory(&directory)?;
+        let stored = Contexts::load(&directory)?;
+        if login.name.is_none() {
+            check_same_address(&stored, &name, &login.address)?;
+        }
+        let token_file = directory.join(format!("{name}.token"));
+        files::check_writable(&token_file)?;
+        files::check_writable(&directory.join(contexts::FILE))?;
+        let context = Context {
+            url: login.address.clone(),
+            ca_file: global.ca_file.as_deref().map(absolute).transpose()?,
+            token_file,
+            organization: global.organization,
+        };
+        Ok(Self { directory, stored, name, context })
+    }
+
+    /// Writes the key and the context, which becomes the current one.
+    fn keep(mut self, token: &str) -> Result<(), CliError> {
+        files::write_secret(&self.context.token_file, token.as_bytes())?;
+        self.stored.contexts.insert(self.name.clone(), self.context);
+        self.stored.current = Some(self.name);
+        self.stored.save(&self.directory)
+    }
+}
+
+/// The address's host, with the port unless it is that of HTTPS: two installations on one host are two contexts.
+fn default_name(address: &Url) -> Result<String, CliError> {
+    let host = address.host_str().filter(|host| !host.is_empty());
+    let host = host.ok_or_else(|| CliError::Usage("the address has no host".to_owned()))?;
+    Ok(match address.port_or_known_default() {
+        Some(443) | None => host.to_owned(),
+        Some(port) => format!("{host}:{port}"),
+    })
+}
+
+/// Another installation's key is not given up unless the user names its context.
+fn check_same_address(stored: &Contexts, name: &str, address: &Url) -> Result<(), CliError> {
+    match stored.contexts.get(name) {
+        Some(known) if known.url != *address => Err(CliError::Usage(format!(
+            "the context `{name}` is of {}; choose another name with --name, or replace it with --name {name}",
+            known.url
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, CliError> {
     std::path::absolute(path).map_err(|source| CliError::File {
         action: "find",
         path: path.to_owned(),
         source,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    fn name_of(address: &str) -> String {
+        default_name(&address.parse().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn each_installation_of_a_host_has_a_name_of_its_own() {
+        assert_eq!(name_of("https://clm.example.com"), "clm.example.com");
+        assert_eq!(name_of("https://clm.example.com:443/"), "clm.example.com");
+        assert_eq!(name_of("https://localhost:8443"), "localhost:8443");
+        assert_eq!(name_of("https://[::1]:8443"), "[::1]:8443");
+        assert!(default_name(&"data:text".parse().unwrap()).is_err());
+    }
+
+    #[test]
+    fn a_context_of_another_address_is_not_overwritten_unasked() {
+        let known = Context {
+            url: "https://localhost:8443".parse().unwrap(),
+            ca_file: None,
+            token_file: "/token".into(),
+            organization: None,
+        };
+        let stored = Contexts { current: None, contexts: BTreeMap::from([("test".to_owned(), known)]) };
+        let check = |name, address: &str| check_same_address(&stored, name, &address.parse().unwrap());
+        assert!(check("test", "https://localhost:8443/").is_ok());
+        assert!(check("other", "https://localhost:9443").is_ok());
+        assert!(matches!(check("test", "https://localhost:9443"), Err(CliError::Usage(_))));
+    }
 }

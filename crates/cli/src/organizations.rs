@@ -1,13 +1,17 @@
 //! `clm org`.
 
+use std::path::PathBuf;
+
 use clap::Subcommand;
-use clm_api::organizations::{NewOrganization, Organization};
+use clm_api::organizations::{NewOrganization, Organization, OrganizationChange};
+use reqwest::Method;
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::arguments::PageArguments;
 use crate::error::{CliError, ExitCode};
-use crate::output;
 use crate::session::Session;
+use crate::{files, output};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -25,6 +29,17 @@ pub(crate) enum Command {
         /// Full name
         #[arg(long)]
         name: String,
+    },
+    /// Change name and settings of an organization; what is not given stays
+    Update {
+        /// The organization
+        id: Uuid,
+        /// Full name
+        #[arg(long)]
+        name: Option<String>,
+        /// All settings, a JSON object (`-` for standard input)
+        #[arg(long, value_name = "FILE")]
+        settings: Option<PathBuf>,
     },
     /// Suspend an organization: nobody works in it any more
     Suspend {
@@ -47,6 +62,15 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<ExitCode,
         Command::Create { code, name } => {
             let body = NewOrganization { code, name };
             print(&session.client.post("/api/v1/organizations", &body, None).await?.body, session);
+        }
+        Command::Update { id, name, settings } => {
+            let settings = settings.as_deref().map(files::read_json::<Map<String, Value>>).transpose()?;
+            let change = |old: Organization| OrganizationChange {
+                name: name.unwrap_or(old.name),
+                settings: settings.or_else(|| old.settings.as_object().cloned()).unwrap_or_default(),
+            };
+            let path = format!("/api/v1/organizations/{id}");
+            print(&session.client.edit(Method::PUT, &path, change).await?, session);
         }
         Command::Suspend { id } => {
             let path = format!("/api/v1/organizations/{id}/suspend");
@@ -74,6 +98,7 @@ fn print(one: &Organization, session: &Session) {
         ("code", one.code.clone()),
         ("name", one.name.clone()),
         ("status", one.status.clone()),
+        ("settings", one.settings.to_string()),
         ("created", output::time(one.created_at)),
     ];
     output::object(session.output, one, fields);

@@ -4,9 +4,10 @@ use chrono::{DateTime, Utc};
 use clap::Subcommand;
 use clm_api::Page;
 use clm_api::roles::{
-    NewRole, NewRoleAssignment, Role, RoleAssignment, RoleAssignmentEnd, RoleAssignmentQuery,
+    NewRole, NewRoleAssignment, Role, RoleAssignment, RoleAssignmentEnd, RoleAssignmentQuery, RoleChange,
 };
 use clm_types::{RoleId, UserId};
+use reqwest::Method;
 use uuid::Uuid;
 
 use crate::arguments::PageArguments;
@@ -38,6 +39,20 @@ pub(crate) enum Command {
         parent: Option<String>,
         /// Permission, noun:verb; may be repeated
         #[arg(long = "permission", required = true)]
+        permissions: Vec<String>,
+    },
+    /// Change a role of your organization; what is not given stays
+    Update {
+        /// Code or id
+        role: String,
+        /// Name to show
+        #[arg(long)]
+        name: Option<String>,
+        /// What it is for
+        #[arg(long)]
+        description: Option<String>,
+        /// Permission, noun:verb; may be repeated; replaces all that the role has
+        #[arg(long = "permission")]
         permissions: Vec<String>,
     },
     /// Give a user a role
@@ -92,6 +107,15 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<ExitCode,
             };
             let body = NewRole { code, name, description, parent_role_id, permissions };
             print(&session.client.post("/api/v1/roles", &body, None).await?.body, session);
+        }
+        Command::Update { role, name, description, permissions } => {
+            let change = |old: Role| RoleChange {
+                name: name.unwrap_or(old.name),
+                description: description.unwrap_or(old.description),
+                permissions: if permissions.is_empty() { old.permissions } else { permissions },
+            };
+            let path = format!("/api/v1/roles/{}", resolve(&role, session).await?);
+            print(&session.client.edit(Method::PUT, &path, change).await?, session);
         }
         Command::Assign { role, user, everywhere, until, reason } => {
             let body = NewRoleAssignment {

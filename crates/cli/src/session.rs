@@ -25,15 +25,15 @@ impl Session {
         let missing = || CliError::NotSignedIn("not signed in; see `clm login --help`".to_owned());
         let url: Url =
             global.url.clone().or_else(|| context.map(|known| known.url.clone())).ok_or_else(missing)?;
-        let ca_file: Option<PathBuf> =
-            global.ca_file.clone().or_else(|| context.and_then(|known| known.ca_file.clone()));
-        // The key of a context goes to the address of that context and nowhere else.
+        // Key, trust anchors and organization of a context are for the address of that context and for no other.
         let own = context.filter(|known| known.url == url);
+        let ca_file: Option<PathBuf> =
+            global.ca_file.clone().or_else(|| own.and_then(|known| known.ca_file.clone()));
         let token_file = global.token_file.clone();
         let token_file =
             token_file.or_else(|| own.map(|known| known.token_file.clone())).ok_or_else(missing)?;
         let organization: Option<OrganizationId> =
-            global.organization.or_else(|| context.and_then(|known| known.organization));
+            global.organization.or_else(|| own.and_then(|known| known.organization));
         let token = files::read_secret(&token_file)?;
         Ok(Self {
             client: Client::new(url, ca_file.as_deref(), Some(token), organization)?,

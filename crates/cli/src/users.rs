@@ -1,7 +1,8 @@
 //! `clm user`.
 
 use clap::Subcommand;
-use clm_api::users::{NewUser, User};
+use clm_api::users::{NewUser, User, UserChange};
+use reqwest::Method;
 use uuid::Uuid;
 
 use crate::arguments::PageArguments;
@@ -29,6 +30,17 @@ pub(crate) enum Command {
         #[arg(long)]
         display_name: Option<String>,
     },
+    /// Change name and address of a user; what is not given stays
+    Update {
+        /// The user
+        id: Uuid,
+        /// Address for notifications
+        #[arg(long)]
+        email: Option<String>,
+        /// Name to show
+        #[arg(long)]
+        display_name: Option<String>,
+    },
     /// Disable a user: its API keys end at once
     Disable {
         /// The user
@@ -50,6 +62,14 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<ExitCode,
         Command::Create { username, email, display_name } => {
             let body = NewUser { username, email, display_name };
             print(&session.client.post("/api/v1/users", &body, None).await?.body, session);
+        }
+        Command::Update { id, email, display_name } => {
+            let change = |old: User| UserChange {
+                email: email.unwrap_or(old.email),
+                display_name: display_name.unwrap_or(old.display_name),
+            };
+            let path = format!("/api/v1/users/{id}");
+            print(&session.client.edit(Method::PUT, &path, change).await?, session);
         }
         Command::Enable { id } => {
             let path = format!("/api/v1/users/{id}/enable");

@@ -1,7 +1,7 @@
 //! `certificate_metadata`: the inventory.
 
 use clm_pg::DbError;
-use clm_types::Time;
+use clm_types::{Change, Time};
 use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -115,16 +115,16 @@ pub struct CertificateFilter {
 /// The last character in the order of code points: what sorts after everything that begins like a prefix.
 const LAST_CHARACTER: char = '\u{10FFFF}';
 
-/// A page of certificates, newest first.
-pub async fn list(
-    conn: &mut PgConnection,
-    filter: &CertificateFilter,
-) -> Result<Vec<CertificateRow>, DbError> {
-    // Comparisons are leakproof and so may use an index under row-level security; LIKE may not.
-    let prefix_end = filter.prefix.as_ref().map(|prefix| format!("{prefix}{LAST_CHARACTER}"));
-    let rows = sqlx::query_as!(
-        CertificateRow,
-        r#"SELECT m.id, m.certificate_id, m.organization_id, m.owner_user_id, u.username AS "owner_username?", m.request_id,
+/// The certificates that a filter names, in an order. The statement is compiled once for each order, so that each has
+/// an index that gives it: rows are read in their order until the page is full.
+macro_rules! page {
+    ($conn:expr, $filter:expr, $order:tt) => {{
+        let filter: &CertificateFilter = $filter;
+        // Comparisons are leakproof and so may use an index under row-level security; LIKE may not.
+        let prefix_end = filter.prefix.as_ref().map(|prefix| format!("{prefix}{LAST_CHARACTER}"));
+        sqlx::query_as!(
+            CertificateRow,
+            r#"SELECT m.id, m.certificate_id, m.organization_id, m.owner_user_id, u.username AS "owner_username?", m.request_id,
              m.operation_id, m.policy_id, m.policy_version, m.authority_id, m.profile, m.category, m.environment,
              m.serial_number, m.fingerprint_sha256, m.subject, m.issuer, m.common_name, m.sans, m.key_algorithm, m.key_source,
              m.not_before, m.not_after, m.status, m.revoked_at, m.revocation_reason, m.renewal_of_certificate_id,
@@ -145,27 +145,42 @@ pub async fn list(
                                  OR (m.serial_number >= $9 AND m.serial_number < $10))
            AND ($11::bytea IS NULL OR m.fingerprint_sha256 = $11)
            AND ($12::text IS NULL OR m.serial_number = $12)
-           AND ($13::uuid IS NULL OR m.id < $13)
-         ORDER BY m.organization_id DESC, m.id DESC LIMIT $14"#,
-        filter.status,
-        filter.owner_user_id,
-        filter.authority_id,
-        filter.expires_before,
-        filter.expires_after,
-        filter.san,
-        filter.tags,
-        filter.tag_name,
-        filter.prefix,
-        prefix_end,
-        filter.fingerprint_sha256,
-        filter.serial_number,
-        filter.before,
-        filter.limit,
-        filter.now
-    )
-    .fetch_all(conn)
-    .await?;
-    Ok(rows)
+           AND ($13::uuid IS NULL OR m.id < $13)"# + $order,
+            filter.status,
+            filter.owner_user_id,
+            filter.authority_id,
+            filter.expires_before,
+            filter.expires_after,
+            filter.san,
+            filter.tags,
+            filter.tag_name,
+            filter.prefix,
+            prefix_end,
+            filter.fingerprint_sha256,
+            filter.serial_number,
+            filter.before,
+            filter.limit,
+            filter.now
+        )
+        .fetch_all($conn)
+        .await?
+    }};
+}
+
+/// A page of an organization's certificates, newest first.
+pub async fn list(
+    conn: &mut PgConnection,
+    filter: &CertificateFilter,
+) -> Result<Vec<CertificateRow>, DbError> {
+    Ok(page!(conn, filter, " ORDER BY m.organization_id DESC, m.id DESC LIMIT $14"))
+}
+
+/// A page of the certificates of every organization, newest first: for connections that see all of them.
+pub async fn list_everywhere(
+    conn: &mut PgConnection,
+    filter: &CertificateFilter,
+) -> Result<Vec<CertificateRow>, DbError> {
+    Ok(page!(conn, filter, " ORDER BY m.id DESC LIMIT $14"))
 }
 
 /// The certificate with this public identity.
@@ -186,21 +201,21 @@ pub async fn find(conn: &mut PgConnection, certificate_id: Uuid) -> Result<Optio
     Ok(row)
 }
 
-/// New metadata; what is none stays.
+/// New metadata; what is none, or `Keep`, stays.
 #[derive(Debug, Clone, Default)]
 pub struct MetadataChangeRow {
     /// The new owner.
-    pub owner_user_id: Option<Uuid>,
+    pub owner_user_id: Change<Uuid>,
     /// All tags.
     pub tags: Option<Value>,
     /// Where it is used.
-    pub environment: Option<String>,
+    pub environment: Change<String>,
     /// The organization's own category.
     pub category: Option<String>,
     /// All custom fields.
     pub custom_fields: Option<Value>,
     /// Notes.
-    pub notes: Option<String>,
+    pub notes: Change<String>,
 }
 
 /// Changes metadata that is still at `version`.
@@ -215,18 +230,22 @@ pub async fn update_metadata(
     now: Time,
 ) -> Result<(), DbError> {
     let result = sqlx::query!(
-        "UPDATE certificate_metadata SET owner_user_id = COALESCE($3, owner_user_id), tags = COALESCE($4, tags),
-             environment = COALESCE($5, environment), category = COALESCE($6, category),
-             custom_fields = COALESCE($7, custom_fields), notes = COALESCE($8, notes), updated_at = $9, version = version + 1
+        "UPDATE certificate_metadata SET owner_user_id = CASE WHEN $3 THEN owner_user_id ELSE $4 END,
+             environment = CASE WHEN $5 THEN environment ELSE $6 END, notes = CASE WHEN $7 THEN notes ELSE $8 END,
+             tags = COALESCE($9, tags), category = COALESCE($10, category), custom_fields = COALESCE($11, custom_fields),
+             updated_at = $12, version = version + 1
          WHERE certificate_id = $1 AND version = $2 AND deleted_at IS NULL",
         certificate_id,
         version,
-        change.owner_user_id,
+        change.owner_user_id.is_keep(),
+        change.owner_user_id.value(),
+        change.environment.is_keep(),
+        change.environment.value(),
+        change.notes.is_keep(),
+        change.notes.value(),
         change.tags,
-        change.environment,
         change.category,
         change.custom_fields,
-        change.notes,
         now
     )
     .execute(conn)

@@ -11,6 +11,7 @@ pub mod certificates;
 pub mod follower;
 pub mod idempotency;
 pub mod integrity;
+pub mod integrity_runs;
 pub mod jobs;
 pub mod notices;
 pub mod notifications;

@@ -44,10 +44,12 @@ pub async fn find(
     Ok(row)
 }
 
-/// How many certificates of an organization are active or about to be issued, counted up to `most`.
+/// How many certificates of an organization are active, may become so again, or are about to be issued, counted up to
+/// `most`. What is on hold is never marked as expired, so its end is asked for.
 pub async fn count_licensed(
     conn: &mut PgConnection,
     organization_id: Uuid,
+    now: Time,
     most: i64,
 ) -> Result<i64, DbError> {
     // What is executing becomes active in the very statement that completes it, so nothing is counted twice.
@@ -56,10 +58,14 @@ pub async fn count_licensed(
                SELECT 1 FROM certificate_metadata
                WHERE organization_id = $1 AND status = 'active' AND deleted_at IS NULL
                UNION ALL
+               SELECT 1 FROM certificate_metadata
+               WHERE organization_id = $1 AND status = 'on_hold' AND not_after >= $2 AND deleted_at IS NULL
+               UNION ALL
                SELECT 1 FROM workflow_instances
                WHERE organization_id = $1 AND status = 'executing' AND instance_type <> 'revocation'
-               LIMIT $2) AS counted"#,
+               LIMIT $3) AS counted"#,
         organization_id,
+        now,
         most
     )
     .fetch_one(conn)

@@ -203,3 +203,59 @@ pub async fn count_other_holders(
     .fetch_one(conn)
     .await?)
 }
+
+/// An active user who holds a role everywhere.
+#[derive(Debug, Clone)]
+pub struct HolderRow {
+    /// The user.
+    pub user_id: Uuid,
+    /// Its name.
+    pub username: String,
+}
+
+/// The active user of this name who holds a role everywhere now.
+pub async fn find_holder(
+    conn: &mut PgConnection,
+    role_id: Uuid,
+    username: &str,
+    now: Time,
+) -> Result<Option<HolderRow>, DbError> {
+    Ok(sqlx::query_as!(
+        HolderRow,
+        "SELECT u.id AS user_id, u.username
+         FROM users u
+         WHERE u.username = $2 AND u.status = 'active' AND u.deleted_at IS NULL
+           AND EXISTS (SELECT FROM user_roles ur
+                       WHERE ur.user_id = u.id AND ur.role_id = $1 AND ur.organization_id IS NULL
+                         AND ur.revoked_at IS NULL AND ur.valid_from <= $3
+                         AND (ur.valid_until IS NULL OR $3 < ur.valid_until))",
+        role_id,
+        username,
+        now
+    )
+    .fetch_optional(conn)
+    .await?)
+}
+
+/// The first active users, by name, who hold a role everywhere now.
+pub async fn list_holders(
+    conn: &mut PgConnection,
+    role_id: Uuid,
+    now: Time,
+    limit: i64,
+) -> Result<Vec<HolderRow>, DbError> {
+    Ok(sqlx::query_as!(
+        HolderRow,
+        "SELECT DISTINCT u.id AS user_id, u.username
+         FROM user_roles ur JOIN users u ON u.id = ur.user_id
+         WHERE ur.role_id = $1 AND ur.organization_id IS NULL AND ur.revoked_at IS NULL
+           AND ur.valid_from <= $2 AND (ur.valid_until IS NULL OR $2 < ur.valid_until)
+           AND u.status = 'active' AND u.deleted_at IS NULL
+         ORDER BY u.username LIMIT $3",
+        role_id,
+        now,
+        limit
+    )
+    .fetch_all(conn)
+    .await?)
+}

@@ -1,10 +1,12 @@
 //! `clm-core`: the program of the Core Service, and the operator's commands on its database.
 
+mod administrator_key;
 mod bootstrap_token;
 mod check_config;
 mod config;
 mod listeners;
 mod metrics;
+mod secret_file;
 mod serve;
 
 use std::io::Write;
@@ -12,6 +14,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
+use clm_core::CoreError;
 
 use crate::config::{Config, MigrationConfig};
 
@@ -33,6 +36,8 @@ enum Command {
     CheckConfig(ConfigFile),
     /// Write a one-time token with which the first administrator is made.
     BootstrapToken(bootstrap_token::Arguments),
+    /// Write a new API key for an administrator of all organizations who has none any more.
+    AdministratorKey(administrator_key::Arguments),
     /// Print the description of the API (OpenAPI 3.1).
     Openapi,
 }
@@ -71,7 +76,23 @@ fn main() -> anyhow::Result<()> {
     }
     clm_service::harden_process().context("core dumps could not be switched off")?;
     clm_service::install_provider();
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(run(arguments.command))
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(run(arguments.command))
+        .map_err(with_hint)
+}
+
+/// A refusal with what the operator can do about it.
+fn with_hint(error: anyhow::Error) -> anyhow::Error {
+    let refusal = match error.downcast_ref::<CoreError>() {
+        Some(CoreError::Refused(refusal)) => refusal.clone(),
+        _ => return error,
+    };
+    match refusal.hint {
+        Some(hint) => anyhow::anyhow!("{error}\n  hint: {hint}"),
+        None => error,
+    }
 }
 
 async fn run(command: Command) -> anyhow::Result<()> {
@@ -80,6 +101,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Migrate(file) => serve::migrate(&file.load()?).await,
         Command::CheckConfig(file) => check_config::run(&file.load()?),
         Command::BootstrapToken(arguments) => arguments.run().await,
+        Command::AdministratorKey(arguments) => arguments.run().await,
         Command::Openapi => Ok(()),
     }
 }

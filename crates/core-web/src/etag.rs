@@ -51,6 +51,31 @@ impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
     }
 }
 
+/// As [`IfMatch`], for actions that may be asked for without having read: without the header, on whichever version.
+pub(crate) struct OptionalIfMatch(pub(crate) IfMatch);
+
+impl<S: Send + Sync> FromRequestParts<S> for OptionalIfMatch {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        if !parts.headers.contains_key(IF_MATCH) {
+            return Ok(Self(IfMatch::Any));
+        }
+        IfMatch::from_request_parts(parts, state).await.map(Self)
+    }
+}
+
+/// Fails if `If-Match` is there and does not name the tag that this object is shown with.
+pub(crate) fn check_digest<T: Serialize>(body: &T, asked: &HeaderMap) -> Result<(), Failure> {
+    let Some(value) = asked.get(IF_MATCH) else { return Ok(()) };
+    let tag = digest_of(body)?.0;
+    let mut named = value.to_str().unwrap_or_default().split(',').map(str::trim);
+    if named.any(|one| one == "*" || one == tag) {
+        return Ok(());
+    }
+    Err(Failure::new(ErrorCode::PreconditionFailed, "it has changed since you read it"))
+}
+
 /// An object with its version: answers with an `ETag`, or with 304 when the caller has this version.
 pub(crate) struct Versioned<T> {
     pub(crate) version: i64,
@@ -75,14 +100,18 @@ impl<T: Serialize> IntoResponse for Versioned<T> {
 
 /// An object whose version does not count every change of what is shown: tagged by its octets.
 pub(crate) fn digested<T: Serialize>(body: &T, asked: &HeaderMap) -> Result<Response, Failure> {
-    let octets = serde_json::to_vec(body)
-        .map_err(|_| Failure::new(ErrorCode::Internal, "an error of the service itself"))?;
-    let tag = tag_of(&octets);
+    let (tag, octets) = digest_of(body)?;
     if is_known(asked, &tag) {
         return Ok((StatusCode::NOT_MODIFIED, [(ETAG, tag)]).into_response());
     }
     let headers = [(ETAG, tag), (CONTENT_TYPE, "application/json".to_owned())];
     Ok((headers, octets).into_response())
+}
+
+fn digest_of<T: Serialize>(body: &T) -> Result<(String, Vec<u8>), Failure> {
+    let octets = serde_json::to_vec(body)
+        .map_err(|_| Failure::new(ErrorCode::Internal, "an error of the service itself"))?;
+    Ok((tag_of(&octets), octets))
 }
 
 /// The tag of these octets.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use utoipa::OpenApi;
 
 use crate::PublicUrl;
-use crate::routes::{Access, Idempotency, ROUTES, Route};
+use crate::routes::{Access, Condition, Idempotency, ROUTES, Route};
 
 /// The parts that no handler describes.
 #[derive(OpenApi)]
@@ -19,7 +19,8 @@ use crate::routes::{Access, Idempotency, ROUTES, Route};
     info(
         title = "CLM",
         description = "Certificate lifecycle management. Errors are problem documents (RFC 9457). Lists are read with \
-                       `limit` and `cursor`. What changes carries an `ETag`; PUT and PATCH need it as `If-Match`.",
+                       `limit` and `cursor`. What changes carries an `ETag`; PUT and PATCH need it as `If-Match`, \
+                       actions on it take it.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
     components(schemas(clm_api::Problem, PolicyRules, WorkflowDefinition, AutoApproval))
@@ -118,8 +119,9 @@ fn headers(route: &Route) -> Vec<Value> {
             "Fresh for each new call; the same one repeats the call without a second effect.",
         ));
     }
-    if matches!(route.method, "PUT" | "PATCH") {
-        headers.push(header("If-Match", true, "The ETag of the version that was read."));
+    if route.condition != Condition::None {
+        let required = route.condition == Condition::Required;
+        headers.push(header("If-Match", required, "The ETag of the version that was read."));
     }
     if route.access != Access::Public {
         headers.push(header(

@@ -25,6 +25,17 @@ pub enum Idempotency {
     Required,
 }
 
+/// Whether a change takes the version that was read, as `If-Match`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Condition {
+    /// No.
+    None,
+    /// If it is there.
+    Accepted,
+    /// It must be there.
+    Required,
+}
+
 /// One route.
 #[derive(Debug, Clone, Copy)]
 pub struct Route {
@@ -36,6 +47,8 @@ pub struct Route {
     pub access: Access,
     /// Whether a repeat is answered from the first answer.
     pub idempotency: Idempotency,
+    /// Whether it changes only what the caller has seen.
+    pub condition: Condition,
 }
 
 /// The route that a request matched.
@@ -53,19 +66,28 @@ pub(crate) fn methods(path: &str) -> Vec<&'static str> {
 }
 
 const fn get(path: &'static str, access: Access) -> Route {
-    Route { method: "GET", path, access, idempotency: Idempotency::None }
+    route("GET", path, access)
 }
 
 const fn post(path: &'static str, access: Access) -> Route {
-    Route { method: "POST", path, access, idempotency: Idempotency::Accepted }
+    Route { idempotency: Idempotency::Accepted, ..route("POST", path, access) }
 }
 
 const fn once(path: &'static str, access: Access) -> Route {
-    Route { method: "POST", path, access, idempotency: Idempotency::Required }
+    Route { idempotency: Idempotency::Required, ..route("POST", path, access) }
+}
+
+/// An action on something that has a version.
+const fn act(path: &'static str, access: Access) -> Route {
+    Route { condition: Condition::Accepted, ..post(path, access) }
 }
 
 const fn change(method: &'static str, path: &'static str, access: Access) -> Route {
-    Route { method, path, access, idempotency: Idempotency::None }
+    Route { condition: Condition::Required, ..route(method, path, access) }
+}
+
+const fn route(method: &'static str, path: &'static str, access: Access) -> Route {
+    Route { method, path, access, idempotency: Idempotency::None, condition: Condition::None }
 }
 
 const fn may(permission: Permission) -> Access {
@@ -80,7 +102,7 @@ pub const ROUTES: &[Route] = {
         get("/openapi.json", Public),
         get("/problems", Public),
         get("/problems/{code}", Public),
-        change("POST", "/api/v1/bootstrap", Public),
+        route("POST", "/api/v1/bootstrap", Public),
         get("/api/v1/me", SignedIn),
         once("/api/v1/requests", may(P::RequestCreate)),
         get("/api/v1/requests", may(P::RequestRead)),
@@ -110,32 +132,33 @@ pub const ROUTES: &[Route] = {
         post("/api/v1/organizations", may(P::OrganizationWrite)),
         get("/api/v1/organizations", may(P::OrganizationRead)),
         get("/api/v1/organizations/{id}", may(P::OrganizationRead)),
-        change("PUT", "/api/v1/organization", may(P::OrganizationWrite)),
-        post("/api/v1/organizations/{id}/suspend", may(P::OrganizationWrite)),
-        post("/api/v1/organizations/{id}/resume", may(P::OrganizationWrite)),
+        change("PUT", "/api/v1/organizations/{id}", may(P::OrganizationWrite)),
+        act("/api/v1/organizations/{id}/suspend", may(P::OrganizationWrite)),
+        act("/api/v1/organizations/{id}/resume", may(P::OrganizationWrite)),
         post("/api/v1/users", may(P::UserWrite)),
         get("/api/v1/users", may(P::UserRead)),
         // Everybody may see themselves.
         get("/api/v1/users/{id}", SignedIn),
         change("PUT", "/api/v1/users/{id}", may(P::UserWrite)),
-        post("/api/v1/users/{id}/disable", may(P::UserWrite)),
-        post("/api/v1/users/{id}/enable", may(P::UserWrite)),
+        act("/api/v1/users/{id}/disable", may(P::UserWrite)),
+        act("/api/v1/users/{id}/enable", may(P::UserWrite)),
         post("/api/v1/roles", may(P::RoleAssign)),
         get("/api/v1/roles", may(P::UserRead)),
         get("/api/v1/roles/{id}", may(P::UserRead)),
         change("PUT", "/api/v1/roles/{id}", may(P::RoleAssign)),
         post("/api/v1/role-assignments", may(P::RoleAssign)),
         get("/api/v1/role-assignments", may(P::UserRead)),
-        post("/api/v1/role-assignments/{id}/revoke", may(P::RoleAssign)),
+        act("/api/v1/role-assignments/{id}/revoke", may(P::RoleAssign)),
         // Everybody has keys of their own; the rules ask for api_key:read and api_key:write beyond that.
         post("/api/v1/api-keys", SignedIn),
         get("/api/v1/api-keys", SignedIn),
         get("/api/v1/api-keys/{id}", SignedIn),
-        post("/api/v1/api-keys/{id}/revoke", SignedIn),
+        act("/api/v1/api-keys/{id}/revoke", SignedIn),
         get("/api/v1/notifications", may(P::NotificationRead)),
         post("/api/v1/notifications/{id}/read", may(P::NotificationRead)),
         get("/api/v1/audit", may(P::AuditRead)),
         post("/api/v1/integrity/runs", may(P::IntegrityRun)),
+        get("/api/v1/integrity/runs/{id}", may(P::IntegrityRun)),
         get("/api/v1/integrity/findings", may(P::IntegrityRun)),
     ]
 };

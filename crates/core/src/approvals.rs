@@ -185,7 +185,7 @@ impl Core {
         }
         if row.instance_type != WorkflowKind::Revocation.as_str() {
             // There may be room again tomorrow: the approval is refused, the request goes on waiting.
-            licenses::check_certificates(conn, row.organization_id.into()).await?;
+            licenses::check_certificates(conn, row.organization_id.into(), ctx.now).await?;
         }
         requests::begin_execution(conn, row.id, ctx.now).await?;
         let kind = JobKind::carries(&RequestContext::parse(&row.context)?);

@@ -37,6 +37,13 @@ impl AuditEntry {
         })
     }
 
+    /// About the whole installation, and not about the caller's organization alone.
+    #[must_use]
+    pub const fn of_installation(mut self) -> Self {
+        self.0.organization_id = None;
+        self
+    }
+
     /// Which object.
     #[must_use]
     pub fn object(mut self, id: impl Into<Uuid>) -> Self {

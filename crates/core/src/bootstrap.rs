@@ -5,11 +5,11 @@ use std::net::IpAddr;
 use chrono::TimeDelta;
 use clm_core_db::{PgConnection, bootstrap, organizations};
 use clm_types::{ErrorCode, OrganizationId, Refusal, Time, UserId, ids};
-use serde_json::json;
 use uuid::Uuid;
 
 use crate::actor::Actor;
-use crate::api_keys::{ApiKey, insert_api_key};
+use crate::administrators::administrator_key;
+use crate::api_keys::insert_api_key;
 use crate::fields::{check_code, check_name};
 use crate::organizations::{NewOrganization, insert_organization};
 use crate::passwords::HashedPassword;
@@ -18,8 +18,6 @@ use crate::roles::ADMINISTRATOR;
 use crate::tokens::{Token, TokenKind};
 use crate::users::{NewUser, insert_user};
 use crate::{Core, CoreError, Ctx};
-
-const ADMINISTRATOR_KEY_LIFETIME: TimeDelta = TimeDelta::days(90);
 
 /// The first organization and its administrator.
 pub struct NewInstallation {
@@ -97,14 +95,14 @@ async fn check_first(conn: &mut PgConnection) -> Result<(), CoreError> {
     bootstrap::lock(conn).await?;
     if organizations::exist(conn).await? {
         return Err(Refusal::new(ErrorCode::Conflict, "the installation has its first organization already")
-            .hint("sign in as its administrator")
+            .hint("sign in as its administrator; if the key is lost: clm-core administrator-key")
             .into());
     }
     Ok(())
 }
 
-/// The organization is named once it exists.
-fn operator_ctx(now: Time, request_id: Uuid, address: Option<IpAddr>) -> Ctx {
+/// An operator at the machine; the organization is named once it is known.
+pub(crate) fn operator_ctx(now: Time, request_id: Uuid, address: Option<IpAddr>) -> Ctx {
     Ctx {
         actor: Actor::operator(),
         organization_id: OrganizationId(Uuid::nil()),
@@ -136,24 +134,7 @@ async fn insert_installation(
     };
     insert_assignment(core, conn, &ctx, &assignment).await?;
     crate::defaults::insert_defaults(core, conn, &ctx).await?;
-    let key = administrator_key(core, &ctx, user_id);
+    let key = administrator_key(core, &ctx, user_id, "first administrator");
     let (_, api_key) = insert_api_key(core, conn, &ctx, &key, TokenKind::Personal).await?;
     Ok(Bootstrapped { user_id, organization_id: ctx.organization_id, api_key })
-}
-
-fn administrator_key(core: &Core, ctx: &Ctx, user_id: UserId) -> ApiKey {
-    ApiKey {
-        id: ids::new_uuid(ctx.now, &core.entropy),
-        key_prefix: String::new(),
-        name: "first administrator".to_owned(),
-        user_id: user_id.0,
-        organization_id: None,
-        scopes: json!([]),
-        allowed_addresses: Vec::new(),
-        expires_at: Some(ctx.now + ADMINISTRATOR_KEY_LIFETIME),
-        last_used_at: None,
-        revoked_at: None,
-        created_at: ctx.now,
-        version: 1,
-    }
 }

@@ -6,20 +6,23 @@ use std::sync::Arc;
 use clm_core_db::audit;
 use clm_core_db::certificates::{self, CertificateFilter, CertificateRow, MetadataChangeRow};
 use clm_types::{
-    AuthorityId, CertificateId, CertificateStatus, ErrorCode, IssuedCertificate, OperationId, OrganizationId,
-    Permission, PolicyId, Refusal, RequestId, SerialNumber, Time, UserId,
+    AuthorityId, CertificateId, CertificateStatus, Change, ErrorCode, IssuedCertificate, OperationId,
+    OrganizationId, Permission, PolicyId, Refusal, RequestId, SerialNumber, Time, UserId,
 };
 use clm_x509::San;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::audit::AuditEntry;
 use crate::error::has_changed;
+use crate::organizations::{find_organization, organization_not_found};
 use crate::page::{Page, PageRequest};
 use crate::request_context::{Labels, check_comment};
 use crate::request_view::stored;
 use crate::{Core, CoreError, Ctx};
 
+/// The category of certificates that are given none.
+const USUAL_CATEGORY: &str = "leaf";
 /// Longest text that is searched for.
 const LONGEST_SEARCH: usize = 300;
 
@@ -91,6 +94,8 @@ pub struct Certificate {
 /// Which certificates to list; what is none does not matter.
 #[derive(Debug, Clone, Default)]
 pub struct CertificateQuery {
+    /// Whose.
+    pub whose: Whose,
     /// Only in this state.
     pub status: Option<CertificateStatus>,
     /// Only of this owner.
@@ -109,6 +114,18 @@ pub struct CertificateQuery {
     pub text: Option<String>,
 }
 
+/// Whose certificates to list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Whose {
+    /// The caller's organization's.
+    #[default]
+    Own,
+    /// This organization's.
+    Organization(OrganizationId),
+    /// Every organization's.
+    All,
+}
+
 /// What is printed on a certificate.
 #[derive(Debug, Clone)]
 pub enum CertificateLookup {
@@ -118,21 +135,27 @@ pub enum CertificateLookup {
     Serial(String, Option<AuthorityId>),
 }
 
-/// New metadata; what is none stays.
-#[derive(Debug, Clone, Default)]
+/// New metadata. Without a value, tags and custom fields are empty, and the category is the usual one.
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct CertificateChange {
     /// The new owner.
-    pub owner_user_id: Option<UserId>,
+    #[serde(skip_serializing_if = "Change::is_keep")]
+    pub owner_user_id: Change<UserId>,
     /// All tags.
-    pub tags: Option<BTreeMap<String, String>>,
+    #[serde(skip_serializing_if = "Change::is_keep")]
+    pub tags: Change<BTreeMap<String, String>>,
     /// Where it is used.
-    pub environment: Option<String>,
+    #[serde(skip_serializing_if = "Change::is_keep")]
+    pub environment: Change<String>,
     /// The organization's own category.
-    pub category: Option<String>,
+    #[serde(skip_serializing_if = "Change::is_keep")]
+    pub category: Change<String>,
     /// All custom fields.
-    pub custom_fields: Option<Map<String, Value>>,
+    #[serde(skip_serializing_if = "Change::is_keep")]
+    pub custom_fields: Change<Map<String, Value>>,
     /// Notes.
-    pub notes: Option<String>,
+    #[serde(skip_serializing_if = "Change::is_keep")]
+    pub notes: Change<String>,
 }
 
 impl Certificate {
@@ -197,10 +220,11 @@ fn read_tags(tags: &Value) -> BTreeMap<String, String> {
 }
 
 impl Core {
-    /// A page of the organization's certificates, newest first.
+    /// A page of certificates, newest first: the organization's, or with a role for all organizations another one's or
+    /// everybody's.
     ///
     /// # Errors
-    /// `permission_denied`, `invalid_request`, `name_invalid`.
+    /// `permission_denied`, `organization_not_found`, `invalid_request`, `name_invalid`.
     pub async fn list_certificates(
         &self,
         ctx: &Ctx,
@@ -214,11 +238,34 @@ impl Core {
             limit: page.fetch_limit(),
             ..query.filter()?
         };
-        let mut tx = self.tenant_tx(ctx.organization_id).await?;
-        let rows = certificates::list(&mut tx, &filter).await?;
+        let rows = if let Some(organization_id) = self.reach(ctx, query.whose).await? {
+            let mut tx = self.tenant_tx(organization_id).await?;
+            certificates::list(&mut tx, &filter).await?
+        } else {
+            let mut tx = clm_pg::begin(&self.system).await?;
+            certificates::list_everywhere(&mut tx, &filter).await?
+        };
         let rows = Page::cut(rows, page, |row| row.id);
         let items = rows.items.into_iter().map(|row| Certificate::read(row, ctx.now));
         Ok(Page { items: items.collect::<Result<_, _>>()?, next: rows.next })
+    }
+
+    /// The organization to list, none for all of them, once the caller is known to be allowed: from here on nothing
+    /// but the connection keeps organizations apart.
+    async fn reach(&self, ctx: &Ctx, whose: Whose) -> Result<Option<OrganizationId>, CoreError> {
+        let everywhere = ctx.require_global(Permission::CertificateRead);
+        match whose {
+            Whose::Own => Ok(Some(ctx.organization_id)),
+            Whose::Organization(id) if id == ctx.organization_id => Ok(Some(id)),
+            // Whoever may not see an organization does not learn whether there is one.
+            Whose::Organization(id) if everywhere.is_err() => Err(organization_not_found(id).into()),
+            Whose::Organization(id) => {
+                let mut tx = clm_pg::begin(&self.system).await?;
+                find_organization(&mut tx, id).await?;
+                Ok(Some(id))
+            }
+            Whose::All => Ok(everywhere.map(|()| None)?),
+        }
     }
 
     /// One certificate of the inventory.
@@ -283,10 +330,10 @@ impl Core {
     ) -> Result<Certificate, CoreError> {
         ctx.require(Permission::CertificateUpdate)?;
         change.check()?;
-        if let Some(owner) = change.owner_user_id {
-            self.check_owner(ctx, owner).await?;
+        if let Some(owner) = change.owner_user_id.value() {
+            self.check_owner(ctx, *owner).await?;
         }
-        let row = &change.row();
+        let (row, noted_change) = (&change.row(), &json!(change));
         self.in_tenant(ctx.organization_id, "update_certificate", |mut tx| async move {
             let before = certificates::find(&mut tx, id.into()).await?.ok_or_else(certificate_not_found)?;
             certificates::update_metadata(&mut tx, id.into(), version, row, ctx.now)
@@ -295,7 +342,7 @@ impl Core {
             let entry = AuditEntry::of(ctx, &self.entropy, "certificate.update", "certificate")
                 .object(id)
                 .before(noted(&before))
-                .after(changed(row));
+                .after(noted_change.clone());
             audit::insert(&mut tx, entry.row()).await?;
             Ok((tx, ()))
         })
@@ -369,22 +416,22 @@ impl CertificateLookup {
 impl CertificateChange {
     fn check(&self) -> Result<(), Refusal> {
         let labels = Labels {
-            tags: self.tags.clone().unwrap_or_default(),
-            environment: self.environment.clone(),
-            category: self.category.clone(),
-            custom_fields: self.custom_fields.clone().unwrap_or_default(),
+            tags: self.tags.value().cloned().unwrap_or_default(),
+            environment: self.environment.value().cloned(),
+            category: self.category.value().cloned(),
+            custom_fields: self.custom_fields.value().cloned().unwrap_or_default(),
         };
         labels.check()?;
-        check_comment("/notes", self.notes.as_deref())
+        check_comment("/notes", self.notes.value().map(String::as_str))
     }
 
     fn row(&self) -> MetadataChangeRow {
         MetadataChangeRow {
-            owner_user_id: self.owner_user_id.map(Into::into),
-            tags: self.tags.as_ref().map(|tags| json!(tags)),
+            owner_user_id: self.owner_user_id.clone().map(Into::into),
+            tags: self.tags.clone().or_empty(BTreeMap::new()).map(|tags| json!(tags)),
             environment: self.environment.clone(),
-            category: self.category.clone(),
-            custom_fields: self.custom_fields.as_ref().map(|fields| json!(fields)),
+            category: self.category.clone().or_empty(USUAL_CATEGORY.to_owned()),
+            custom_fields: self.custom_fields.clone().or_empty(Map::new()).map(Value::Object),
             notes: self.notes.clone(),
         }
     }
@@ -395,20 +442,6 @@ fn noted(row: &CertificateRow) -> Value {
         "owner_user_id": row.owner_user_id, "tags": row.tags, "environment": row.environment, "category": row.category,
         "custom_fields": row.custom_fields, "notes": row.notes,
     })
-}
-
-/// Only what was given.
-fn changed(row: &MetadataChangeRow) -> Value {
-    let all = json!({
-        "owner_user_id": row.owner_user_id, "tags": row.tags, "environment": row.environment, "category": row.category,
-        "custom_fields": row.custom_fields, "notes": row.notes,
-    });
-    let given = all.as_object().into_iter().flatten();
-    given
-        .filter(|(_, value)| !value.is_null())
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect::<Map<_, _>>()
-        .into()
 }
 
 /// `certificate_not_found`: also for certificates of other organizations.

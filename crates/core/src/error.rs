@@ -92,14 +92,16 @@ pub(crate) fn exists_already(error: DbError, detail: impl Into<String>, field: &
     }
 }
 
+/// `precondition_failed`: what the caller read is not what there is.
+pub(crate) fn changed_since() -> Refusal {
+    Refusal::new(ErrorCode::PreconditionFailed, "it has changed since you read it")
+        .hint("read it again and repeat the change on what it is now")
+}
+
 /// A row that is no longer in the version named, as `precondition_failed`; other errors as they are.
 pub(crate) fn has_changed(error: DbError) -> CoreError {
     match error {
-        DbError::RowCount { .. } => {
-            Refusal::new(ErrorCode::PreconditionFailed, "it has changed since you read it")
-                .hint("read it again and repeat the change on what it is now")
-                .into()
-        }
+        DbError::RowCount { .. } => changed_since().into(),
         other => other.into(),
     }
 }

@@ -64,16 +64,6 @@ struct Run {
 type Compared = Pair<InventoryReferenceRow, CertificateReference>;
 
 impl Core {
-    /// Compares both databases, writes down what differs, and repairs what has one right answer.
-    ///
-    /// # Errors
-    /// `permission_denied` (it is about every organization), `conflict` while another run is under
-    /// way, `unavailable`.
-    pub async fn run_integrity(&self, ctx: &Ctx) -> Result<IntegrityReport, CoreError> {
-        ctx.require_global(Permission::IntegrityRun)?;
-        self.compare_databases().await
-    }
-
     /// Runs every `interval` until told to stop, and hands each report on.
     pub async fn run_integrity_every(
         self: Arc<Self>,
@@ -125,16 +115,19 @@ impl Core {
     /// # Errors
     /// `conflict` while another run is under way, in whichever process; when a database cannot be reached.
     pub async fn compare_databases(&self) -> Result<IntegrityReport, CoreError> {
+        self.carry_out_run(ids::new_uuid(self.clock.now(), &self.entropy)).await
+    }
+
+    /// [`Self::compare_databases`], under an id that is known before.
+    pub(crate) async fn carry_out_run(&self, run_id: Uuid) -> Result<IntegrityReport, CoreError> {
         let mut lock = self.system.acquire().await.map_err(DbError::from)?;
         // The lock ends with its connection, also when the run is dropped half way.
         lock.close_on_drop();
         if !integrity::lock_run(&mut lock).await? {
-            return Err(Refusal::new(ErrorCode::Conflict, "the integrity job is running already")
-                .hint("read its findings when it has ended")
-                .into());
+            return Err(running_already().into());
         }
         let started_at = self.clock.now();
-        let mut run = Run::new(ids::new_uuid(started_at, &self.entropy), started_at);
+        let mut run = Run::new(run_id, started_at);
         self.compare_certificates(&mut run).await?;
         self.find_stuck(&mut run).await?;
         self.flush(&mut run).await?;
@@ -359,6 +352,12 @@ impl Run {
         }
         self.held.push(finding);
     }
+}
+
+/// `conflict`: one run at a time.
+pub(crate) fn running_already() -> Refusal {
+    Refusal::new(ErrorCode::Conflict, "the integrity job is running already")
+        .hint("read its findings when it has ended")
 }
 
 /// What is wrong with a pair.

@@ -4,6 +4,7 @@
 //! argument is the [`Ctx`], its error the [`CoreError`].
 
 pub mod actor;
+pub mod administrators;
 pub mod api_keys;
 pub mod approvals;
 pub mod audit;
@@ -20,6 +21,7 @@ mod fields;
 pub mod follower;
 pub mod idempotency;
 pub mod integrity;
+pub mod integrity_runs;
 mod intents;
 pub mod ip_range;
 pub mod jobs;

@@ -5,7 +5,7 @@
 
 use clm_core_db::requests::{self, IntentRow};
 use clm_core_db::{DbError, PgConnection, organizations, references, users};
-use clm_types::{CertificateId, ErrorCode, OrganizationId, Refusal, UserId, WorkflowKind};
+use clm_types::{CertificateId, ErrorCode, OrganizationId, Refusal, Time, UserId, WorkflowKind};
 
 use crate::renewals::check_not_renewed;
 use crate::{Core, CoreError, Ctx};
@@ -32,7 +32,7 @@ impl Core {
                 check_not_renewed(&mut tx, old).await?;
             }
             if is_limited {
-                check_certificates(&mut tx, ctx.organization_id).await?;
+                check_certificates(&mut tx, ctx.organization_id, ctx.now).await?;
             }
             requests::insert_intent(&mut tx, intent).await?;
             Ok((tx, ()))
@@ -58,18 +58,22 @@ impl Core {
 ///
 /// # Errors
 /// `license_limit_reached`.
-pub(crate) async fn check_certificates(conn: &mut PgConnection, id: OrganizationId) -> Result<(), CoreError> {
+pub(crate) async fn check_certificates(
+    conn: &mut PgConnection,
+    id: OrganizationId,
+    now: Time,
+) -> Result<(), CoreError> {
     organizations::lock(conn, id.0).await?;
     let organization = organizations::find(conn, id.0).await?;
     let Some(most) = organization.and_then(|it| it.license_max_certificates).map(i64::from) else {
         return Ok(());
     };
-    if references::count_licensed(conn, id.0, most).await? < most {
+    if references::count_licensed(conn, id.0, now, most).await? < most {
         return Ok(());
     }
     Err(Refusal::new(
         ErrorCode::LicenseLimitReached,
-        format!("the organization's subscription is for {most} active certificates, and it has that many"),
+        format!("the organization's subscription is for {most} certificates that are active or on hold, and it has that many"),
     )
     .hint("revoke certificates that are no longer used, or extend the subscription")
     .into())

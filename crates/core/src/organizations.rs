@@ -31,7 +31,7 @@ pub struct OrganizationChange {
     pub settings: Value,
 }
 
-fn organization_not_found(id: OrganizationId) -> Refusal {
+pub(crate) fn organization_not_found(id: OrganizationId) -> Refusal {
     Refusal::new(ErrorCode::OrganizationNotFound, format!("there is no organization {id}"))
 }
 
@@ -80,27 +80,32 @@ impl Core {
         Ok(Page::cut(rows, page, |row| row.id))
     }
 
-    /// Changes name and settings of the caller's organization.
+    /// Changes name and settings of the caller's organization, or of any for those who may do so everywhere.
     pub async fn update_organization(
         &self,
         ctx: &Ctx,
+        id: OrganizationId,
         version: i64,
         change: &OrganizationChange,
     ) -> Result<Organization, CoreError> {
         ctx.require(Permission::OrganizationWrite)?;
+        if id != ctx.organization_id && ctx.require_global(Permission::OrganizationWrite).is_err() {
+            return Err(organization_not_found(id).into());
+        }
         check_name(&change.name, "/name")?;
         if !change.settings.is_object() {
             return Err(Refusal::new(ErrorCode::InvalidRequest, "the settings are a JSON object")
                 .field("/settings")
                 .into());
         }
-        let id = ctx.organization_id;
+        // Noted where it is changed.
+        let inside = &Ctx { organization_id: id, ..ctx.clone() };
         self.in_tenant(id, "update_organization", |mut tx| async move {
             let old = find_organization(&mut tx, id).await?;
             organizations::update(&mut tx, id.0, version, &change.name, &change.settings, ctx.now)
                 .await
                 .map_err(has_changed)?;
-            let entry = AuditEntry::of(ctx, &self.entropy, "organization.update", "organization")
+            let entry = AuditEntry::of(inside, &self.entropy, "organization.update", "organization")
                 .object(id)
                 .before(json!({"name": old.org_name, "settings": old.settings}))
                 .after(json!({"name": change.name, "settings": change.settings}));
@@ -167,7 +172,10 @@ impl Core {
     }
 }
 
-async fn find_organization(conn: &mut PgConnection, id: OrganizationId) -> Result<Organization, CoreError> {
+pub(crate) async fn find_organization(
+    conn: &mut PgConnection,
+    id: OrganizationId,
+) -> Result<Organization, CoreError> {
     let found = organizations::find(conn, id.0).await?;
     found.ok_or_else(|| organization_not_found(id).into())
 }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::actor::PermissionSet;
 use crate::audit::AuditEntry;
 use crate::authentication::texts;
-use crate::error::{exists_already, has_changed};
+use crate::error::{changed_since, exists_already, has_changed};
 use crate::fields::check_prose;
 use crate::page::{Page, PageRequest};
 use crate::roles::{ADMINISTRATOR, check_grant, check_withdrawal, find_role, permissions_of};
@@ -61,11 +61,12 @@ impl Core {
         Ok(assignment)
     }
 
-    /// Takes a role away, at once.
+    /// Takes a role away, at once; an assignment that is still at `version`, if that is given.
     pub async fn revoke_assignment(
         &self,
         ctx: &Ctx,
         id: Uuid,
+        version: Option<i64>,
         reason: Option<&str>,
     ) -> Result<(), CoreError> {
         ctx.require(Permission::RoleAssign)?;
@@ -76,6 +77,7 @@ impl Core {
             role_assignments::lock_administrators(&mut tx).await?;
             let found = role_assignments::find(&mut tx, id, ctx.organization_id.0).await?;
             let assignment = found.ok_or_else(|| assignment_not_found(id))?;
+            check_version(&assignment, version)?;
             let held = held_to_assign(ctx, assignment.organization_id.is_none())?;
             let taken = roles::list_permissions(&mut tx, assignment.role_id).await?;
             check_withdrawal(PermissionSet::from_texts(taken.iter().flat_map(texts)), held)?;
@@ -128,6 +130,13 @@ fn held_to_assign(ctx: &Ctx, everywhere: bool) -> Result<PermissionSet, Refusal>
 
 fn assignment_not_found(id: Uuid) -> Refusal {
     Refusal::new(ErrorCode::RoleNotFound, format!("there is no role assignment {id}"))
+}
+
+fn check_version(assignment: &AssignmentRow, asked: Option<i64>) -> Result<(), Refusal> {
+    match asked {
+        Some(version) if version != assignment.version => Err(changed_since()),
+        _ => Ok(()),
+    }
 }
 
 fn check_window(ctx: &Ctx, new: &NewAssignment) -> Result<(), Refusal> {

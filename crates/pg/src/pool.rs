@@ -63,7 +63,12 @@ async fn open(options: PgConnectOptions, max_connections: u32) -> Result<PgPool,
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .max_lifetime(MAX_LIFETIME)
         .test_before_acquire(false)
-        .after_connect(move |_, _| Box::pin(async move { Ok(send_at_once(port)) }))
+        .after_connect(move |_, _| {
+            Box::pin(async move {
+                send_at_once(port);
+                Ok(())
+            })
+        })
         .before_acquire(|connection, usage| Box::pin(is_alive(connection, usage.idle_for)))
         .connect_with(options)
         .await?;

@@ -3,6 +3,7 @@
 //! Nothing here does I/O; every other crate may depend on it, and it depends on none of ours.
 
 pub mod certificate;
+pub mod change;
 pub mod clock;
 pub mod entropy;
 pub mod error;
@@ -18,6 +19,7 @@ pub mod text_enum;
 pub mod workflow;
 
 pub use certificate::{CertificateCategory, CertificateStatus};
+pub use change::Change;
 pub use clock::{Clock, Time};
 pub use entropy::Entropy;
 pub use error::{ErrorCode, Refusal};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{OriginalUri, State};
 use axum::http::HeaderMap;
+use axum::http::header::IF_MATCH;
 use axum::response::Response;
 use clm_api::Page;
 use clm_api::api_keys::{ApiKey, ApiKeyQuery, CreatedApiKey, NewApiKey};
@@ -81,7 +82,11 @@ async fn revoke(
     State(core): State<Arc<Core>>,
     Caller(ctx): Caller,
     Id(id): Id<ApiKeyId>,
+    headers: HeaderMap,
 ) -> Result<Json<ApiKey>, Failure> {
+    if headers.contains_key(IF_MATCH) {
+        etag::check_digest(&view(core.show_api_key(&ctx, id).await?), &headers)?;
+    }
     Ok(Json(view(core.revoke_api_key(&ctx, id).await?)))
 }
 

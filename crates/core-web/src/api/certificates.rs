@@ -8,7 +8,8 @@ use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use clm_api::Page;
 use clm_api::certificates::{
-    Certificate, CertificateLookup, CertificateQuery, CertificateUpdate, Release, Renewal, Revocation,
+    Certificate, CertificateLookup, CertificateQuery, CertificateUpdate, OrganizationFilter, Release,
+    Renewal, Revocation,
 };
 use clm_api::requests::Request;
 use clm_core::{Core, Ctx, certificates, renewals, revocations};
@@ -37,7 +38,8 @@ pub(crate) fn router() -> OpenApiRouter<Edge> {
         .routes(routes!(renew))
 }
 
-/// Lists the certificates of the organization, newest first.
+/// Lists the certificates of the organization, newest first; with a role for all organizations also those of another
+/// one, or of all.
 #[utoipa::path(get, path = "/certificates", tag = "certificates", params(CertificateQuery),
     responses((status = 200, body = Page<Certificate>)))]
 async fn list(
@@ -47,7 +49,13 @@ async fn list(
     Query(query): Query<CertificateQuery>,
 ) -> Result<Response, Failure> {
     let page = paging::request(query.limit, query.cursor.as_deref())?;
+    let whose = match query.organization {
+        None => certificates::Whose::Own,
+        Some(OrganizationFilter::One(id)) => certificates::Whose::Organization(id),
+        Some(OrganizationFilter::All) => certificates::Whose::All,
+    };
     let asked = certificates::CertificateQuery {
+        whose,
         status: query.status,
         owner: query.owner,
         authority: query.authority,
@@ -100,7 +108,7 @@ async fn show(
     Ok(response)
 }
 
-/// Changes the metadata of a certificate; what is absent stays.
+/// Changes the metadata of a certificate: what is absent stays, what is null is cleared.
 #[utoipa::path(patch, path = "/certificates/{id}", tag = "certificates", params(("id" = Uuid, Path)),
     request_body = CertificateUpdate, responses((status = 200, body = Certificate)))]
 async fn update(

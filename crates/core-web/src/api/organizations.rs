@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::{OriginalUri, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
@@ -14,7 +13,7 @@ use clm_types::OrganizationId;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::etag::{IfMatch, Versioned};
+use crate::etag::{IfMatch, OptionalIfMatch, Versioned};
 use crate::extract::{Body, Caller, Id, Query};
 use crate::failure::Failure;
 use crate::{Edge, answer, paging};
@@ -22,8 +21,7 @@ use crate::{Edge, answer, paging};
 pub(crate) fn router() -> OpenApiRouter<Edge> {
     OpenApiRouter::new()
         .routes(routes!(create, list))
-        .routes(routes!(show))
-        .routes(routes!(update))
+        .routes(routes!(show, update))
         .routes(routes!(suspend))
         .routes(routes!(resume))
 }
@@ -69,22 +67,23 @@ async fn show(
     Ok(versioned(found).answer(&headers))
 }
 
-/// Changes name and settings of the caller's organization.
-#[utoipa::path(put, path = "/organization", tag = "organizations", request_body = OrganizationChange,
-    responses((status = 200, body = Organization)))]
+/// Changes name and settings of the caller's organization, or of any with a role for all organizations.
+#[utoipa::path(put, path = "/organizations/{id}", tag = "organizations", params(("id" = Uuid, Path)),
+    request_body = OrganizationChange, responses((status = 200, body = Organization)))]
 async fn update(
     State(core): State<Arc<Core>>,
     Caller(ctx): Caller,
+    Id(id): Id<OrganizationId>,
     condition: IfMatch,
     Body(change): Body<OrganizationChange>,
 ) -> Result<Versioned<Organization>, Failure> {
-    let current = async { Ok(core.show_organization(&ctx, ctx.organization_id).await?.version) };
+    let current = async { Ok(core.show_organization(&ctx, id).await?.version) };
     let version = condition.version(current).await?;
     let change = organizations::OrganizationChange {
         name: change.name,
         settings: serde_json::Value::Object(change.settings),
     };
-    Ok(versioned(core.update_organization(&ctx, version, &change).await?))
+    Ok(versioned(core.update_organization(&ctx, id, version, &change).await?))
 }
 
 /// Suspends an organization: nobody works in it any more. CRL and OCSP go on.
@@ -94,9 +93,10 @@ async fn suspend(
     State(core): State<Arc<Core>>,
     Caller(ctx): Caller,
     Id(id): Id<OrganizationId>,
-) -> Result<Json<Organization>, Failure> {
-    let version = core.show_organization(&ctx, id).await?.version;
-    Ok(Json(view(core.suspend_organization(&ctx, id, version).await?)))
+    OptionalIfMatch(condition): OptionalIfMatch,
+) -> Result<Versioned<Organization>, Failure> {
+    let version = condition.version(async { Ok(core.show_organization(&ctx, id).await?.version) }).await?;
+    Ok(versioned(core.suspend_organization(&ctx, id, version).await?))
 }
 
 /// Lets people work in a suspended organization again.
@@ -106,9 +106,10 @@ async fn resume(
     State(core): State<Arc<Core>>,
     Caller(ctx): Caller,
     Id(id): Id<OrganizationId>,
-) -> Result<Json<Organization>, Failure> {
-    let version = core.show_organization(&ctx, id).await?.version;
-    Ok(Json(view(core.resume_organization(&ctx, id, version).await?)))
+    OptionalIfMatch(condition): OptionalIfMatch,
+) -> Result<Versioned<Organization>, Failure> {
+    let version = condition.version(async { Ok(core.show_organization(&ctx, id).await?.version) }).await?;
+    Ok(versioned(core.resume_organization(&ctx, id, version).await?))
 }
 
 fn versioned(row: organizations::Organization) -> Versioned<Organization> {

@@ -12,6 +12,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+use crate::etag::{IfMatch, OptionalIfMatch};
 use crate::extract::{Body, Caller, Id, Query};
 use crate::failure::Failure;
 use crate::{Edge, answer, paging};
@@ -62,9 +63,14 @@ async fn revoke(
     State(core): State<Arc<Core>>,
     Caller(ctx): Caller,
     Id(id): Id<Uuid>,
+    OptionalIfMatch(condition): OptionalIfMatch,
     Body(end): Body<RoleAssignmentEnd>,
 ) -> Result<StatusCode, Failure> {
-    core.revoke_assignment(&ctx, id, end.reason.as_deref()).await?;
+    let version = match condition {
+        IfMatch::Any => None,
+        IfMatch::Version(version) => Some(version),
+    };
+    core.revoke_assignment(&ctx, id, version, end.reason.as_deref()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

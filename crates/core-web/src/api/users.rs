@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::{OriginalUri, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
@@ -14,7 +13,7 @@ use clm_types::UserId;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::etag::{IfMatch, Versioned};
+use crate::etag::{IfMatch, OptionalIfMatch, Versioned};
 use crate::extract::{Body, Caller, Id, Query};
 use crate::failure::Failure;
 use crate::{Edge, answer, paging};
@@ -95,9 +94,10 @@ async fn disable(
     State(core): State<Arc<Core>>,
     Caller(ctx): Caller,
     Id(id): Id<UserId>,
-) -> Result<Json<User>, Failure> {
-    let version = core.show_user(&ctx, id).await?.version;
-    Ok(Json(view(core.disable_user(&ctx, id, version).await?)))
+    OptionalIfMatch(condition): OptionalIfMatch,
+) -> Result<Versioned<User>, Failure> {
+    let version = condition.version(async { Ok(core.show_user(&ctx, id).await?.version) }).await?;
+    Ok(versioned(core.disable_user(&ctx, id, version).await?))
 }
 
 /// Lets a disabled user in again.
@@ -107,9 +107,10 @@ async fn enable(
     State(core): State<Arc<Core>>,
     Caller(ctx): Caller,
     Id(id): Id<UserId>,
-) -> Result<Json<User>, Failure> {
-    let version = core.show_user(&ctx, id).await?.version;
-    Ok(Json(view(core.enable_user(&ctx, id, version).await?)))
+    OptionalIfMatch(condition): OptionalIfMatch,
+) -> Result<Versioned<User>, Failure> {
+    let version = condition.version(async { Ok(core.show_user(&ctx, id).await?.version) }).await?;
+    Ok(versioned(core.enable_user(&ctx, id, version).await?))
 }
 
 fn versioned(row: users::User) -> Versioned<User> {

@@ -1,5 +1,7 @@
 //! `clm` as a user runs it.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
@@ -168,7 +170,7 @@ async fn each_list_is_a_table_or_the_json_of_the_api() {
     for shell in ["bash", "zsh", "fish"] {
         assert!(admin.run(&["completion", shell]).done().contains("clm"));
     }
-    assert!(admin.run(&["context", "list"]).done().contains("localhost"));
+    assert!(admin.run(&["context", "list"]).done().contains("localhost:"));
     assert!(admin.run(&["--version"]).done().starts_with("clm "));
 }
 
@@ -247,6 +249,157 @@ async fn keys_stay_in_files_of_their_owner_alone() {
 
 fn walk(folder: &std::path::Path) -> Vec<PathBuf> {
     std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
+}
+
+/// A terminal without an installation, and a bootstrap token that nobody would take.
+fn newcomer() -> (tempfile::TempDir, Terminal) {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("token"), "clm_bts_anything").unwrap();
+    let terminal = Terminal { folder: folder.path().to_owned(), name: "contexts" };
+    (folder, terminal)
+}
+
+#[test]
+fn a_bootstrap_token_is_not_spent_unless_its_key_can_be_kept() {
+    let (_folder, newcomer) = newcomer();
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    server.set_nonblocking(true).unwrap();
+    let url = format!("http://{}", server.local_addr().unwrap());
+    let login = ["login", &url, "--bootstrap-token-file", "token"];
+    let named = |name| [&login[..], &["--name", name]].concat();
+    let contexts = newcomer.folder.join("contexts");
+
+    std::fs::write(&contexts, "a file where a folder must be").unwrap();
+    newcomer.fails(&login, 1, "contexts");
+    std::fs::remove_file(&contexts).unwrap();
+    newcomer.fails(&named("../elsewhere"), 2, "--name");
+    std::fs::create_dir_all(contexts.join("taken.token")).unwrap();
+    newcomer.fails(&named("taken"), 1, "taken.token");
+    std::fs::create_dir(contexts.join("contexts.toml")).unwrap();
+    newcomer.fails(&login, 1, "contexts.toml");
+    std::fs::remove_dir(contexts.join("contexts.toml")).unwrap();
+    let name = server.local_addr().unwrap().to_string();
+    let other = format!("[contexts.'{name}']\nurl = 'https://other.example'\ntoken_file = '/key'\n");
+    std::fs::write(contexts.join("contexts.toml"), other).unwrap();
+    newcomer.fails(&login, 2, "https://other.example");
+    assert_eq!(server.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+}
+
+#[test]
+fn a_bootstrap_whose_answer_is_lost_is_not_sent_again() {
+    let (_folder, newcomer) = newcomer();
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", server.local_addr().unwrap());
+    let served = std::thread::spawn(move || {
+        let (mut connection, _) = server.accept().unwrap();
+        let read = connection.read(&mut [0; 4096]).unwrap();
+        drop(connection);
+        server.set_nonblocking(true).unwrap();
+        (read, server)
+    });
+    newcomer.fails(&["login", &url, "--bootstrap-token-file", "token"], 7, "clm-core administrator-key");
+    let (read, server) = served.join().unwrap();
+    assert!(read > 0);
+    assert_eq!(server.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_lets_an_administrator_in_again() {
+    let office = office().await;
+    let installation = &house().await.installation;
+    let file = office.folder.join("recovered.key").display().to_string();
+    let recover =
+        |user: &str| installation.core.run(&["administrator-key", "--user", user, "--output", &file]);
+    let refused = recover("alice-0").unwrap_err().to_string();
+    assert!(refused.contains("user_not_found") && refused.contains("admin"), "{refused}");
+    recover("admin").unwrap();
+    let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let key = std::fs::read_to_string(&file).unwrap().trim().to_owned();
+    let admin = Terminal::sign_in(&office, &Person { key, ..office.admin.clone() }, "recovered").await;
+    assert!(admin.run(&["me"]).done().contains("organization:write"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_can_be_changed_over_the_api_can_be_changed_here() {
+    let office = office().await;
+    let admin = Terminal::sign_in(&office, &office.admin, "admin").await;
+    let user = admin.json(&["user", "update", &office.alice.id, "--display-name", "Alice A."]);
+    assert_eq!(user["display_name"], "Alice A.");
+    assert_eq!(user["email"], admin.json(&["user", "show", &office.alice.id])["email"]);
+
+    std::fs::write(office.folder.join("settings.json"), r#"{"locale": "de"}"#).unwrap();
+    let update = ["org", "update", &office.organization];
+    let named = admin.json(&[&update[..], &["--name", "New name"]].concat());
+    assert_eq!((&named["name"], &named["settings"]), (&"New name".into(), &serde_json::json!({})));
+    let set = admin.json(&[&update[..], &["--settings", "settings.json"]].concat());
+    assert_eq!((&set["name"], &set["settings"]["locale"]), (&"New name".into(), &"de".into()));
+
+    let permissions = ["--permission", "certificate:read", "--permission", "request:read"];
+    admin.json(&[&["role", "create", "reader", "--name", "Reader"], &permissions[..]].concat());
+    let renamed = admin.json(&["role", "update", "reader", "--name", "Looks"]);
+    assert_eq!((&renamed["name"], renamed["permissions"].as_array().unwrap().len()), (&"Looks".into(), 2));
+    let less = admin.json(&["role", "update", "reader", "--permission", "request:read"]);
+    assert_eq!(
+        (&less["name"], &less["permissions"]),
+        (&"Looks".into(), &serde_json::json!(["request:read"]))
+    );
+
+    let body = serde_json::json!({"profile": "tls-server", "policy": "at-once", "key_algorithm": "ecdsa-p256",
+        "sans": ["dns:clear.example.com"], "tags": {"team": "web"}, "environment": "test"});
+    let id = text(&office.alice.issue(&body).await, "id");
+    let cleared =
+        admin.json(&["cert", "update", &id, "--clear", "environment", "--clear", "tags", "--notes", "x"]);
+    assert_eq!((&cleared["environment"], &cleared["tags"]), (&Value::Null, &serde_json::json!({})));
+    assert_eq!(cleared["notes"], "x");
+    admin.fails(&["cert", "update", &id, "--clear", "notes", "--notes", "y"], 2, "at once");
+    assert!(
+        admin
+            .run(&["cert", "list", "--all-organizations", "--san", "clear.example.com"])
+            .done()
+            .contains(&id)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_comparison_is_waited_for() {
+    let office = office().await;
+    let admin = Terminal::sign_in(&office, &office.admin, "admin").await;
+    // Another test may have one under way.
+    let run = loop {
+        let ended = admin.run(&["integrity", "run", "-o", "json"]);
+        if ended.code != 5 {
+            break serde_json::from_str::<Value>(&ended.out).unwrap();
+        }
+    };
+    assert_eq!(run["status"], "completed", "{run:#}");
+    let shown = admin.run(&["integrity", "show", &text(&run, "id"), "-o", "json"]);
+    assert_eq!(serde_json::from_str::<Value>(&shown.out).unwrap(), run);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_belongs_to_a_context_is_not_used_at_another_address() {
+    let office = office().await;
+    let admin = Terminal::sign_in(&office, &office.admin, "admin").await;
+    let other = office.admin.url.replace("localhost", "127.0.0.1");
+    assert_ne!(other, office.admin.url);
+    let ca = house().await.installation.ca_file().display().to_string();
+    let elsewhere = ["me", "--url", &other, "--token-file", "key.txt"];
+    admin.run(&[&elsewhere[..], &["--ca-file", &ca]].concat()).done();
+    admin.fails(&elsewhere, 7, "cannot reach");
+
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", server.local_addr().unwrap());
+    let heard = std::thread::spawn(move || {
+        let (mut connection, _) = server.accept().unwrap();
+        let mut request = vec![0; 4096];
+        let length = connection.read(&mut request).unwrap();
+        connection.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").unwrap();
+        String::from_utf8_lossy(&request[..length]).to_ascii_lowercase()
+    });
+    admin.run(&["me", "--url", &url, "--token-file", "key.txt"]);
+    let request = heard.join().unwrap();
+    assert!(request.starts_with("get /api/v1/me") && !request.contains("clm-organization"), "{request}");
 }
 
 #[test]

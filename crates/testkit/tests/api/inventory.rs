@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 
 use crate::answer::text;
 use crate::house::{DAY, ISSUING, Office, office};
+use crate::person::Person;
+
+const UNKNOWN: &str = "0198f000-0000-7000-8000-000000000000";
 
 /// Three certificates: `web` is bob's and lives long, `mail` is tagged, `old` is revoked.
 async fn filled() -> (Office, [Value; 3]) {
@@ -226,8 +229,87 @@ async fn a_certificate_that_has_ended_can_neither_be_revoked_nor_renewed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn both_databases_agree_on_what_an_organization_has() {
     let (office, _) = filled().await;
-    let report = office.admin.post("/api/v1/integrity/runs", &json!({})).await.expect(201);
-    assert!(report["compared"].as_u64().unwrap() >= 3, "{report:#}");
+    let begun = office.admin.post("/api/v1/integrity/runs", &json!({})).await;
+    let path = begun.header("location").to_owned();
+    assert_eq!(path, format!("/api/v1/integrity/runs/{}", text(&begun.expect(202), "id")));
+    let mut run = begun.expect(202);
+    while run["status"] == "running" {
+        run = office.admin.get(&path).await.expect(200);
+    }
+    assert_eq!(run["status"], "completed", "{run:#}");
+    assert!(run["report"]["compared"].as_u64().unwrap() >= 3, "{run:#}");
+    office.alice.get(&path).await.refused(403, "permission_denied");
+    office
+        .admin
+        .get("/api/v1/integrity/runs/0198f000-0000-7000-8000-000000000000")
+        .await
+        .refused(404, "not_found");
     let findings = office.admin.list("/api/v1/integrity/findings").await;
     assert!(findings.is_empty(), "{findings:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_administrator_of_all_organizations_lists_any_of_them_and_all() {
+    let (office, certificates) = filled().await;
+    let (other, theirs) = filled().await;
+    let ids = |items: &[Value]| -> BTreeSet<String> { items.iter().map(|item| text(item, "id")).collect() };
+    let of = |organization: &str| format!("/api/v1/certificates?organization={organization}");
+    let found = office.admin.list(&of(&other.organization)).await;
+    assert_eq!(ids(&found), ids(&theirs));
+    assert_eq!(ids(&office.alice.list(&of(&office.organization)).await), ids(&certificates));
+
+    let mut seen = Vec::new();
+    let mut path = format!("{}&limit=2&san=mail.example.com&status=active", of("all"));
+    loop {
+        let answer = office.admin.get(&path).await;
+        seen.extend(answer.expect(200)["items"].as_array().unwrap().clone());
+        let Some(next) = answer.header("link").split(['<', '>']).nth(1) else { break };
+        assert!(next.contains("organization=all"), "{next}");
+        path = next.to_owned();
+    }
+    assert!(ids(&seen).is_superset(&ids(&[certificates[1].clone(), theirs[1].clone()])));
+    assert_eq!(ids(&seen).len(), seen.len());
+    assert!(seen.windows(2).all(|two| text(&two[0], "created_at") >= text(&two[1], "created_at")));
+    office.admin.get(&of("nobody")).await.refused(400, "invalid_request");
+    office.admin.get(&of(UNKNOWN)).await.refused(404, "organization_not_found");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_else_lists_the_certificates_of_another_organization() {
+    let (office, _) = filled().await;
+    let (other, _) = filled().await;
+    let of = |organization: &str| format!("/api/v1/certificates?organization={organization}");
+    // An administrator whose key is for one organization is one of that organization alone.
+    let body = json!({"name": "bound"});
+    let key = text(&office.admin.post("/api/v1/api-keys", &body).await.expect(201), "secret");
+    let bound = Person { key, organization: None, ..office.admin.clone() };
+    for person in [&office.alice, &office.carol, &bound] {
+        for organization in [other.organization.as_str(), UNKNOWN] {
+            person.get(&of(organization)).await.refused(404, "organization_not_found");
+        }
+        person.get(&of("all")).await.refused(403, "permission_denied");
+        assert_eq!(person.list(&of(&office.organization)).await.len(), 3);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn null_clears_a_field_and_what_is_absent_stays() {
+    let (office, [web, _, _]) = filled().await;
+    let path = format!("/api/v1/certificates/{}", text(&web, "id"));
+    let full = json!({"tags": {"team": "web"}, "environment": "production", "category": "edge",
+        "custom_fields": {"rack": 7}, "notes": "moved"});
+    let set = office.admin.change(Method::PATCH, &path, &web["version"], &full).await.expect(200);
+    let some = json!({"notes": null, "environment": null});
+    let less = office.admin.change(Method::PATCH, &path, &set["version"], &some).await.expect(200);
+    assert_eq!((&less["notes"], &less["environment"]), (&Value::Null, &Value::Null));
+    assert_eq!((&less["tags"], &less["category"]), (&full["tags"], &full["category"]));
+    let rest = json!({"tags": null, "category": null, "custom_fields": null, "owner_user_id": null});
+    let none = office.admin.change(Method::PATCH, &path, &less["version"], &rest).await.expect(200);
+    assert_eq!((&none["tags"], &none["custom_fields"]), (&json!({}), &json!({})));
+    assert_eq!(
+        (&none["category"], &none["owner_user_id"], &none["owner"]),
+        (&json!("leaf"), &Value::Null, &Value::Null)
+    );
+    let audit = office.admin.list("/api/v1/audit?action=certificate.update").await;
+    assert_eq!(audit[1]["after"], some);
 }

@@ -18,6 +18,7 @@ mod issuance;
 mod lint;
 mod openssl;
 mod person;
+mod preconditions;
 mod renewals;
 mod revocations;
 mod validation;

@@ -89,7 +89,7 @@ async fn a_role_taken_away_is_gone_at_once() {
     let entered = office.enter(&key).await.unwrap();
     entered.require(Permission::AuditRead).unwrap();
     assert_eq!(entered.actor.role_ids, [AUDITOR]);
-    office.core.revoke_assignment(&ctx, given.id, None).await.unwrap();
+    office.core.revoke_assignment(&ctx, given.id, None, None).await.unwrap();
     assert!(office.enter(&key).await.unwrap().require(Permission::AuditRead).is_err());
 }
 

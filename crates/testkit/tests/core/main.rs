@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that fails fails the test")]
 
+mod administrators;
 mod api_keys;
 mod approvals;
 mod audit;

@@ -44,9 +44,10 @@ async fn codes_are_unique_and_changes_need_the_version_that_was_read() {
     assert_eq!(refused(office.core.create_organization(&ctx, &taken).await), ErrorCode::AlreadyExists);
     let own = office.core.show_organization(&ctx, ctx.organization_id).await.unwrap();
     let change = OrganizationChange { name: "Example GmbH".to_owned(), settings: json!({"locale": "de"}) };
-    let changed = office.core.update_organization(&ctx, own.version, &change).await.unwrap();
+    let changed =
+        office.core.update_organization(&ctx, ctx.organization_id, own.version, &change).await.unwrap();
     assert_eq!((changed.org_name.as_str(), changed.version), ("Example GmbH", 2));
-    let late = office.core.update_organization(&ctx, own.version, &change).await;
+    let late = office.core.update_organization(&ctx, ctx.organization_id, own.version, &change).await;
     assert_eq!(refused(late), ErrorCode::PreconditionFailed);
 }
 
@@ -57,7 +58,7 @@ async fn settings_that_the_database_cannot_hold_are_the_caller_s_mistake() {
     let own = office.core.show_organization(&ctx, ctx.organization_id).await.unwrap();
     for settings in [json!({"a": "b\u{0}"}), json!({"a\u{0}": 1})] {
         let change = OrganizationChange { name: "Example".to_owned(), settings };
-        let attempt = office.core.update_organization(&ctx, own.version, &change).await;
+        let attempt = office.core.update_organization(&ctx, ctx.organization_id, own.version, &change).await;
         assert_eq!(refused(attempt), ErrorCode::InvalidRequest);
     }
     let query = PolicyQuery { code: Some("a\0".to_owned()), status: None };

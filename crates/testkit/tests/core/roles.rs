@@ -68,7 +68,7 @@ async fn the_last_administrator_cannot_be_removed() {
     let ctx = office.as_administrator().await;
     let own = office.core.list_assignments(&ctx, Some(office.administrator), FIRST).await.unwrap();
     let last = own.items[0].id;
-    assert_eq!(refused(office.core.revoke_assignment(&ctx, last, None).await), ErrorCode::Conflict);
+    assert_eq!(refused(office.core.revoke_assignment(&ctx, last, None, None).await), ErrorCode::Conflict);
     let root = office.core.show_user(&ctx, office.administrator).await.unwrap();
     let attempt = office.core.disable_user(&ctx, office.administrator, root.version).await;
     assert_eq!(refused(attempt), ErrorCode::Conflict);
@@ -81,11 +81,11 @@ async fn the_last_administrator_cannot_be_removed() {
         ..assignment(UserId(ann.id), ADMINISTRATOR)
     };
     let ending = office.core.assign_role(&ctx, &ending).await.unwrap();
-    assert_eq!(refused(office.core.revoke_assignment(&ctx, last, None).await), ErrorCode::Conflict);
-    office.core.revoke_assignment(&ctx, ending.id, Some("for good then")).await.unwrap();
+    assert_eq!(refused(office.core.revoke_assignment(&ctx, last, None, None).await), ErrorCode::Conflict);
+    office.core.revoke_assignment(&ctx, ending.id, None, Some("for good then")).await.unwrap();
     let lasting = NewAssignment { everywhere: true, ..assignment(UserId(ann.id), ADMINISTRATOR) };
     office.core.assign_role(&ctx, &lasting).await.unwrap();
-    office.core.revoke_assignment(&ctx, last, None).await.unwrap();
+    office.core.revoke_assignment(&ctx, last, None, None).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -98,8 +98,8 @@ async fn two_administrators_cannot_remove_each_other_at_once() {
     let first =
         office.core.list_assignments(&ctx, Some(office.administrator), FIRST).await.unwrap().items[0].id;
     let (a, b) = tokio::join!(
-        office.core.revoke_assignment(&ctx, first, None),
-        office.core.revoke_assignment(&ctx, second.id, None),
+        office.core.revoke_assignment(&ctx, first, None, None),
+        office.core.revoke_assignment(&ctx, second.id, None, None),
     );
     assert!(a.is_ok() != b.is_ok());
 }
@@ -156,7 +156,7 @@ async fn unknown_users_and_assignments_are_not_found() {
     let nobody = assignment(UserId(Uuid::nil()), REQUESTER);
     assert_eq!(refused(office.core.assign_role(&ctx, &nobody).await), ErrorCode::UserNotFound);
     assert_eq!(
-        refused(office.core.revoke_assignment(&ctx, Uuid::nil(), None).await),
+        refused(office.core.revoke_assignment(&ctx, Uuid::nil(), None, None).await),
         ErrorCode::RoleNotFound
     );
     let again = assignment(office.administrator, REQUESTER);
@@ -175,7 +175,7 @@ async fn nobody_takes_away_more_than_they_hold() {
     let inside = office.enter(&key).await.unwrap();
     let ann = office.core.create_user(&ctx, &new_user("ann")).await.unwrap();
     let more = office.core.assign_role(&ctx, &assignment(UserId(ann.id), APPROVER)).await.unwrap();
-    let attempt = office.core.revoke_assignment(&inside, more.id, None).await;
+    let attempt = office.core.revoke_assignment(&inside, more.id, None, None).await;
     assert_eq!(refused(attempt), ErrorCode::PermissionDenied);
 
     let reader =
@@ -189,7 +189,7 @@ async fn nobody_takes_away_more_than_they_hold() {
     assert_eq!(refused(attempt), ErrorCode::PermissionDenied);
     let changed = office.core.update_role(&ctx, reader.id.into(), reader.version, &less).await.unwrap();
     let given = office.core.assign_role(&ctx, &assignment(UserId(ann.id), reader.id.into())).await.unwrap();
-    office.core.revoke_assignment(&inside, given.id, None).await.unwrap();
+    office.core.revoke_assignment(&inside, given.id, None, None).await.unwrap();
     office.core.update_role(&inside, reader.id.into(), changed.version, &less).await.unwrap();
 }
 
@@ -209,7 +209,7 @@ async fn descriptions_and_reasons_have_an_end_and_no_nul() {
         let new =
             NewAssignment { reason: Some(text.clone()), ..assignment(office.administrator, own.id.into()) };
         assert_eq!(refused(office.core.assign_role(&ctx, &new).await), ErrorCode::InvalidRequest);
-        let attempt = office.core.revoke_assignment(&ctx, given, Some(&text)).await;
+        let attempt = office.core.revoke_assignment(&ctx, given, None, Some(&text)).await;
         assert_eq!(refused(attempt), ErrorCode::InvalidRequest);
     }
 }

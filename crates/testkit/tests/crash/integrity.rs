@@ -282,7 +282,15 @@ pub(crate) fn compare_every_second(house: &House) {
 }
 
 async fn run(house: &House) -> Value {
-    house.administrator.post("/integrity/runs", &json!({})).await.body
+    let begun = house.administrator.post("/integrity/runs", &json!({})).await.body;
+    let path = format!("/integrity/runs/{}", begun["id"].as_str().unwrap());
+    loop {
+        let run = house.administrator.get(&path).await.body;
+        if run["status"] != "running" {
+            return run["report"].clone();
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
 }
 
 fn counts(report: &Value) -> Value {

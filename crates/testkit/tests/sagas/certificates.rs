@@ -2,7 +2,7 @@ use chrono::TimeDelta;
 use clm_core::certificates::{CertificateChange, CertificateLookup, CertificateQuery};
 use clm_core::page::PageRequest;
 use clm_core::roles::REQUESTER;
-use clm_types::{CertificateStatus, ErrorCode};
+use clm_types::{CertificateStatus, Change, ErrorCode};
 
 use crate::house::{FIRST, House, refused};
 
@@ -14,8 +14,8 @@ async fn certificates_are_found_by_name_tag_owner_state_and_end() {
     let one = house.issue(&service, "one").await.record;
     house.issue(&service, "two").await;
     let change = CertificateChange {
-        tags: Some([("team".to_owned(), "web".to_owned())].into()),
-        notes: Some("the first".to_owned()),
+        tags: Change::Set([("team".to_owned(), "web".to_owned())].into()),
+        notes: Change::Set("the first".to_owned()),
         ..CertificateChange::default()
     };
     let changed =
@@ -95,10 +95,11 @@ async fn an_owner_must_be_a_user_of_the_organization() {
     let id = house.issue(&service, "www").await.record.certificate_id;
     let ann = house.hire("ann", REQUESTER).await;
     let to = |owner| CertificateChange { owner_user_id: owner, ..CertificateChange::default() };
-    let changed = house.core.update_certificate(&administrator, id, 1, to(ann.actor.user_id)).await.unwrap();
+    let changed =
+        house.core.update_certificate(&administrator, id, 1, to(ann.actor.user_id.into())).await.unwrap();
     assert_eq!(changed.owner.as_deref(), Some("ann"));
     let nobody = Some(clm_types::UserId(uuid::Uuid::now_v7()));
-    let changed = house.core.update_certificate(&administrator, id, 2, to(nobody)).await;
+    let changed = house.core.update_certificate(&administrator, id, 2, to(nobody.into())).await;
     assert_eq!(refused(changed), ErrorCode::UserNotFound);
     let denied = house.core.update_certificate(&ann, id, 2, CertificateChange::default()).await;
     assert_eq!(refused(denied), ErrorCode::PermissionDenied);

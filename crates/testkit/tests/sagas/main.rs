@@ -7,6 +7,7 @@ mod certificates;
 mod follower;
 mod house;
 mod integrity;
+mod integrity_runs;
 mod jobs;
 mod licenses;
 mod renewals;
