@@ -110,6 +110,9 @@ pub struct IssuedEffect {
 /// Puts issued certificates into the inventory, completes their operations, tells owners and requesters, and links the
 /// certificates they replace. Gives the operations that this call completed.
 ///
+/// Operations that another transaction holds are left out, so that one of them does not hold up the rest: call
+/// [`lock_operation`] before, in the same transaction, to wait for one.
+///
 /// `again` puts back rows that are missing though the operation is completed; nobody is told then.
 #[expect(clippy::too_many_lines, reason = "one statement, whose parts belong to one commit")]
 pub async fn apply_issued(
@@ -117,9 +120,6 @@ pub async fn apply_issued(
     effects: &[&IssuedEffect],
     again: bool,
 ) -> Result<Vec<Uuid>, DbError> {
-    // Whoever applies the same ones at the same time takes them in the same order.
-    let mut effects = effects.to_vec();
-    effects.sort_by_key(|it| it.issued.operation_id);
     let issued: Vec<&IssuedRow> = effects.iter().map(|it| &it.issued).collect();
     let told: Vec<&EffectRow> = effects.iter().map(|it| &it.effect).collect();
     // The organization is compared in a way that no index serves: the operation alone finds the row.
@@ -137,13 +137,15 @@ pub async fn apply_issued(
                      fingerprint_sha256, subject, issuer, common_name, sans, key_algorithm, not_before, not_after, status,
                      revoked_at, revocation_reason, renewal_of, outcome, notification_id, second_notification_id, title,
                      body, audit_id, at)),
+         held AS MATERIALIZED (
+             SELECT i.id FROM workflow_instances i JOIN new ON new.operation_id = i.operation_id FOR UPDATE OF i SKIP LOCKED),
          instance AS (
              UPDATE workflow_instances i SET status = 'completed', certificate_id = new.certificate_id, current_step = 0,
                  due_at = NULL, outcome = new.outcome, failure_code = NULL, failure_detail = NULL, completed_at = new.at,
                  updated_at = new.at, version = i.version + 1
              FROM new
              WHERE i.operation_id = new.operation_id AND i.organization_id IS NOT DISTINCT FROM new.organization_id
-               AND i.instance_type <> 'revocation'
+               AND i.id IN (SELECT id FROM held) AND i.instance_type <> 'revocation'
                AND (i.status <> 'completed'
                     OR ($28 AND NOT EXISTS (SELECT FROM certificate_metadata m WHERE m.certificate_id = new.certificate_id)))
              RETURNING i.operation_id, i.organization_id, i.policy_id, i.policy_version, i.requester_user_id, i.owner_user_id,
@@ -218,6 +220,14 @@ pub async fn apply_issued(
     .fetch_all(conn)
     .await?;
     Ok(applied)
+}
+
+/// Waits until no other transaction holds the operation, and holds it. Nothing happens if there is none.
+pub async fn lock_operation(conn: &mut PgConnection, operation_id: Uuid) -> Result<(), DbError> {
+    sqlx::query_scalar!("SELECT id FROM workflow_instances WHERE operation_id = $1 FOR UPDATE", operation_id)
+        .fetch_optional(conn)
+        .await?;
+    Ok(())
 }
 
 /// Reflects a revocation, hold or release. True if this call did it.

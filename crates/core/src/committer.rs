@@ -1,9 +1,10 @@
 //! Group commit: writes that wait at the same time go into the database as one statement and one commit.
 //!
 //! Nobody waits when nobody else does. What fails together for any reason but a lost database is written again one by
-//! one, so that a bad write fails alone.
+//! one, so that a bad write fails alone, and a commit that takes long does not hold up those after it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use clm_core_db::intents::{self, IntentRow};
 use clm_core_db::records::{self, IssuedEffect};
@@ -11,6 +12,7 @@ use clm_core_db::{DbError, PgPool};
 use clm_types::{ErrorCode, Refusal};
 use futures::future::join_all;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::CoreError;
@@ -19,8 +21,10 @@ use crate::CoreError;
 const QUEUE: usize = 1024;
 /// Writes of one commit at most.
 const LARGEST_BATCH: usize = 64;
-/// How often a statement is tried that lost against another one.
-const ATTEMPTS: u32 = 4;
+/// Commits of one kind at once.
+const MOST_AT_ONCE: usize = 8;
+/// How long a commit is waited for before the next one begins beside it.
+const PATIENCE: Duration = Duration::from_millis(50);
 
 /// The queues' entrances.
 pub(crate) struct Committer {
@@ -67,18 +71,23 @@ async fn commit<W, O>(queue: &mpsc::Sender<Waiting<W, O>>, write: W) -> Result<O
     outcome.await.map_err(|_| unavailable())?
 }
 
-/// An organization's intents make one commit; organizations do not wait for each other.
 async fn write_intents(app: PgPool, mut waiting: mpsc::Receiver<Waiting<IntentRow, ()>>) {
+    let mut commits = Commits::default();
     let mut batch = Vec::with_capacity(LARGEST_BATCH);
     while waiting.recv_many(&mut batch, LARGEST_BATCH).await > 0 {
         let mut organizations = BTreeMap::<Uuid, Vec<_>>::new();
         for waiting in batch.drain(..) {
             organizations.entry(waiting.write.instance.organization_id).or_default().push(waiting);
         }
-        join_all(organizations.into_iter().map(|(id, intents)| write_together(&app, id, intents))).await;
+        for (id, intents) in organizations {
+            let app = app.clone();
+            commits.begin(async move { write_together(&app, id, intents).await }).await;
+        }
+        commits.await_patiently().await;
     }
 }
 
+/// The intents of one organization.
 async fn write_together(app: &PgPool, organization_id: Uuid, intents: Vec<Waiting<IntentRow, ()>>) {
     let rows: Vec<&IntentRow> = intents.iter().map(|waiting| &waiting.write).collect();
     match insert_intents(app, organization_id, &rows).await {
@@ -99,35 +108,65 @@ async fn insert_intents(app: &PgPool, organization_id: Uuid, rows: &[&IntentRow]
 }
 
 async fn write_issued(system: PgPool, mut waiting: mpsc::Receiver<Waiting<IssuedEffect, bool>>) {
+    let mut commits = Commits::default();
     let mut batch = Vec::with_capacity(LARGEST_BATCH);
     while waiting.recv_many(&mut batch, LARGEST_BATCH).await > 0 {
-        let rows: Vec<&IssuedEffect> = batch.iter().map(|waiting| &waiting.write).collect();
-        match apply_issued(&system, &rows).await {
-            Ok(applied) => {
-                for waiting in batch.drain(..) {
-                    let done = applied.contains(&waiting.write.issued.operation_id);
-                    waiting.answer(Ok(done));
-                }
-            }
-            Err(error) if is_of_all(&error, batch.len()) => fail(batch.drain(..), error),
-            Err(_) => {
-                for waiting in batch.drain(..) {
-                    let outcome = apply_issued(&system, &[&waiting.write]).await;
-                    waiting.answer(outcome.map(|applied| !applied.is_empty()).map_err(Into::into));
-                }
-            }
-        }
+        let (system, issued) = (system.clone(), std::mem::take(&mut batch));
+        commits.begin(async move { apply_together(&system, issued).await }).await;
+        commits.await_patiently().await;
     }
 }
 
+/// What this commit did not do is done one by one, each waiting for whoever holds its operation; an operation that is
+/// completed already is found so.
+async fn apply_together(system: &PgPool, issued: Vec<Waiting<IssuedEffect, bool>>) {
+    let rows: Vec<&IssuedEffect> = issued.iter().map(|waiting| &waiting.write).collect();
+    let applied = match apply_issued(system, &rows).await {
+        Ok(applied) => applied,
+        Err(error @ DbError::Unavailable(_)) => return fail(issued, error),
+        Err(_) => Vec::new(),
+    };
+    let is_applied =
+        |waiting: &Waiting<IssuedEffect, bool>| applied.contains(&waiting.write.issued.operation_id);
+    let (done, left): (Vec<_>, Vec<_>) = issued.into_iter().partition(is_applied);
+    done.into_iter().for_each(|waiting| waiting.answer(Ok(true)));
+    join_all(left.into_iter().map(|waiting| apply_alone(system, waiting))).await;
+}
+
 async fn apply_issued(system: &PgPool, rows: &[&IssuedEffect]) -> Result<Vec<Uuid>, DbError> {
-    let mut attempt = 1;
-    loop {
-        let mut conn = system.acquire().await?;
-        match records::apply_issued(&mut conn, rows, false).await {
-            Err(DbError::Serialization(_)) if attempt < ATTEMPTS => attempt += 1,
-            outcome => return outcome,
+    let mut conn = system.acquire().await?;
+    records::apply_issued(&mut conn, rows, false).await
+}
+
+async fn apply_alone(system: &PgPool, waiting: Waiting<IssuedEffect, bool>) {
+    let effect = &waiting.write;
+    let outcome = clm_pg::transaction(system, "apply_issued", |mut tx| async move {
+        records::lock_operation(&mut tx, effect.issued.operation_id).await?;
+        let applied = records::apply_issued(&mut tx, &[effect], false).await?;
+        Ok::<_, CoreError>((tx, !applied.is_empty()))
+    });
+    let outcome = outcome.await;
+    waiting.answer(outcome);
+}
+
+/// Commits under way.
+#[derive(Default)]
+struct Commits(JoinSet<()>);
+
+impl Commits {
+    /// Begins one, as soon as there are few enough.
+    async fn begin(&mut self, commit: impl Future<Output = ()> + Send + 'static) {
+        while self.0.len() >= MOST_AT_ONCE {
+            self.0.join_next().await;
         }
+        self.0.spawn(commit);
+    }
+
+    /// Waits for all of them, so that meanwhile the next batch grows; not for those that somebody holds up.
+    async fn await_patiently(&mut self) {
+        let all = async { while self.0.join_next().await.is_some() {} };
+        // What goes on longer goes on beside the next batch.
+        let _ = tokio::time::timeout(PATIENCE, all).await;
     }
 }
 

@@ -87,6 +87,7 @@ pub(crate) async fn apply_issued_in(
     entropy: &Entropy,
 ) -> Result<bool, CoreError> {
     let effect = issued_effect(record, now, entropy)?;
+    records::lock_operation(conn, effect.issued.operation_id).await?;
     Ok(!records::apply_issued(conn, &[&effect], again).await?.is_empty())
 }
 
