@@ -1,11 +1,11 @@
 # `make run` brings up a whole installation and takes a first certificate through its life.
-# `make test` runs the suite, `make crash` the kill tests. All set up what they need.
+# `make test` runs the suite. Both set up what they need.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help run stop test crash check bench deps deps-check deps-test programs
+.PHONY: help run stop test check bench deps deps-check deps-test programs
 
 TARGET := target
 PROGRAMS := clm-core-server clm-secure-server clm-cli clm-local
@@ -45,16 +45,12 @@ deps-test: deps
 	fi
 
 # One build for programs and tests alike: another set of features or targets would build it all twice.
-test: deps-test ## Runs the suite, without the kill tests
+test: deps-test ## Runs the suite
 	@echo "Building the programs and the tests: 5 minutes the first time on two cores."
 	step() { echo "-- $$*"; "$$@"; }
 	step cargo build $(QUIET) --workspace --bins --tests $(FAILPOINTS)
 	export PATH="$(CURDIR)/$(PKILINT)/bin:$$PATH"
 	step cargo test --quiet --workspace --bins --lib --tests $(FAILPOINTS)
-
-crash: deps-test ## Kills every process at every failpoint and each database under load (about 4 minutes)
-	@cargo build $(QUIET) --workspace --bins $(FAILPOINTS)
-	cargo test --package clm-testkit --test crash --features clm-testkit/crash -- --nocapture
 
 deps-check:
 	@if [[ ! -x $(CARGO_DENY) ]]; then

@@ -6,7 +6,20 @@ use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::requests::NewJobRow;
+/// The job that carries an operation, leased by its maker if `locked_by` is given.
+#[derive(Debug, Clone)]
+pub struct NewJobRow {
+    /// Identity.
+    pub id: Uuid,
+    /// What to do.
+    pub kind: &'static str,
+    /// What it needs to know; no secret.
+    pub payload: Value,
+    /// Who runs it already.
+    pub locked_by: Option<String>,
+    /// Until when.
+    pub locked_until: Option<Time>,
+}
 
 /// A job that the caller holds.
 #[derive(Debug, Clone)]

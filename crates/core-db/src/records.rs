@@ -10,6 +10,7 @@ use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::columns::column;
 use crate::jobs::Held;
 
 /// An issued certificate as the inventory keeps it.
@@ -97,91 +98,136 @@ pub struct EffectRow {
     pub now: Time,
 }
 
-/// Puts an issued certificate into the inventory, completes its operation, tells owner and requester, and links the
-/// certificate it replaces. True if this call did it.
+/// An issued certificate with what goes along.
+#[derive(Debug, Clone)]
+pub struct IssuedEffect {
+    /// The certificate.
+    pub issued: IssuedRow,
+    /// What people and the audit log are told.
+    pub effect: EffectRow,
+}
+
+/// Puts issued certificates into the inventory, completes their operations, tells owners and requesters, and links the
+/// certificates they replace. Gives the operations that this call completed.
 ///
-/// `again` puts back a row that is missing though the operation is completed; nobody is told then.
+/// Operations that another transaction holds are left out, so that one of them does not hold up the rest: call
+/// [`lock_operation`] before, in the same transaction, to wait for one.
+///
+/// `again` puts back rows that are missing though the operation is completed; nobody is told then.
+#[expect(clippy::too_many_lines, reason = "one statement, whose parts belong to one commit")]
 pub async fn apply_issued(
     conn: &mut PgConnection,
-    row: &IssuedRow,
-    effect: &EffectRow,
+    effects: &[&IssuedEffect],
     again: bool,
-) -> Result<bool, DbError> {
+) -> Result<Vec<Uuid>, DbError> {
+    let issued: Vec<&IssuedRow> = effects.iter().map(|it| &it.issued).collect();
+    let told: Vec<&EffectRow> = effects.iter().map(|it| &it.effect).collect();
+    // The organization is compared in a way that no index serves: the operation alone finds the row.
     let applied = sqlx::query_scalar!(
-        r#"WITH instance AS (
-             UPDATE workflow_instances SET status = 'completed', certificate_id = $2, current_step = 0, due_at = NULL,
-                 outcome = $19, failure_code = NULL, failure_detail = NULL, completed_at = $24, updated_at = $24,
-                 version = version + 1
-             WHERE operation_id = $3 AND organization_id = $4 AND instance_type <> 'revocation'
-               AND (status <> 'completed'
-                    OR ($25 AND NOT EXISTS (SELECT FROM certificate_metadata WHERE certificate_id = $2)))
-             RETURNING id, organization_id, policy_id, policy_version, requester_user_id, owner_user_id, context),
+        r#"WITH new AS MATERIALIZED (
+             SELECT id, certificate_id, operation_id, organization_id, request_id, authority_id, profile, serial_number,
+                 fingerprint_sha256, subject, issuer, common_name, sans, key_algorithm, not_before, not_after, status,
+                 revoked_at, revocation_reason, renewal_of, outcome, notification_id, second_notification_id, title, body,
+                 audit_id, at
+             FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::uuid[], $7::text[], $8::text[],
+                 $9::bytea[], $10::text[], $11::text[], $12::text[], $13::jsonb[], $14::text[], $15::timestamptz[],
+                 $16::timestamptz[], $17::text[], $18::timestamptz[], $19::text[], $20::uuid[], $21::jsonb[], $22::uuid[],
+                 $23::uuid[], $24::text[], $25::text[], $26::uuid[], $27::timestamptz[])
+                 AS new (id, certificate_id, operation_id, organization_id, request_id, authority_id, profile, serial_number,
+                     fingerprint_sha256, subject, issuer, common_name, sans, key_algorithm, not_before, not_after, status,
+                     revoked_at, revocation_reason, renewal_of, outcome, notification_id, second_notification_id, title,
+                     body, audit_id, at)),
+         held AS MATERIALIZED (
+             SELECT i.id FROM workflow_instances i JOIN new ON new.operation_id = i.operation_id FOR UPDATE OF i SKIP LOCKED),
+         instance AS (
+             UPDATE workflow_instances i SET status = 'completed', certificate_id = new.certificate_id, current_step = 0,
+                 due_at = NULL, outcome = new.outcome, failure_code = NULL, failure_detail = NULL, completed_at = new.at,
+                 updated_at = new.at, version = i.version + 1
+             FROM new
+             WHERE i.operation_id = new.operation_id AND i.organization_id IS NOT DISTINCT FROM new.organization_id
+               AND i.id IN (SELECT id FROM held) AND i.instance_type <> 'revocation'
+               AND (i.status <> 'completed'
+                    OR ($28 AND NOT EXISTS (SELECT FROM certificate_metadata m WHERE m.certificate_id = new.certificate_id)))
+             RETURNING i.operation_id, i.organization_id, i.policy_id, i.policy_version, i.requester_user_id, i.owner_user_id,
+                 i.context),
          metadata AS (
              INSERT INTO certificate_metadata (id, certificate_id, operation_id, organization_id, request_id, authority_id,
                  profile, serial_number, fingerprint_sha256, subject, issuer, common_name, sans, key_algorithm, not_before,
-                 not_after, status, revoked_at, revocation_reason, renewal_of_certificate_id, owner_user_id, policy_id, policy_version, category,
-                 environment, tags, custom_fields, key_source, created_at, updated_at)
-             SELECT $1, $2, $3, i.organization_id, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $28,
-                 $29, $18, i.owner_user_id, i.policy_id, i.policy_version, COALESCE(i.context ->> 'category', 'leaf'),
-                 i.context ->> 'environment', COALESCE(i.context -> 'tags', '{}'), COALESCE(i.context -> 'custom_fields', '{}'),
-                 i.context -> 'certificate' ->> 'key_source', $24, $24
-             FROM instance i
+                 not_after, status, revoked_at, revocation_reason, renewal_of_certificate_id, owner_user_id, policy_id,
+                 policy_version, category, environment, tags, custom_fields, key_source, created_at, updated_at)
+             SELECT new.id, new.certificate_id, new.operation_id, i.organization_id, new.request_id, new.authority_id,
+                 new.profile, new.serial_number, new.fingerprint_sha256, new.subject, new.issuer, new.common_name,
+                 ARRAY(SELECT jsonb_array_elements_text(new.sans)), new.key_algorithm, new.not_before, new.not_after,
+                 new.status, new.revoked_at, new.revocation_reason, new.renewal_of, i.owner_user_id, i.policy_id,
+                 i.policy_version, COALESCE(i.context ->> 'category', 'leaf'), i.context ->> 'environment',
+                 COALESCE(i.context -> 'tags', '{}'), COALESCE(i.context -> 'custom_fields', '{}'),
+                 i.context -> 'certificate' ->> 'key_source', new.at, new.at
+             FROM new JOIN instance i ON i.operation_id = new.operation_id
              ON CONFLICT (certificate_id) DO NOTHING),
          replaced AS (
-             UPDATE certificate_metadata SET renewed_by_certificate_id = $2, updated_at = $24, version = version + 1
-             WHERE certificate_id = $18 AND organization_id IN (SELECT organization_id FROM instance)),
+             UPDATE certificate_metadata m SET renewed_by_certificate_id = new.certificate_id, updated_at = new.at,
+                 version = m.version + 1
+             FROM new JOIN instance i ON i.operation_id = new.operation_id
+             WHERE m.certificate_id = new.renewal_of AND m.organization_id IS NOT DISTINCT FROM i.organization_id),
          told AS (
              INSERT INTO notifications (id, user_id, organization_id, kind, channel, priority, title, body,
                  related_certificate_id, related_operation_id, status, delivered_at, created_at, updated_at)
-             SELECT reader.notification_id, reader.user_id, i.organization_id, $21, 'in_app', 'normal', $22, $26, $2, $3,
-                 'delivered', $24, $24, $24
-             FROM instance i, LATERAL (
-                 SELECT $20::uuid AS notification_id, COALESCE(i.owner_user_id, i.requester_user_id) AS user_id
+             SELECT reader.notification_id, reader.user_id, i.organization_id, 'certificate.issued', 'in_app', 'normal',
+                 new.title, new.body, new.certificate_id, new.operation_id, 'delivered', new.at, new.at, new.at
+             FROM new JOIN instance i ON i.operation_id = new.operation_id, LATERAL (
+                 SELECT new.notification_id, COALESCE(i.owner_user_id, i.requester_user_id) AS user_id
                  UNION ALL
-                 SELECT $27::uuid, i.requester_user_id WHERE i.owner_user_id <> i.requester_user_id) AS reader
-             WHERE NOT $25),
+                 SELECT new.second_notification_id, i.requester_user_id WHERE i.owner_user_id <> i.requester_user_id) AS reader
+             WHERE NOT $28),
          audited AS (
              INSERT INTO audit_log (id, occurred_at, actor_type, organization_id, operation_id, action, object_type, object_id,
                  after_state, outcome, detail, created_at)
-             SELECT $23, $24, 'system', i.organization_id, $3, 'certificate.issue', 'certificate', $2, $19, 'allowed',
-                 CASE WHEN $25 THEN 'put back into the inventory' END, $24
-             FROM instance i),
+             SELECT new.audit_id, new.at, 'system', i.organization_id, new.operation_id, 'certificate.issue', 'certificate',
+                 new.certificate_id, new.outcome, 'allowed', CASE WHEN $28 THEN 'put back into the inventory' END, new.at
+             FROM new JOIN instance i ON i.operation_id = new.operation_id),
          done AS (
-             DELETE FROM jobs WHERE operation_id = $3 AND kind IN ('submit', 'issue') AND EXISTS (SELECT FROM instance))
-         SELECT EXISTS (SELECT FROM instance) AS "applied!""#,
-        row.id,
-        row.certificate_id,
-        row.operation_id,
-        row.organization_id,
-        row.request_id,
-        row.authority_id,
-        row.profile,
-        row.serial_number,
-        row.fingerprint_sha256,
-        row.subject,
-        row.issuer,
-        row.common_name,
-        &row.sans,
-        row.key_algorithm,
-        row.not_before,
-        row.not_after,
-        row.status,
-        row.renewal_of_certificate_id,
-        row.outcome,
-        effect.notification_id,
-        effect.notification_kind,
-        effect.title,
-        effect.audit_id,
-        effect.now,
-        again,
-        effect.body,
-        effect.second_notification_id,
-        row.revoked_at,
-        row.revocation_reason
+             DELETE FROM jobs WHERE operation_id IN (SELECT operation_id FROM instance) AND kind IN ('submit', 'issue'))
+         SELECT operation_id AS "operation_id!" FROM instance"#,
+        &column(&issued, |i| i.id),
+        &column(&issued, |i| i.certificate_id),
+        &column(&issued, |i| i.operation_id),
+        &column(&issued, |i| i.organization_id),
+        &column(&issued, |i| i.request_id) as &[Option<Uuid>],
+        &column(&issued, |i| i.authority_id),
+        &column(&issued, |i| i.profile.clone()),
+        &column(&issued, |i| i.serial_number.clone()),
+        &column(&issued, |i| i.fingerprint_sha256.clone()),
+        &column(&issued, |i| i.subject.clone()),
+        &column(&issued, |i| i.issuer.clone()),
+        &column(&issued, |i| i.common_name.clone()) as &[Option<String>],
+        &column(&issued, |i| Value::from(i.sans.clone())),
+        &column(&issued, |i| i.key_algorithm.to_owned()),
+        &column(&issued, |i| i.not_before),
+        &column(&issued, |i| i.not_after),
+        &column(&issued, |i| i.status.to_owned()),
+        &column(&issued, |i| i.revoked_at) as &[Option<Time>],
+        &column(&issued, |i| i.revocation_reason.map(str::to_owned)) as &[Option<String>],
+        &column(&issued, |i| i.renewal_of_certificate_id) as &[Option<Uuid>],
+        &column(&issued, |i| i.outcome.clone()),
+        &column(&told, |e| e.notification_id),
+        &column(&told, |e| e.second_notification_id),
+        &column(&told, |e| e.title.clone()),
+        &column(&told, |e| e.body.clone()),
+        &column(&told, |e| e.audit_id),
+        &column(&told, |e| e.now),
+        again
     )
-    .fetch_one(conn)
+    .fetch_all(conn)
     .await?;
     Ok(applied)
+}
+
+/// Waits until no other transaction holds the operation, and holds it. Nothing happens if there is none.
+pub async fn lock_operation(conn: &mut PgConnection, operation_id: Uuid) -> Result<(), DbError> {
+    sqlx::query_scalar!("SELECT id FROM workflow_instances WHERE operation_id = $1 FOR UPDATE", operation_id)
+        .fetch_optional(conn)
+        .await?;
+    Ok(())
 }
 
 /// Reflects a revocation, hold or release. True if this call did it.

@@ -6,8 +6,9 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use clm_core_db::PgConnection;
 use clm_core_db::approvals;
+use clm_core_db::intents::{IntentRow, NewInstanceRow, NewStepRow};
 use clm_core_db::notifications::NewNotificationRow;
-use clm_core_db::requests::{self, IntentRow, NewInstanceRow, NewStepRow};
+use clm_core_db::requests;
 use clm_types::{
     CertificateId, OperationId, Refusal, Time, UserId, WorkflowInstanceId, WorkflowKind, WorkflowStatus, ids,
 };
@@ -76,7 +77,7 @@ impl Core {
         };
         fail::fail_point!("core_request_before_intent");
         let renewal_of = draft.context.certificate.as_ref().and_then(|spec| spec.renewal_of);
-        self.write_intent(ctx, &intent, renewal_of).await?;
+        self.write_intent(ctx, intent, renewal_of).await?;
         fail::fail_point!("core_request_after_intent");
         let Some(job) = job else {
             return self.submitted(ctx, &draft).await;

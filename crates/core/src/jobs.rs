@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use clm_core_db::DbError;
-use clm_core_db::jobs::{self, ClaimedJobRow, Held};
-use clm_core_db::requests::NewJobRow;
+use clm_core_db::jobs::{self, ClaimedJobRow, Held, NewJobRow};
 use clm_types::{Entropy, ErrorCode, Refusal, Time, UserId, ids};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -13,6 +13,7 @@ pub mod authorities;
 pub mod bootstrap;
 mod cache;
 pub mod certificates;
+mod committer;
 pub mod ctx;
 pub mod deadlines;
 mod defaults;
@@ -74,6 +75,7 @@ pub use error::CoreError;
 use authentication::{Identity, IdentityKey};
 use authorities::AuthorityCache;
 use cache::ShortCache;
+use committer::Committer;
 use jobs::Worker;
 use policies::ReadPolicy;
 use references::ReferenceCache;
@@ -121,13 +123,15 @@ pub struct Core {
     pub(crate) downloads: Cache<CertificateId, Arc<IssuedCertificate>>,
     pub(crate) validation: Validation,
     pub(crate) worker: Worker,
+    pub(crate) committer: Committer,
     pub(crate) refusals: Refusals,
 }
 
 impl Core {
-    /// The rules over these parts, shared by every task of the process.
+    /// The rules over these parts, shared by every task of the process; to be called in a runtime, which commits.
     pub fn new(parts: CoreParts) -> Arc<Self> {
         let worker = Worker::new(parts.clock.now(), &parts.entropy);
+        let committer = Committer::start(parts.app.clone(), parts.system.clone());
         Arc::new(Self {
             app: parts.app,
             system: parts.system,
@@ -143,6 +147,7 @@ impl Core {
             downloads: Cache::new(5_000),
             validation: Validation::new(),
             worker,
+            committer,
             refusals: Refusals::new(),
         })
     }

@@ -3,7 +3,7 @@
 //! Counting and adding happen in one transaction that holds the organization: two at once would each find room for
 //! the last one.
 
-use clm_core_db::requests::{self, IntentRow};
+use clm_core_db::intents::{self, IntentRow};
 use clm_core_db::{DbError, PgConnection, organizations, references, users};
 use clm_types::{CertificateId, ErrorCode, OrganizationId, Refusal, Time, UserId, WorkflowKind};
 
@@ -11,22 +11,22 @@ use crate::renewals::check_not_renewed;
 use crate::{Core, CoreError, Ctx};
 
 impl Core {
-    /// Writes an intent: in one round trip, or, where certificates are limited or an old one is to be
-    /// replaced, after looking at those.
+    /// Writes an intent: together with others that wait, or, where certificates are limited or an old one
+    /// is to be replaced, in a transaction that looks at those.
     ///
     /// # Errors
     /// `license_limit_reached`, `certificate_already_renewed`.
     pub(crate) async fn write_intent(
         &self,
         ctx: &Ctx,
-        intent: &IntentRow,
+        intent: IntentRow,
         renewal_of: Option<CertificateId>,
     ) -> Result<(), CoreError> {
-        let is_limited = self.is_limited(ctx, intent).await?;
+        let is_limited = self.is_limited(ctx, &intent).await?;
         if !is_limited && renewal_of.is_none() {
-            let mut conn = self.app.acquire().await.map_err(DbError::from)?;
-            return Ok(requests::insert_intent(&mut conn, intent).await?);
+            return self.committer.insert_intent(intent).await;
         }
+        let intent = &intent;
         self.in_tenant(ctx.organization_id, "write_intent", |mut tx| async move {
             if let Some(old) = renewal_of {
                 check_not_renewed(&mut tx, old).await?;
@@ -34,7 +34,7 @@ impl Core {
             if is_limited {
                 check_certificates(&mut tx, ctx.organization_id, ctx.now).await?;
             }
-            requests::insert_intent(&mut tx, intent).await?;
+            intents::insert_all(&mut tx, ctx.organization_id.into(), &[intent]).await?;
             Ok((tx, ()))
         })
         .await

@@ -1,7 +1,7 @@
 //! Reflecting what Secure did: whoever brings it, the saga or the follower, it is applied once.
 
 use clm_core_db::jobs::Held;
-use clm_core_db::records::{self, EffectRow, FailedRow, IssuedRow, RevokedRow};
+use clm_core_db::records::{self, EffectRow, FailedRow, IssuedEffect, IssuedRow, RevokedRow};
 use clm_core_db::{DbError, PgConnection};
 use clm_types::{
     CertificateRecord, CertificateStatus, Entropy, OperationId, Refusal, RevocationReason, RevocationRecord,
@@ -18,21 +18,14 @@ use crate::{Core, CoreError};
 const ATTEMPTS: u32 = 4;
 
 impl Core {
-    /// Puts an issued certificate into the inventory and completes its operation, in one commit of
-    /// one statement. True if this call did it.
+    /// Puts an issued certificate into the inventory and completes its operation, in one commit with
+    /// others that wait. True if this call did it.
     ///
     /// # Errors
     /// When the database fails, or the record cannot be one of an organization.
     pub(crate) async fn apply_issued(&self, record: &CertificateRecord) -> Result<bool, CoreError> {
-        let (row, effect) = issued_rows(record, self.clock.now(), &self.entropy)?;
-        let mut attempt = 1;
-        loop {
-            let mut conn = self.system.acquire().await.map_err(DbError::from)?;
-            match records::apply_issued(&mut conn, &row, &effect, false).await {
-                Err(DbError::Serialization(_)) if attempt < ATTEMPTS => attempt += 1,
-                outcome => return Ok(outcome?),
-            }
-        }
+        let effect = issued_effect(record, self.clock.now(), &self.entropy)?;
+        self.committer.apply_issued(effect).await
     }
 
     /// Reflects a revocation, hold or release, and forgets the answers that it made wrong. True if
@@ -93,8 +86,9 @@ pub(crate) async fn apply_issued_in(
     now: Time,
     entropy: &Entropy,
 ) -> Result<bool, CoreError> {
-    let (row, effect) = issued_rows(record, now, entropy)?;
-    Ok(records::apply_issued(conn, &row, &effect, again).await?)
+    let effect = issued_effect(record, now, entropy)?;
+    records::lock_operation(conn, effect.issued.operation_id).await?;
+    Ok(!records::apply_issued(conn, &[&effect], again).await?.is_empty())
 }
 
 /// As [`Core::apply_revoked`], within the follower's transaction; the caller forgets the answers.
@@ -108,11 +102,11 @@ pub(crate) async fn apply_revoked_in(
     Ok(records::apply_revoked(conn, &row, &effect).await?)
 }
 
-fn issued_rows(
+fn issued_effect(
     record: &CertificateRecord,
     now: Time,
     entropy: &Entropy,
-) -> Result<(IssuedRow, EffectRow), CoreError> {
+) -> Result<IssuedEffect, CoreError> {
     let organization_id = record
         .organization_id
         .ok_or_else(|| CoreError::defect("a certificate of no organization came as an operation's result"))?;
@@ -126,7 +120,7 @@ fn issued_rows(
         )));
     }
     let name = display_name(record);
-    let row = IssuedRow {
+    let issued = IssuedRow {
         id: ids::new_uuid(now, entropy),
         certificate_id: record.certificate_id.into(),
         operation_id: record.operation_id.into(),
@@ -155,7 +149,7 @@ fn issued_rows(
     };
     let title = format!("Certificate issued: {name}");
     let body = format!("It is valid until {}.", record.not_after.format("%F %T UTC"));
-    Ok((row, effect("certificate.issued", title, body, now, entropy)))
+    Ok(IssuedEffect { issued, effect: effect("certificate.issued", title, body, now, entropy) })
 }
 
 fn revoked_rows(record: &RevocationRecord, now: Time, entropy: &Entropy) -> (RevokedRow, EffectRow) {

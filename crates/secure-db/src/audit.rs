@@ -117,47 +117,48 @@ pub async fn list(conn: &mut PgConnection, query: &AuditQuery) -> Result<Vec<Aud
     Ok(rows)
 }
 
-/// Entries after a sequence in the order of the chain, for verification.
+/// Entries of the sequences `after + 1` to `until` in the order of the chain, for verification. One more than that at
+/// most is given, so that a sequence that stands in the log twice shows.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn list_chain(
-    conn: &mut PgConnection,
-    after_sequence: i64,
-    limit: i64,
-) -> Result<Vec<AuditRow>, DbError> {
+pub async fn list_chain(conn: &mut PgConnection, after: i64, until: i64) -> Result<Vec<AuditRow>, DbError> {
     let rows = sqlx::query_as!(
         AuditRow,
         "SELECT id, sequence, occurred_at, actor, actor_type, organization_id, operation_id, action, object_type, object_id,
              outcome, reason, canonical_payload, payload_sha256, previous_hash, chain_hash
-         FROM secure_audit_log WHERE sequence > $1 ORDER BY sequence LIMIT $2",
-        after_sequence,
-        limit
+         FROM secure_audit_log WHERE sequence > $1 AND sequence <= $2 ORDER BY sequence LIMIT $2 - $1 + 1",
+        after,
+        until
     )
     .fetch_all(conn)
     .await?;
     Ok(rows)
 }
 
-/// How much the log holds.
+/// Where the chain ends.
 #[derive(Debug, Clone)]
-pub struct Extent {
-    /// Entries there are.
-    pub entries: i64,
-    /// The highest sequence; none when there are no entries.
-    pub last_sequence: Option<i64>,
+pub struct ChainEnd {
+    /// Last sequence that was given out.
+    pub sequence: i64,
+    /// Hash of that entry.
+    pub chain_hash: Vec<u8>,
+    /// Highest sequence in the log; 0 when it is empty.
+    pub last_sequence: i64,
 }
 
-/// Counts the whole log.
+/// The end as recorded and as found, both of one moment: nobody who appends has to wait.
 ///
 /// # Errors
-/// When the database fails.
-pub async fn extent(conn: &mut PgConnection) -> Result<Extent, DbError> {
-    let extent = sqlx::query_as!(
-        Extent,
-        r#"SELECT count(*) AS "entries!", max(sequence) AS last_sequence FROM secure_audit_log"#
+/// When the head is missing (a broken database) or the database fails.
+pub async fn find_end(conn: &mut PgConnection) -> Result<ChainEnd, DbError> {
+    let end = sqlx::query_as!(
+        ChainEnd,
+        r#"SELECT sequence, chain_hash,
+             COALESCE((SELECT max(sequence) FROM secure_audit_log), 0) AS "last_sequence!"
+         FROM chain_heads WHERE name = 'audit'"#
     )
     .fetch_one(conn)
     .await?;
-    Ok(extent)
+    Ok(end)
 }

@@ -1,6 +1,7 @@
 //! The audit chain: each entry's hash covers its payload, its place and the entry before.
 
 use aws_lc_rs::digest::{Context, SHA256, digest};
+use clm_pg::DbError;
 use clm_secure_db::audit::{AuditQuery, AuditRow};
 use clm_secure_db::chain_heads::Head;
 use clm_types::ids::new_uuid;
@@ -167,6 +168,9 @@ pub struct BrokenChain {
 pub fn verify(rows: &[AuditRow], head: &mut Head) -> Result<(), BrokenChain> {
     for row in rows {
         let broken = |fault: &str| BrokenChain { sequence: head.sequence + 1, fault: fault.into() };
+        if row.sequence == head.sequence {
+            return Err(broken("another entry of the sequence before it stands in its place"));
+        }
         if row.sequence != head.sequence + 1 {
             return Err(broken(&format!("missing; the next one there is {}", row.sequence)));
         }
@@ -230,20 +234,16 @@ impl Secure {
         &self,
         mut progress: impl FnMut(i64),
     ) -> Result<Result<Verified, BrokenChain>, SecureError> {
-        let mut tx = clm_pg::begin(&self.parts.pool).await?;
-        let end = clm_secure_db::chain_heads::lock(&mut tx).await?.audit;
-        // Under the lock nobody appends: the log holds as many entries as were given out, the last one at the end.
-        let extent = clm_secure_db::audit::extent(&mut tx).await?;
-        clm_pg::commit(tx).await?;
-        if (extent.entries, extent.last_sequence.unwrap_or(0)) != (end.sequence, end.sequence) {
-            let fault = format!("the log holds {} entries, {} were written", extent.entries, end.sequence);
-            return Ok(Err(BrokenChain { sequence: extent.last_sequence.unwrap_or(0), fault }));
+        let mut conn = self.parts.pool.acquire().await.map_err(DbError::from)?;
+        let end = clm_secure_db::audit::find_end(&mut conn).await?;
+        if end.last_sequence > end.sequence {
+            let fault = format!("it lies beyond the recorded end {}", end.sequence);
+            return Ok(Err(BrokenChain { sequence: end.last_sequence, fault }));
         }
-        let mut conn = clm_pg::begin(&self.parts.pool).await?;
         let mut head = Head { sequence: 0, chain_hash: vec![0; 32] };
         while head.sequence < end.sequence {
-            let limit = VERIFY_BATCH.min(end.sequence - head.sequence);
-            let rows = clm_secure_db::audit::list_chain(&mut conn, head.sequence, limit).await?;
+            let until = end.sequence.min(head.sequence + VERIFY_BATCH);
+            let rows = clm_secure_db::audit::list_chain(&mut conn, head.sequence, until).await?;
             if rows.is_empty() {
                 let fault = format!("missing: the log ends before the recorded end {}", end.sequence);
                 return Ok(Err(BrokenChain { sequence: head.sequence + 1, fault }));

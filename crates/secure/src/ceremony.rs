@@ -140,7 +140,8 @@ impl Secure {
             profile: profile(plan)?,
             now: self.parts.clock.now(),
         };
-        let prepared = PreparedCertificate::resume(intent.tbs_der, &ceremony.profile, &ceremony.issuer()?)?;
+        let (issuer, urls) = (ceremony.issuer()?, ceremony.signer_urls());
+        let prepared = PreparedCertificate::resume(intent.tbs_der, &ceremony.profile, &issuer, &urls)?;
         Ok((ceremony, prepared, wrapped))
     }
 
@@ -257,8 +258,6 @@ impl Ceremony<'_> {
 
     fn prepare(&self, serial: &SerialNumber) -> Result<PreparedCertificate, SecureError> {
         let seconds = i64::from(self.plan.validity_days) * 86_400;
-        let own = AuthorityUrls::default();
-        let urls = self.parent.as_ref().map_or(&own, |parent| &parent.urls);
         Ok(prepare(&CertificateTemplate {
             serial,
             issuer: &self.issuer()?,
@@ -268,8 +267,13 @@ impl Ceremony<'_> {
             not_after: clm_x509::tbs::last_second(self.now, seconds),
             public_key: self.key.public(),
             profile: &self.profile,
-            urls,
+            urls: &self.signer_urls(),
         })?)
+    }
+
+    /// The addresses of the signing authority; a root names none.
+    fn signer_urls(&self) -> AuthorityUrls {
+        self.parent.as_ref().map_or_else(AuthorityUrls::default, |parent| parent.urls.clone())
     }
 
     fn new_authority(&self) -> Result<NewAuthority, SecureError> {

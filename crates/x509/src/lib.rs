@@ -5,6 +5,7 @@ pub mod certificate;
 pub mod crl;
 pub mod csr;
 mod decode;
+mod ed25519_point;
 mod encode;
 pub mod extension;
 pub mod issuer;

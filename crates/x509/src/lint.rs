@@ -1,11 +1,13 @@
 //! Lint: judges the very octets that are about to be signed.
 //!
-//! They are parsed anew, by another implementation than the one that wrote them, and held against profile
-//! and issuer. Nothing of the template is known here.
+//! They are parsed anew, by another implementation (`x509-cert`) than the one that wrote them, and held against
+//! profile, issuer and the issuer's addresses. Nothing else of the template is known here.
 
 mod extensions;
 
-use crate::{certificate::Fields, issuer::IssuerInfo, profile::Profile, public_key::PublicKey};
+use crate::{
+    certificate::Fields, issuer::IssuerInfo, profile::Profile, public_key::PublicKey, tbs::AuthorityUrls,
+};
 use chrono::{DateTime, Utc};
 use der::{Decode, Encode};
 use x509_cert::TbsCertificate;
@@ -24,8 +26,14 @@ pub struct Finding {
     pub detail: String,
 }
 
-/// Holds a to-be-signed certificate against its profile and issuer. No finding means that it may be signed.
-pub fn lint_tbs(tbs_der: &[u8], profile: &Profile, issuer: &IssuerInfo) -> Vec<Finding> {
+/// Holds a to-be-signed certificate against its profile, its issuer and the issuer's addresses. No finding means that it
+/// may be signed.
+pub fn lint_tbs(
+    tbs_der: &[u8],
+    profile: &Profile,
+    issuer: &IssuerInfo,
+    urls: &AuthorityUrls,
+) -> Vec<Finding> {
     let parsed = TbsCertificate::from_der(tbs_der);
     let (Ok(tbs), Ok(raw)) = (parsed, Fields::read(tbs_der)) else {
         return vec![Finding {
@@ -33,7 +41,7 @@ pub fn lint_tbs(tbs_der: &[u8], profile: &Profile, issuer: &IssuerInfo) -> Vec<F
             detail: "the octets are not a version 3 TBSCertificate".to_owned(),
         }];
     };
-    let mut lint = Lint { profile, issuer, tbs: &tbs, raw: &raw, key: None, findings: Vec::new() };
+    let mut lint = Lint { profile, issuer, urls, tbs: &tbs, raw: &raw, key: None, findings: Vec::new() };
     lint.encoding(tbs_der);
     lint.serial();
     lint.issuer_fields();
@@ -52,6 +60,7 @@ pub fn lint_tbs(tbs_der: &[u8], profile: &Profile, issuer: &IssuerInfo) -> Vec<F
 struct Lint<'a> {
     profile: &'a Profile,
     issuer: &'a IssuerInfo,
+    urls: &'a AuthorityUrls,
     tbs: &'a TbsCertificate,
     raw: &'a Fields<'a>,
     /// The certified key, once it has been read.
@@ -72,11 +81,13 @@ impl Lint<'_> {
     }
 
     fn serial(&mut self) {
-        let octets = self.raw.serial;
-        let length = octets.len() + usize::from(octets.first().is_some_and(|octet| octet & 0x80 != 0));
-        self.require(length <= LONGEST_SERIAL, "serial_too_long", "the serial has more than 20 octets");
+        let octets = self.tbs.serial_number().as_bytes();
+        let positive = octets.first().is_some_and(|octet| octet & 0x80 == 0);
+        self.require(positive, "serial_negative", "the serial is not a positive number");
+        self.require(octets.len() <= LONGEST_SERIAL, "serial_too_long", "the serial has more than 20 octets");
+        let significant = octets.iter().skip_while(|octet| **octet == 0).count();
         self.require(
-            octets.len() >= SHORTEST_SERIAL,
+            significant >= SHORTEST_SERIAL,
             "serial_too_short",
             "the serial has fewer than 8 octets",
         );
@@ -89,7 +100,7 @@ impl Lint<'_> {
             "signature_algorithm",
             "the signature algorithm is not that of the issuer's key",
         );
-        let name = self.raw.issuer == self.issuer.name_der;
+        let name = self.tbs.issuer().to_der().is_ok_and(|der| der == self.issuer.name_der);
         self.require(name, "issuer_name", "the issuer's name is not, octet by octet, that of the issuer");
         if self.issuer.is_self_signed() {
             let same =

@@ -7,7 +7,7 @@ use crate::{
     lint,
     profile::Profile,
     public_key::sha256,
-    tbs::{self, CertificateTemplate, TbsCertificate},
+    tbs::{self, AuthorityUrls, CertificateTemplate, TbsCertificate},
 };
 use clm_types::{ErrorCode, Refusal};
 
@@ -25,7 +25,7 @@ pub struct PreparedCertificate {
 /// `path_length_exceeded`, `profile_invalid`, `lint_failed`.
 pub fn prepare(template: &CertificateTemplate<'_>) -> Result<PreparedCertificate, Refusal> {
     let tbs = tbs::build(template)?;
-    PreparedCertificate::linted(tbs, template.profile, template.issuer)
+    PreparedCertificate::linted(tbs, template.profile, template.issuer, template.urls)
 }
 
 impl PreparedCertificate {
@@ -33,13 +33,23 @@ impl PreparedCertificate {
     ///
     /// # Errors
     /// `lint_failed`.
-    pub fn resume(tbs_der: Vec<u8>, profile: &Profile, issuer: &IssuerInfo) -> Result<Self, Refusal> {
+    pub fn resume(
+        tbs_der: Vec<u8>,
+        profile: &Profile,
+        issuer: &IssuerInfo,
+        urls: &AuthorityUrls,
+    ) -> Result<Self, Refusal> {
         let tbs = TbsCertificate { digest: sha256(&tbs_der), der: tbs_der };
-        Self::linted(tbs, profile, issuer)
+        Self::linted(tbs, profile, issuer, urls)
     }
 
-    fn linted(tbs: TbsCertificate, profile: &Profile, issuer: &IssuerInfo) -> Result<Self, Refusal> {
-        let findings = lint::lint_tbs(&tbs.der, profile, issuer);
+    fn linted(
+        tbs: TbsCertificate,
+        profile: &Profile,
+        issuer: &IssuerInfo,
+        urls: &AuthorityUrls,
+    ) -> Result<Self, Refusal> {
+        let findings = lint::lint_tbs(&tbs.der, profile, issuer, urls);
         if findings.is_empty() {
             return Ok(Self { tbs, issuer: issuer.clone() });
         }

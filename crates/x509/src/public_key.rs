@@ -3,6 +3,7 @@
 use crate::{
     algorithm::{self, EC_PUBLIC_KEY, ED25519, ML_DSA_65, P256, P384, RSA_ENCRYPTION},
     decode::{Malformed, Reader},
+    ed25519_point,
     encode::{self, tag},
     rsa_modulus,
 };
@@ -95,7 +96,10 @@ impl PublicKey {
                 rsa_modulus::check(&self.key_octets)?;
                 self.check_parses(&aws::RSA_PKCS1_2048_8192_SHA256, ErrorCode::KeyMalformed)
             }
-            KeyAlgorithm::Ed25519 => self.check_parses(&aws::ED25519, ErrorCode::KeyMalformed),
+            KeyAlgorithm::Ed25519 => {
+                self.check_parses(&aws::ED25519, ErrorCode::KeyMalformed)?;
+                ed25519_point::check(&self.key_octets)
+            }
             KeyAlgorithm::MlDsa65 => self.check_parses(&aws::ML_DSA_65, ErrorCode::KeyMalformed),
         }
     }

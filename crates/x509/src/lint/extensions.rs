@@ -22,16 +22,15 @@ impl Lint<'_> {
     }
 
     pub(super) fn extension_list(&mut self) {
-        let extensions = &self.raw.extensions;
-        let unique = ext::duplicate(extensions).is_none();
+        let unique = ext::duplicate(&self.raw.extensions).is_none();
         self.require(unique, "duplicate_extension", "an extension occurs twice");
-        for extension in extensions {
-            let known = self.expected(&extension.id);
-            self.require(known, "unexpected_extension", &format!("extension {}", extension.id));
+        let tbs = self.tbs;
+        for extension in tbs.extensions().into_iter().flatten() {
+            let known = self.expected(&extension.extn_id);
+            self.require(known, "unexpected_extension", &format!("extension {}", extension.extn_id));
         }
-        let no_check = extensions.iter().find(|each| each.id == ext::OCSP_NO_CHECK);
-        let fits = match no_check {
-            Some(each) => self.profile.ocsp_no_check && !each.critical && each.value == [5, 0],
+        let fits = match self.extension::<der::asn1::Null>(&ext::OCSP_NO_CHECK) {
+            Some((critical, value)) => self.profile.ocsp_no_check && !critical && value.is_ok(),
             None => !self.profile.ocsp_no_check,
         };
         self.require(fits, "ocsp_no_check", "the no-check extension is not as the profile wants it");
@@ -169,36 +168,41 @@ impl Lint<'_> {
         self.require(fits, "policies", "the certificate policies are not those of the profile");
     }
 
+    /// The addresses are those of the issuer, all of them and no other.
     pub(super) fn addresses(&mut self) {
-        if let Some((critical, access)) =
-            self.extension::<AuthorityInfoAccessSyntax>(&ext::AUTHORITY_INFORMATION_ACCESS)
-        {
-            let known = [ext::ACCESS_OCSP, ext::ACCESS_CA_ISSUERS];
-            let fits = access.is_ok_and(|access| {
-                access
-                    .0
-                    .iter()
-                    .all(|each| known.contains(&each.access_method) && is_http(&each.access_location))
-            });
-            self.require(fits && !critical, "authority_information_access", "an address is not an http URL");
-        }
-        if let Some((critical, points)) =
-            self.extension::<CrlDistributionPoints>(&ext::CRL_DISTRIBUTION_POINTS)
-        {
-            let fits = points.is_ok_and(|points| {
-                points.0.iter().all(|point| {
-                    point.reasons.is_none()
-                        && point.crl_issuer.is_none()
-                        && matches!(&point.distribution_point,
-                            Some(DistributionPointName::FullName(names)) if names.iter().all(is_http))
-                })
-            });
-            self.require(
-                fits && !critical,
-                "crl_distribution_points",
-                "a distribution point is not an http URL",
-            );
-        }
+        let checked = !self.profile.ocsp_no_check;
+        let ocsp = self.urls.ocsp.as_deref().filter(|_| checked).map(|url| (ext::ACCESS_OCSP, url));
+        let issuer = self.urls.issuer_certificate.as_deref().map(|url| (ext::ACCESS_CA_ISSUERS, url));
+        let wanted: Vec<_> = ocsp.into_iter().chain(issuer).collect();
+        let fits = match self.extension::<AuthorityInfoAccessSyntax>(&ext::AUTHORITY_INFORMATION_ACCESS) {
+            None => wanted.is_empty(),
+            Some((critical, access)) => access.is_ok_and(|access| {
+                let found = access.0.iter().map(|each| (each.access_method, http_url(&each.access_location)));
+                !critical && found.eq(wanted.iter().map(|(method, url)| (*method, Some(*url))))
+            }),
+        };
+        self.require(
+            fits,
+            "authority_information_access",
+            "the addresses of OCSP and issuer are not the issuer's",
+        );
+
+        let wanted = self.urls.crl.as_deref().filter(|_| checked);
+        let fits = match self.extension::<CrlDistributionPoints>(&ext::CRL_DISTRIBUTION_POINTS) {
+            None => wanted.is_none(),
+            Some((critical, points)) => !critical && points.is_ok_and(|points| wanted == only_url(&points)),
+        };
+        self.require(fits, "crl_distribution_points", "the address of the CRL is not the issuer's");
+    }
+}
+
+/// The address of one point that covers all reasons and is signed by the issuer itself.
+fn only_url(points: &CrlDistributionPoints) -> Option<&str> {
+    let [point] = points.0.as_slice() else { return None };
+    let Some(DistributionPointName::FullName(names)) = &point.distribution_point else { return None };
+    match (names.as_slice(), &point.reasons, &point.crl_issuer) {
+        ([name], None, None) => http_url(name),
+        _ => None,
     }
 }
 
@@ -219,7 +223,7 @@ fn read_name(name: &GeneralName) -> Option<San> {
 }
 
 /// Services of an authority are reached without TLS, since TLS may wait for their answer (RFC 5280 §8).
-fn is_http(location: &GeneralName) -> bool {
-    matches!(location, GeneralName::UniformResourceIdentifier(url)
-        if url.as_str().starts_with("http://") && San::uri(url.as_str()).is_ok())
+fn http_url(location: &GeneralName) -> Option<&str> {
+    let GeneralName::UniformResourceIdentifier(url) = location else { return None };
+    Some(url.as_str()).filter(|url| url.starts_with("http://") && San::uri(url).is_ok())
 }

@@ -199,7 +199,7 @@ fn stored_octets_are_taken_up_again_and_give_the_same_certificate() {
     let key = TestKey::p256().public_key();
     let prepared = order.prepare(&issuing.info, &key).unwrap();
     let stored = prepared.tbs_der().to_vec();
-    let resumed = PreparedCertificate::resume(stored, &order.profile, &issuing.info).unwrap();
+    let resumed = PreparedCertificate::resume(stored, &order.profile, &issuing.info, &order.urls).unwrap();
     assert_eq!(resumed.digest(), prepared.digest());
     let sign = |tbs: &[u8]| Ok::<_, Refusal>(issuing.key.sign(tbs));
     assert_eq!(resumed.sign_with(sign).unwrap(), prepared.sign_with(sign).unwrap());
@@ -229,7 +229,7 @@ fn the_lint_finds_what_was_bent_after_preparing() {
     let order = Order::new("tls-server", "CN=a.example,O=Example", &["a.example"], 398);
     let tbs = order.prepare(&issuing.info, &TestKey::p256().public_key()).unwrap().tbs_der().to_vec();
     let rules = |tbs: &[u8], profile: &Profile, issuer: &IssuerInfo| -> Vec<&'static str> {
-        lint_tbs(tbs, profile, issuer).into_iter().map(|finding| finding.rule).collect()
+        lint_tbs(tbs, profile, issuer, &order.urls).into_iter().map(|finding| finding.rule).collect()
     };
     assert!(rules(&tbs, &order.profile, &issuing.info).is_empty());
     let ski = issuing.info.key_identifier();
@@ -249,6 +249,11 @@ fn the_lint_finds_what_was_bent_after_preparing() {
             patch(&tbs, b"http://localhost:8080/crl", b"ldap://localhost:8080/crl"),
             "crl_distribution_points",
         ),
+        (
+            "other URL",
+            patch(&tbs, b"http://localhost:8080/ocsp/1", b"http://localhost:8080/ocsp/2"),
+            "authority_information_access",
+        ),
         ("policy", patch(&tbs, &[0x55, 0x1d, 0x20, 0], &[0x55, 0x1d, 0x20, 1]), "policies"),
         ("duplicate", patch(&tbs, &[0x55, 0x1d, 0x1f], &[0x55, 0x1d, 0x20]), "duplicate_extension"),
         (
@@ -261,11 +266,18 @@ fn the_lint_finds_what_was_bent_after_preparing() {
         let found = rules(&bent, &order.profile, &issuing.info);
         assert!(found.contains(&rule), "{what}: {found:?}");
         assert_eq!(
-            PreparedCertificate::resume(bent, &order.profile, &issuing.info).unwrap_err().code,
+            PreparedCertificate::resume(bent, &order.profile, &issuing.info, &order.urls).unwrap_err().code,
             ErrorCode::LintFailed
         );
     }
     assert!(rules(&tbs, &order.profile, &root.info).contains(&"issuer_name"));
+    let bare = Order {
+        urls: AuthorityUrls::default(),
+        ..Order::new("tls-server", "CN=a.example", &["a.example"], 90)
+    };
+    let bare = bare.prepare(&issuing.info, &TestKey::p256().public_key()).unwrap();
+    let found = rules(bare.tbs_der(), &order.profile, &issuing.info);
+    assert_eq!(found, ["authority_information_access", "crl_distribution_points"]);
     let client = Profile::built_in("tls-client").unwrap();
     assert!(rules(&tbs, &client, &issuing.info).contains(&"extended_key_usage"));
 }
@@ -275,8 +287,10 @@ fn the_lint_knows_a_leaf_from_an_authority() {
     let (root, issuing) = Authority::chain(KeyAlgorithm::EcdsaP256);
     let authority = issuing.certificate.tbs_der();
     let leaf = Profile::built_in("tls-client").unwrap();
-    let rules: Vec<&str> =
-        lint_tbs(authority, &leaf, &root.info).into_iter().map(|finding| finding.rule).collect();
+    let rules: Vec<&str> = lint_tbs(authority, &leaf, &root.info, &AuthorityUrls::default())
+        .into_iter()
+        .map(|finding| finding.rule)
+        .collect();
     assert!(rules.contains(&"basic_constraints") && rules.contains(&"key_usage"), "{rules:?}");
 }
 

@@ -49,7 +49,7 @@ fn read_everything(octets: &[u8]) {
     let _ = OcspRequest::parse(octets);
     let _ = OcspResponse::parse(octets);
     let _ = PublicKey::from_spki_der(octets);
-    let _ = lint_tbs(octets, &samples.order.profile, &samples.authority.info);
+    let _ = lint_tbs(octets, &samples.order.profile, &samples.authority.info, &samples.order.urls);
     if let Ok(name) = SubjectName::from_der(octets) {
         assert_eq!(name.to_string().parse::<SubjectName>().unwrap(), name);
     }
