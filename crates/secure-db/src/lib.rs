@@ -13,6 +13,7 @@ pub mod events;
 pub mod intents;
 pub mod operations;
 pub mod private_keys;
+pub mod references;
 pub mod requests;
 pub mod revocations;
 

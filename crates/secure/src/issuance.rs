@@ -252,6 +252,7 @@ fn view_of(row: &CertificateRow, key_in_secure: bool) -> CertificateView {
         revoked_at: None,
         revocation_reason: None,
         renewal_of_certificate_id: row.renewal_of_certificate_id,
+        renewed_by_certificate_id: None,
         key_in_secure,
     }
 }

@@ -19,6 +19,7 @@ pub mod ocsp;
 mod order;
 pub mod private_keys;
 mod recall;
+pub mod references;
 pub mod requests;
 pub mod revocations;
 mod subject_keys;

@@ -125,6 +125,9 @@ pub struct CertificateRecord {
     pub revocation_reason: Option<RevocationReason>,
     /// The certificate that this one replaces.
     pub renewal_of: Option<CertificateId>,
+    /// The certificate that replaces this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewed_by: Option<CertificateId>,
     /// Whether Secure holds the private key.
     pub key_in_secure: bool,
 }
@@ -254,21 +257,4 @@ pub struct SecureAuditEntry {
     pub reason: Option<String>,
     /// Chain hash, hexadecimal.
     pub chain_hash: String,
-}
-
-/// What the integrity job compares, one certificate each.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CertificateReference {
-    /// Public identity; rows come in its order.
-    pub certificate_id: CertificateId,
-    /// Whose; none for certificates of authorities.
-    pub organization_id: Option<OrganizationId>,
-    /// Who answers for it.
-    pub owner_user_id: Option<UserId>,
-    /// The policy that governed it.
-    pub policy_id: Option<PolicyId>,
-    /// The operation that made it.
-    pub operation_id: Option<OperationId>,
-    /// State in Secure.
-    pub status: CertificateStatus,
 }

@@ -4,6 +4,7 @@
 
 mod approvals;
 mod certificates;
+mod differences;
 mod follower;
 mod house;
 mod integrity;
