@@ -21,6 +21,14 @@ pub async fn lock_run(conn: &mut PgConnection) -> Result<bool, DbError> {
     Ok(locked)
 }
 
+/// Lets the next run through at once, which the end of a connection does only when PostgreSQL has noticed it.
+pub async fn unlock_run(conn: &mut PgConnection) -> Result<(), DbError> {
+    sqlx::query_scalar!("SELECT pg_advisory_unlock(hashtextextended('clm.integrity', 0))")
+        .fetch_one(conn)
+        .await?;
+    Ok(())
+}
+
 /// A difference, or a reference that leads nowhere.
 #[derive(Debug, Clone)]
 pub struct NewFindingRow {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use clm_core_db::audit;
 use clm_core_db::certificates::{self, CertificateFilter, CertificateRow, MetadataChangeRow};
+use clm_core_db::jobs;
 use clm_types::{
     AuthorityId, CertificateId, CertificateStatus, ErrorCode, IssuedCertificate, OperationId, OrganizationId,
     Permission, PolicyId, Refusal, RequestId, SerialNumber, Time, UserId,
@@ -139,7 +140,9 @@ impl Certificate {
     /// Reads what is stored; a certificate past its end is expired whether or not that is written down yet.
     pub(crate) fn read(row: CertificateRow, now: Time) -> Result<Self, CoreError> {
         let status = match stored(&row.status)? {
-            CertificateStatus::Active if row.not_after < now => CertificateStatus::Expired,
+            CertificateStatus::Active | CertificateStatus::OnHold if row.not_after < now => {
+                CertificateStatus::Expired
+            }
             status => status,
         };
         let unreadable = |error| CoreError::defect_of("stored labels cannot be read", error);
@@ -286,8 +289,8 @@ impl Core {
         if let Some(owner) = change.owner_user_id {
             self.check_owner(ctx, owner).await?;
         }
-        let row = &change.row();
-        self.in_tenant(ctx.organization_id, "update_certificate", |mut tx| async move {
+        let (row, operation_id) = (&change.row(), ctx.operation_id(&self.entropy));
+        let tells_secure = self.in_tenant(ctx.organization_id, "update_certificate", |mut tx| async move {
             let before = certificates::find(&mut tx, id.into()).await?.ok_or_else(certificate_not_found)?;
             certificates::update_metadata(&mut tx, id.into(), version, row, ctx.now)
                 .await
@@ -296,10 +299,20 @@ impl Core {
                 .object(id)
                 .before(noted(&before))
                 .after(changed(row));
-            audit::insert(&mut tx, entry.row()).await?;
-            Ok((tx, ()))
-        })
-        .await?;
+            let new_owner = change.owner_user_id.filter(|new| before.owner_user_id != Some(new.0));
+            let Some(to) = new_owner else {
+                audit::insert(&mut tx, entry.row()).await?;
+                return Ok((tx, false));
+            };
+            audit::insert(&mut tx, entry.operation(operation_id).row()).await?;
+            let job = self.owner_job(ctx, id, to, version + 1);
+            jobs::insert(&mut tx, &job, operation_id.into(), ctx.organization_id.into(), ctx.now).await?;
+            Ok((tx, true))
+        });
+        if tells_secure.await? {
+            fail::fail_point!("core_owner_after_commit");
+            self.worker.wake.notify_one();
+        }
         self.find_certificate(ctx, id).await
     }
 }

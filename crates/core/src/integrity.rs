@@ -146,6 +146,12 @@ impl Core {
                 .hint("read its findings when it has ended")
                 .into());
         }
+        let outcome = self.run_locked().await;
+        integrity::unlock_run(&mut lock).await?;
+        outcome
+    }
+
+    async fn run_locked(&self) -> Result<IntegrityReport, CoreError> {
         let started_at = self.clock.now();
         let mut run = Run::new(ids::new_uuid(started_at, &self.entropy), started_at);
         self.compare_certificates(&mut run).await?;

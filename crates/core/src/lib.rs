@@ -31,6 +31,7 @@ pub mod notices;
 pub mod notifications;
 mod operations;
 pub mod organizations;
+mod owners;
 pub mod page;
 pub mod passwords;
 pub mod policies;

@@ -3,9 +3,7 @@
 use clm_core_db::certificates::CertificateRow;
 use clm_core_db::integrity::repairs::{self, LinkRepairRow, RequeuedRow, StatusRepairRow};
 use clm_core_db::{DbError, certificates, records};
-use clm_types::{
-    CertificateId, CertificateRecord, CertificateStatus, RevocationReason, WorkflowStatus, ids,
-};
+use clm_types::{CertificateId, CertificateRecord, CertificateStatus, RevocationReason, WorkflowStatus, ids};
 use serde_json::Value;
 use uuid::Uuid;
 

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use clm_types::{
-    AuthorityId, AuthorityRecord, CertificateId, CertificateSpec, ErrorCode,
-    IssuedCertificate, Mandate, OperationId, OrganizationId, Refusal, RequestId, RevocationRecord,
-    RevocationSpec, SecureAuditEntry, SecureEvent, Time, UserId,
+    AuthorityId, AuthorityRecord, CertificateId, CertificateSpec, ErrorCode, IssuedCertificate, Mandate,
+    OperationId, OrganizationId, OwnerChange, Refusal, RequestId, RevocationRecord, RevocationSpec,
+    SecureAuditEntry, SecureEvent, Time, UserId,
 };
-use tonic::transport::{Channel, Endpoint};
 use tonic::Status;
+use tonic::transport::{Channel, Endpoint};
 use uuid::Uuid;
 
 use crate::TlsFiles;
@@ -167,6 +167,22 @@ impl SecureClient {
         let call = v1::RevokeCall { spec: document(spec)?.into(), mandate: document(mandate)?.into() };
         let reply = self.inner.clone().revoke(call).await.map_err(refusal)?;
         parse_document(&reply.get_ref().record, "the revocation")
+    }
+
+    /// Writes down who answers for a certificate, once per operation id; false when a later decision is there already.
+    ///
+    /// # Errors
+    /// Secure's refusal, or `unavailable`.
+    pub async fn change_owner(
+        &self,
+        operation_id: OperationId,
+        change: &OwnerChange,
+    ) -> Result<bool, Refusal> {
+        let call = v1::ChangeOwnerCall {
+            operation_id: id_bytes(operation_id).into(),
+            change: document(change)?.into(),
+        };
+        self.inner.clone().change_owner(call).await.map(|reply| reply.get_ref().written).map_err(refusal)
     }
 
     /// One certificate with its encodings.

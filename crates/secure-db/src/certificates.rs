@@ -87,6 +87,8 @@ pub struct CertificateView {
     pub organization_id: Option<Uuid>,
     /// Who answers for it.
     pub owner_user_id: Option<Uuid>,
+    /// Core's version of the metadata that names the owner; 0 for the owner at issuance.
+    pub owner_version: i64,
     /// The policy that governed it.
     pub policy_id: Option<Uuid>,
     /// Profile name.
@@ -263,7 +265,7 @@ pub async fn find(conn: &mut PgConnection, certificate_id: Uuid) -> Result<Optio
     let row = sqlx::query_as!(
         CertificateView,
         r#"SELECT certificate_id, authority_id AS "authority_id!", request_id, operation_id, issuer_certificate_id,
-             organization_id, owner_user_id, policy_id, profile, category, serial_number, subject, issuer, common_name, sans,
+             organization_id, owner_user_id, owner_version, policy_id, profile, category, serial_number, subject, issuer, common_name, sans,
              pem_encoded_cert, der_encoded_cert, fingerprint_sha256, key_algorithm, not_before, not_after, status,
              revoked_at, revocation_reason, renewal_of_certificate_id, renewed_by_certificate_id,
              EXISTS (SELECT FROM private_keys k WHERE k.certificate_id = certificates.certificate_id AND k.deleted_at IS NULL)

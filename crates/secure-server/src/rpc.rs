@@ -1,7 +1,7 @@
 //! Where the wire stops: each call parsed, one rule called, the answer encoded.
 
 use bytes::Bytes;
-use clm_rpc::codec::{document, id, id_bytes, optional_id};
+use clm_rpc::codec::{document, id, id_bytes, optional_id, parse_document};
 use clm_rpc::references::{write_operation, write_orphan, write_reference};
 use clm_rpc::status::to_status;
 use clm_rpc::v1;
@@ -60,6 +60,14 @@ impl SecureService for Rpc {
         let call = call.into_inner();
         let record = self.secure.revoke(&call.spec, &call.mandate).await.map_err(failed)?;
         Ok(Response::new(v1::RevokeReply { record: document(&record).map_err(refused)?.into() }))
+    }
+
+    async fn change_owner(&self, call: Request<v1::ChangeOwnerCall>) -> Answer<v1::ChangeOwnerReply> {
+        let call = call.into_inner();
+        let operation_id = id(&call.operation_id, "operation_id").map_err(refused)?;
+        let change = parse_document(&call.change, "the change of owner").map_err(refused)?;
+        let written = self.secure.change_owner(operation_id, &change).await.map_err(failed)?;
+        Ok(Response::new(v1::ChangeOwnerReply { written }))
     }
 
     async fn find_certificate(

@@ -2,8 +2,8 @@
 
 use clm_secure_db::certificates::{self, CertificateRow, CertificateView};
 use clm_types::{
-    AuthorityId, CertificateCategory, CertificateId, CertificateRecord, ErrorCode,
-    IssuedCertificate, KeyAlgorithm, OperationId, OrganizationId, Refusal, Time,
+    AuthorityId, CertificateCategory, CertificateId, CertificateRecord, ErrorCode, IssuedCertificate,
+    KeyAlgorithm, OperationId, OrganizationId, Refusal, Time,
 };
 use clm_x509::Certificate;
 use uuid::Uuid;

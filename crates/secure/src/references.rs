@@ -43,9 +43,7 @@ impl Secure {
     ) -> Result<(Vec<Orphan>, Option<Uuid>), SecureError> {
         let mut conn = clm_pg::begin(&self.parts.pool).await?;
         let rows = match kind {
-            OrphanKind::PrivateKey => {
-                references::list_orphaned_keys(&mut conn, after, ORPHAN_BATCH).await?
-            }
+            OrphanKind::PrivateKey => references::list_orphaned_keys(&mut conn, after, ORPHAN_BATCH).await?,
             OrphanKind::Revocation => {
                 references::list_orphaned_revocations(&mut conn, after, ORPHAN_BATCH).await?
             }
@@ -61,7 +59,8 @@ impl Secure {
 }
 
 fn reference(row: &ReferenceRow) -> Result<CertificateReference, SecureError> {
-    let damaged = |what: &str| SecureError::Damaged(format!("the {what} of certificate {}", row.certificate_id));
+    let damaged =
+        |what: &str| SecureError::Damaged(format!("the {what} of certificate {}", row.certificate_id));
     let reason = row.revocation_reason.as_deref().map(str::parse).transpose();
     Ok(CertificateReference {
         certificate_id: row.certificate_id.into(),

@@ -166,6 +166,21 @@ pub struct RevocationRecord {
     pub invalidity_date: Option<Time>,
 }
 
+/// A new owner of a certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnerChange {
+    /// Which certificate.
+    pub certificate_id: CertificateId,
+    /// Whose.
+    pub organization_id: OrganizationId,
+    /// Who answers for it from now on.
+    pub to: UserId,
+    /// Core's version of the metadata that says so: the later decision stays, whichever comes last.
+    pub version: i64,
+    /// Who decided it; the nil id is Core itself.
+    pub changed_by: UserId,
+}
+
 /// An authority as Core and relying parties may know it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuthorityRecord {
@@ -209,6 +224,17 @@ pub enum SecureEvent {
     /// A certificate was revoked, put on hold or released.
     #[serde(rename = "certificate.revoked")]
     CertificateRevoked(RevocationRecord),
+    /// Somebody else answers for a certificate.
+    #[serde(rename = "certificate.owner_changed")]
+    OwnerChanged(OwnerChange),
+    /// A certificate was marked as past its end.
+    #[serde(rename = "certificate.expired")]
+    CertificateExpired {
+        /// Which.
+        certificate_id: CertificateId,
+        /// Its end.
+        not_after: Time,
+    },
     /// A new CRL is ready.
     #[serde(rename = "crl.published")]
     CrlPublished {
@@ -225,6 +251,8 @@ impl SecureEvent {
         match self {
             Self::CertificateIssued(_) => "certificate.issued",
             Self::CertificateRevoked(_) => "certificate.revoked",
+            Self::OwnerChanged(_) => "certificate.owner_changed",
+            Self::CertificateExpired { .. } => "certificate.expired",
             Self::CrlPublished { .. } => "crl.published",
         }
     }

@@ -28,8 +28,8 @@ pub use ids::{
     WorkflowStepId,
 };
 pub use issuance::{
-    AuthorityRecord, CertificateRecord, CertificateSpec, IssuedCertificate,
-    RevocationRecord, RevocationSpec, SecureAuditEntry, SecureEvent,
+    AuthorityRecord, CertificateRecord, CertificateSpec, IssuedCertificate, OwnerChange, RevocationRecord,
+    RevocationSpec, SecureAuditEntry, SecureEvent,
 };
 pub use key::{KeyAlgorithm, KeySource};
 pub use mandate::{Approval, Mandate, canonical_json};

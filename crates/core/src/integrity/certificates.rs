@@ -93,8 +93,9 @@ impl Core {
         if links_in_core(core) != links_in_secure(secure) {
             self.judge_links(run, pair, core, secure).await?;
         }
-        if secure.owner_user_id.map(Uuid::from) != core.owner_user_id && !run.is_young(Some(core.updated_at)) {
-            self.note_pair(run, pair, Found::open("owner_differs", "both")).await?;
+        if secure.owner_user_id.map(Uuid::from) != core.owner_user_id && !run.is_young(Some(core.updated_at))
+        {
+            self.judge_owner(run, pair).await?;
         }
         Ok(())
     }
@@ -137,7 +138,8 @@ impl Core {
         };
         let (record, status) = (&issued.record, stored(&listed.status)?);
         let reason = record.revocation_reason.map(clm_types::RevocationReason::as_str);
-        let same_since = (listed.revoked_at, listed.revocation_reason.as_deref()) == (record.revoked_at, reason);
+        let same_since =
+            (listed.revoked_at, listed.revocation_reason.as_deref()) == (record.revoked_at, reason);
         let same_status = same_status(status, record.status);
         if same_status && same_since {
             return Ok(());
@@ -171,11 +173,22 @@ impl Core {
         let Some(issued) = self.secure.find_certificate(pair.key().into()).await? else {
             return Ok(());
         };
-        let now_in_secure = (issued.record.renewal_of.map(Into::into), issued.record.renewed_by.map(Into::into));
+        let now_in_secure =
+            (issued.record.renewal_of.map(Into::into), issued.record.renewed_by.map(Into::into));
         if now_in_secure != before && self.repair_links(pair.key(), before, now_in_secure).await? {
             self.note_pair(run, pair, Found::repaired("renewal_differs", "core")).await?;
         }
         Ok(())
+    }
+
+    /// Core is right about the owner: people decide it there.
+    async fn judge_owner(&self, run: &mut Run, pair: &Compared) -> Result<(), CoreError> {
+        let found = match self.repair_owner(pair.key().into()).await? {
+            None => return Ok(()),
+            Some(true) => Found::repaired("owner_differs", "secure"),
+            Some(false) => Found::open("owner_differs", "core"),
+        };
+        self.note_pair(run, pair, found).await
     }
 
     async fn find_missing(&self, pairs: &[Compared]) -> Result<MissingIds, CoreError> {

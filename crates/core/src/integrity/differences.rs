@@ -193,10 +193,16 @@ mod tests {
     fn what_is_wrong_within_secure_has_a_name_each() {
         let kinds = |row| unsound(&row).into_iter().map(|it| it.kind).collect::<Vec<_>>();
         assert!(kinds(secure_row(9)).is_empty());
-        let authority =
-            CertificateReference { category: CertificateCategory::Authority, organization_id: None, ..secure_row(9) };
+        let authority = CertificateReference {
+            category: CertificateCategory::Authority,
+            organization_id: None,
+            ..secure_row(9)
+        };
         assert!(kinds(authority.clone()).is_empty());
-        assert_eq!(kinds(CertificateReference { explained: false, ..authority }), ["certificate_unexplained"]);
+        assert_eq!(
+            kinds(CertificateReference { explained: false, ..authority }),
+            ["certificate_unexplained"]
+        );
         let nobodys = CertificateReference { organization_id: None, key_fits: false, ..secure_row(9) };
         assert_eq!(kinds(nobodys), ["certificate_without_organization", "private_key_differs"]);
         let untold = CertificateReference { revocation_recorded: false, ..secure_row(9) };
@@ -208,7 +214,8 @@ mod tests {
         let kinds = |core, secure| forged(&core, &secure).into_iter().map(|it| it.kind).collect::<Vec<_>>();
         assert!(kinds(core_row(9), secure_row(9)).is_empty());
         let other = Some(Uuid::from_u128(7));
-        let moved = InventoryReferenceRow { organization_id: Uuid::from_u128(7), policy_id: other, ..core_row(9) };
+        let moved =
+            InventoryReferenceRow { organization_id: Uuid::from_u128(7), policy_id: other, ..core_row(9) };
         assert_eq!(kinds(moved, secure_row(9)), ["organization_differs", "policy_differs"]);
         let reordered = InventoryReferenceRow { operation_id: other, ..core_row(9) };
         assert_eq!(kinds(reordered, secure_row(9)), ["operation_differs"]);

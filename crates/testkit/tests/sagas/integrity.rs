@@ -189,11 +189,16 @@ async fn references_to_what_is_gone_are_reported_on_either_side() {
         .await;
     house.tamper_with_core("UPDATE users SET deleted_at = now() WHERE username = 'robot'").await;
     let report = house.core.compare_databases().await.unwrap();
-    assert_eq!((report.open, report.alarms), (3, 1));
+    assert_eq!((report.open, report.repaired, report.alarms), (2, 1, 1));
     assert_eq!(findings(&house, "owner_missing").await[0].side, "both");
     assert_eq!(findings(&house, "policy_missing").await[0].side, "secure");
     // What is found again is where it is now.
     house.tamper_with_core("UPDATE users SET deleted_at = NULL").await;
+    house
+        .tamper_with_secure(
+            "UPDATE certificates SET owner_user_id = gen_random_uuid() WHERE category = 'leaf'",
+        )
+        .await;
     house.core.compare_databases().await.unwrap();
     assert_eq!(findings(&house, "owner_missing").await[0].side, "secure");
 }

@@ -5,11 +5,13 @@
 mod approvals;
 mod certificates;
 mod differences;
+mod expiry;
 mod follower;
 mod house;
 mod integrity;
 mod jobs;
 mod licenses;
+mod owners;
 mod renewals;
 mod requests;
 mod revocations;
