@@ -225,9 +225,10 @@ impl Run {
         self.held.push(finding);
     }
 
-    /// Whether something that was done at `time` may still be on its way to the other side.
+    /// Whether something that was done at `time` may still be on its way to the other side. A time that is none, or
+    /// lies in the future, hides nothing.
     fn is_young(&self, time: Option<Time>) -> bool {
-        time.is_none_or(|time| time > self.report.started_at - GRACE)
+        time.is_some_and(|time| (time - self.report.started_at).abs() < GRACE)
     }
 
     /// Whether an operation that has not changed since `time` should have ended.
@@ -267,5 +268,18 @@ mod tests {
         let id = CertificateId::generate(now, &clm_types::Entropy::seeded(1));
         assert_eq!(created_at(id.0), Some(now));
         assert_eq!(created_at(Uuid::nil()), None);
+    }
+
+    #[test]
+    fn only_what_was_just_done_may_be_on_its_way() {
+        let now = chrono::DateTime::from_timestamp(1_700_000_000, 0).unwrap();
+        let run = Run::new(Uuid::nil(), now);
+        for seconds in [-29, 0, 29] {
+            assert!(run.is_young(Some(now + TimeDelta::seconds(seconds))), "{seconds}");
+        }
+        for seconds in [-31, 31, 1_000_000_000] {
+            assert!(!run.is_young(Some(now + TimeDelta::seconds(seconds))), "{seconds}");
+        }
+        assert!(!run.is_young(None));
     }
 }

@@ -166,8 +166,9 @@ impl Core {
         secure: &CertificateReference,
     ) -> Result<(), CoreError> {
         let (before, after) = (links_in_core(core), links_in_secure(secure));
-        let newest = [before.1, after.1].into_iter().flatten().map(created_at);
-        if newest.into_iter().chain([created_at(pair.key())]).any(|time| run.is_young(time)) {
+        // A renewal on its way: Secure has the new one already.
+        let renewed = after.1.and_then(created_at);
+        if run.is_young(renewed) || run.is_young(created_at(pair.key())) {
             return Ok(());
         }
         let Some(issued) = self.secure.find_certificate(pair.key().into()).await? else {

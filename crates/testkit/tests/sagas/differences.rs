@@ -86,7 +86,7 @@ async fn what_no_ceremony_explains_is_an_alarm() {
         .tamper_with_secure(
             "SET session_replication_role = replica;
              INSERT INTO certificates SELECT (jsonb_populate_record(c, jsonb_build_object('id', gen_random_uuid(),
-                 'certificate_id', '01900000-0000-7000-8000-00000000abcd', 'operation_id', gen_random_uuid(), 'serial_number',
+                 'certificate_id', gen_random_uuid(), 'operation_id', gen_random_uuid(), 'serial_number',
                  '\\x0102', 'fingerprint_sha256', '\\x' || repeat('ab', 32)))).*
                  FROM certificates c WHERE category = 'authority' LIMIT 1;
              UPDATE certificates SET category = 'responder' WHERE sans ->> 0 = 'dns:www0.example.com'",
@@ -245,7 +245,7 @@ async fn links_and_dates_are_set_to_what_secure_says() {
     house
         .tamper_with_core(
             "UPDATE certificate_metadata SET renewal_of_certificate_id = NULL;
-             UPDATE certificate_metadata SET renewed_by_certificate_id = certificate_id WHERE renewed_by_certificate_id IS NOT NULL;
+             UPDATE certificate_metadata SET renewed_by_certificate_id = gen_random_uuid() WHERE renewed_by_certificate_id IS NOT NULL;
              UPDATE certificate_metadata SET revoked_at = now() WHERE sans = '{dns:revoked.example.com}';
              UPDATE certificate_metadata SET revocation_reason = 'keyCompromise' WHERE sans = '{dns:held.example.com}'",
         )
@@ -271,4 +271,26 @@ async fn a_message_about_no_certificate_is_reported() {
 async fn revoke(house: &House, service: &Ctx, id: CertificateId) {
     let new = NewRevocation { reason: RevocationReason::Superseded, invalidity_date: None, comment: None };
     house.core.revoke_certificate(service, id, new, WAIT).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_id_hides_nothing_whatever_time_it_tells() {
+    let (house, _) = with_certificates(2).await;
+    house
+        .tamper_with_core(
+            "DELETE FROM notifications;
+             DELETE FROM workflow_instances;
+             UPDATE certificate_metadata SET certificate_id = gen_random_uuid() WHERE sans[1] = 'dns:www0.example.com';
+             UPDATE certificate_metadata SET certificate_id = 'ffffffff-0000-7000-8000-000000000000'
+                 WHERE sans[1] = 'dns:www1.example.com'",
+        )
+        .await;
+    let alarms = [
+        ("metadata_without_certificate", "core", "alarm"),
+        ("certificate_without_metadata", "secure", "alarm"),
+        ("request_without_instance", "secure", "alarm"),
+    ];
+    assert_eq!(seen(&house).await, expected(&alarms));
+    let both = "SELECT count(*) FROM integrity_findings WHERE kind = 'metadata_without_certificate'";
+    assert_eq!(house.count_in_core(both).await, 2);
 }
