@@ -75,7 +75,7 @@ fn read_reference(row: &v1::Reference) -> Result<CertificateReference, Refusal> 
         category: row.category.parse().map_err(|_| broken_answer())?,
         revoked_at: row.revoked_at.map(read_time).transpose()?,
         revocation_reason: text(&row.revocation_reason)
-            .map(|reason| reason.parse())
+            .map(str::parse)
             .transpose()
             .map_err(|_| broken_answer())?,
         renewal_of: optional_id(&row.renewal_of, "renewal_of")?,

@@ -17,14 +17,14 @@ use crate::{Secure, SecureError};
 /// How often ended certificates are looked for.
 const PERIOD: Duration = Duration::from_secs(30);
 /// Certificates of one commit.
-const MOST_AT_ONCE: i64 = 500;
+const MOST_AT_ONCE: u16 = 500;
 
 impl Secure {
     /// Marks what has ended, for ever. Every process may: who comes second finds nothing left.
     pub async fn run_expiry(&self) {
         loop {
             match self.expire_certificates().await {
-                Ok(expired) if expired == MOST_AT_ONCE as usize => continue,
+                Ok(expired) if expired == usize::from(MOST_AT_ONCE) => continue,
                 Ok(_) => {}
                 // Another process was faster, or somebody revoked one meanwhile.
                 Err(error) if error.is_conflict() => {}
@@ -46,7 +46,7 @@ impl Secure {
     pub async fn expire_certificates(&self) -> Result<usize, SecureError> {
         let now = self.parts.clock.now();
         let mut conn = clm_pg::begin(&self.parts.pool).await?;
-        let ended = expiry::list_ended(&mut conn, now, MOST_AT_ONCE).await?;
+        let ended = expiry::list_ended(&mut conn, now, MOST_AT_ONCE.into()).await?;
         drop(conn);
         if ended.is_empty() {
             return Ok(0);

@@ -116,6 +116,8 @@ impl Core {
         if let Some(operation_id) = secure.operation_id {
             match self.restore_metadata(secure.certificate_id, operation_id.into()).await {
                 Ok(true) => found = Found::repaired(kind, "secure"),
+                // Its own operation was faster.
+                Ok(false) if self.inventory_row(pair.key()).await?.is_some() => return Ok(()),
                 Ok(false) => {}
                 Err(error) if error.is_retryable() => return Err(error),
                 // What cannot be put back must not hide what comes after it.
