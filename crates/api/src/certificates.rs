@@ -192,7 +192,7 @@ pub struct CertificateLookup {
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CertificateUpdate {
-    /// The new owner; null: nobody.
+    /// The new owner; not null: somebody answers for a certificate.
     #[schema(value_type = Option<Uuid>)]
     #[serde(default, skip_serializing_if = "Change::is_keep")]
     pub owner_user_id: Change<UserId>,

@@ -192,8 +192,6 @@ pub(crate) struct Update {
 /// What `cert update --clear` takes.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Clearable {
-    /// Nobody answers for it
-    Owner,
     /// No tags
     Tags,
     /// Not said where it is used
@@ -221,7 +219,7 @@ impl Update {
 
     fn body(&self, tags: Option<BTreeMap<String, String>>) -> Result<CertificateUpdate, CliError> {
         Ok(CertificateUpdate {
-            owner_user_id: self.change(Clearable::Owner, self.owner)?,
+            owner_user_id: self.owner.into(),
             tags: self.change(Clearable::Tags, tags)?,
             environment: self.change(Clearable::Environment, self.environment.clone())?,
             category: self.change(Clearable::Category, self.category.clone())?,

@@ -111,6 +111,7 @@ CREATE INDEX user_organizations_organization_id_user_id_idx ON user_organization
 CREATE INDEX user_organizations_organization_id_status_idx ON user_organizations (organization_id, status);
 CREATE INDEX user_organizations_invited_by_idx ON user_organizations (invited_by);
 CREATE INDEX user_organizations_created_at_idx ON user_organizations (created_at DESC);
+CREATE INDEX user_organizations_updated_at_idx ON user_organizations (updated_at DESC);
 COMMENT ON TABLE user_organizations IS 'Which users belong to which organization.';
 COMMENT ON COLUMN user_organizations.id IS 'Row identity, a UUIDv7; ids sort by the time they were made.';
 COMMENT ON COLUMN user_organizations.user_id IS 'The member.';

@@ -62,6 +62,7 @@ CREATE INDEX user_roles_assigned_by_idx ON user_roles (assigned_by);
 CREATE INDEX user_roles_revoked_by_idx ON user_roles (revoked_by);
 CREATE INDEX user_roles_valid_until_idx ON user_roles (valid_until DESC) WHERE revoked_at IS NULL;
 CREATE INDEX user_roles_created_at_idx ON user_roles (created_at DESC);
+CREATE INDEX user_roles_updated_at_idx ON user_roles (updated_at DESC);
 COMMENT ON TABLE user_roles IS 'Which user has which role, from when to when, given by whom.';
 COMMENT ON COLUMN user_roles.id IS 'Row identity, a UUIDv7; ids sort by the time they were made.';
 COMMENT ON COLUMN user_roles.user_id IS 'Who has it.';

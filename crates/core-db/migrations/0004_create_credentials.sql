@@ -20,13 +20,13 @@ CREATE TABLE api_keys (
     deleted_at timestamptz,
     UNIQUE (organization_id, id)
 );
-CREATE INDEX api_keys_user_id_idx ON api_keys (user_id) WHERE revoked_at IS NULL;
-CREATE INDEX api_keys_user_id_all_idx ON api_keys (user_id, id);
+CREATE INDEX api_keys_user_id_id_idx ON api_keys (user_id, id);
 CREATE INDEX api_keys_revoked_by_idx ON api_keys (revoked_by);
 CREATE INDEX api_keys_expires_at_idx ON api_keys (expires_at DESC) WHERE revoked_at IS NULL;
 CREATE INDEX api_keys_last_used_at_idx ON api_keys (last_used_at DESC);
 CREATE INDEX api_keys_scopes_idx ON api_keys USING gin (scopes jsonb_path_ops);
 CREATE INDEX api_keys_created_at_idx ON api_keys (created_at DESC);
+CREATE INDEX api_keys_updated_at_idx ON api_keys (updated_at DESC);
 COMMENT ON TABLE api_keys IS 'Keys for programs: shown once, kept as a hash.';
 COMMENT ON COLUMN api_keys.id IS 'Row identity, a UUIDv7; ids sort by the time they were made.';
 COMMENT ON COLUMN api_keys.key_prefix IS 'First characters of the key, by which it is found and named.';
@@ -66,6 +66,7 @@ CREATE INDEX sessions_user_id_expires_at_idx ON sessions (user_id, expires_at DE
 CREATE INDEX sessions_user_id_idx ON sessions (user_id);
 CREATE INDEX sessions_expires_at_idx ON sessions (expires_at DESC);
 CREATE INDEX sessions_created_at_idx ON sessions (created_at DESC);
+CREATE INDEX sessions_updated_at_idx ON sessions (updated_at DESC);
 COMMENT ON TABLE sessions IS 'Sign-ins of people: an opaque token, kept as a hash.';
 COMMENT ON COLUMN sessions.id IS 'Row identity, a UUIDv7; ids sort by the time they were made.';
 COMMENT ON COLUMN sessions.user_id IS 'Whose.';
@@ -94,6 +95,7 @@ CREATE TABLE bootstrap_tokens (
 CREATE INDEX bootstrap_tokens_used_by_idx ON bootstrap_tokens (used_by);
 CREATE INDEX bootstrap_tokens_expires_at_idx ON bootstrap_tokens (expires_at DESC);
 CREATE INDEX bootstrap_tokens_created_at_idx ON bootstrap_tokens (created_at DESC);
+CREATE INDEX bootstrap_tokens_updated_at_idx ON bootstrap_tokens (updated_at DESC);
 COMMENT ON TABLE bootstrap_tokens IS 'One-time tokens that make the first administrator.';
 COMMENT ON COLUMN bootstrap_tokens.id IS 'Row identity, a UUIDv7; ids sort by the time they were made.';
 COMMENT ON COLUMN bootstrap_tokens.token_hash IS 'SHA-256 of the token.';

@@ -34,13 +34,11 @@ CREATE INDEX workflow_instances_organization_id_policy_id_idx ON workflow_instan
 CREATE INDEX workflow_instances_requester_user_id_status_idx ON workflow_instances (requester_user_id, status);
 CREATE INDEX workflow_instances_owner_user_id_idx ON workflow_instances (owner_user_id);
 CREATE INDEX workflow_instances_organization_id_status_id_idx ON workflow_instances (organization_id, status, id DESC);
-CREATE INDEX workflow_instances_request_id_idx ON workflow_instances (request_id);
 CREATE INDEX workflow_instances_certificate_id_idx ON workflow_instances (certificate_id);
 CREATE INDEX workflow_instances_open_idx ON workflow_instances (due_at) WHERE status = 'pending';
 CREATE INDEX workflow_instances_executing_idx ON workflow_instances (id) WHERE status = 'executing';
-CREATE INDEX workflow_instances_completed_at_idx ON workflow_instances (completed_at DESC);
-CREATE INDEX workflow_instances_created_at_idx ON workflow_instances (created_at DESC);
-CREATE INDEX workflow_instances_updated_at_idx ON workflow_instances (updated_at DESC);
+CREATE INDEX workflow_instances_created_at_idx ON workflow_instances USING brin (created_at);
+CREATE INDEX workflow_instances_updated_at_idx ON workflow_instances USING brin (updated_at);
 COMMENT ON TABLE workflow_instances IS 'One operation from asked to done: the durable intent, its approval and its outcome.';
 COMMENT ON COLUMN workflow_instances.id IS 'Row identity, a UUIDv7; ids sort by the time they were made.';
 COMMENT ON COLUMN workflow_instances.organization_id IS 'The organization it belongs to.';
@@ -91,6 +89,7 @@ CREATE INDEX workflow_steps_assigned_to_user_id_status_idx ON workflow_steps (as
 CREATE INDEX workflow_steps_assigned_to_role_id_status_idx ON workflow_steps (assigned_to_role_id, status);
 CREATE INDEX workflow_steps_pending_idx ON workflow_steps (due_at) WHERE status = 'pending';
 CREATE INDEX workflow_steps_created_at_idx ON workflow_steps (created_at DESC);
+CREATE INDEX workflow_steps_updated_at_idx ON workflow_steps (updated_at DESC);
 COMMENT ON TABLE workflow_steps IS 'Steps of a running workflow: who must decide, and how it went.';
 COMMENT ON COLUMN workflow_steps.id IS 'Row identity, a UUIDv7; ids sort by the time they were made.';
 COMMENT ON COLUMN workflow_steps.organization_id IS 'The organization it belongs to.';
@@ -125,7 +124,8 @@ CREATE TABLE workflow_decisions (
 );
 CREATE INDEX workflow_decisions_organization_id_workflow_step_id_idx ON workflow_decisions (organization_id, workflow_step_id);
 CREATE INDEX workflow_decisions_user_id_decided_at_idx ON workflow_decisions (user_id, decided_at DESC);
-CREATE INDEX workflow_decisions_created_at_idx ON workflow_decisions (created_at DESC);
+CREATE INDEX workflow_decisions_decided_at_idx ON workflow_decisions USING brin (decided_at);
+CREATE INDEX workflow_decisions_created_at_idx ON workflow_decisions USING brin (created_at);
 COMMENT ON TABLE workflow_decisions IS 'Decisions of approvers: one per step and user, never changed.';
 COMMENT ON COLUMN workflow_decisions.id IS 'Row identity, a UUIDv7; ids sort by the time they were made.';
 COMMENT ON COLUMN workflow_decisions.organization_id IS 'The organization it belongs to.';

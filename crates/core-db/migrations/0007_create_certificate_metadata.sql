@@ -20,11 +20,11 @@ CREATE TABLE certificate_metadata (
     profile text NOT NULL,
     category text NOT NULL DEFAULT 'leaf',
     environment text,
-    serial_number text NOT NULL,
+    serial_number text COLLATE "C" NOT NULL,
     fingerprint_sha256 bytea NOT NULL CHECK (octet_length(fingerprint_sha256) = 32),
     subject text NOT NULL,
     issuer text NOT NULL,
-    common_name text,
+    common_name text COLLATE "C",
     sans text[] NOT NULL DEFAULT '{}',
     key_algorithm text NOT NULL,
     key_source text CHECK (key_source IN ('csr', 'generated', 'reused')),
@@ -49,19 +49,18 @@ CREATE TABLE certificate_metadata (
 CREATE INDEX certificate_metadata_organization_id_policy_id_idx ON certificate_metadata (organization_id, policy_id);
 CREATE INDEX certificate_metadata_owner_user_id_status_idx ON certificate_metadata (owner_user_id, status);
 CREATE INDEX certificate_metadata_organization_id_status_not_after_idx ON certificate_metadata (organization_id, status, not_after) WHERE deleted_at IS NULL;
-CREATE INDEX certificate_metadata_active_not_after_idx ON certificate_metadata (not_after) WHERE status = 'active' AND deleted_at IS NULL;
+CREATE INDEX certificate_metadata_unended_not_after_idx ON certificate_metadata (not_after) WHERE status IN ('active', 'on_hold') AND deleted_at IS NULL;
 CREATE INDEX certificate_metadata_organization_id_common_name_idx ON certificate_metadata (organization_id, common_name) WHERE deleted_at IS NULL;
 CREATE INDEX certificate_metadata_organization_id_serial_number_idx ON certificate_metadata (organization_id, serial_number);
 CREATE INDEX certificate_metadata_fingerprint_sha256_idx ON certificate_metadata (fingerprint_sha256);
-CREATE INDEX certificate_metadata_request_id_idx ON certificate_metadata (request_id);
 CREATE INDEX certificate_metadata_renewal_of_certificate_id_idx ON certificate_metadata (renewal_of_certificate_id) WHERE renewal_of_certificate_id IS NOT NULL;
 CREATE INDEX certificate_metadata_renewed_by_certificate_id_idx ON certificate_metadata (renewed_by_certificate_id) WHERE renewed_by_certificate_id IS NOT NULL;
 CREATE INDEX certificate_metadata_sans_idx ON certificate_metadata USING gin (sans);
 CREATE INDEX certificate_metadata_tags_idx ON certificate_metadata USING gin (tags jsonb_path_ops);
 CREATE INDEX certificate_metadata_tag_names_idx ON certificate_metadata USING gin (tag_names);
 CREATE INDEX certificate_metadata_custom_fields_idx ON certificate_metadata USING gin (custom_fields jsonb_path_ops);
-CREATE INDEX certificate_metadata_created_at_idx ON certificate_metadata (created_at DESC);
-CREATE INDEX certificate_metadata_updated_at_idx ON certificate_metadata (updated_at DESC);
+CREATE INDEX certificate_metadata_created_at_idx ON certificate_metadata USING brin (created_at);
+CREATE INDEX certificate_metadata_updated_at_idx ON certificate_metadata USING brin (updated_at);
 COMMENT ON TABLE certificate_metadata IS 'The non-secret half of each certificate: what it says, whose it is, and what its owners noted.';
 COMMENT ON COLUMN certificate_metadata.id IS 'Row identity, a UUIDv7; ids sort by the time they were made.';
 COMMENT ON COLUMN certificate_metadata.certificate_id IS 'The certificate, clm_secure_db.certificates.certificate_id.';

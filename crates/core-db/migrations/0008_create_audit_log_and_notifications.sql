@@ -74,10 +74,9 @@ CREATE TABLE notifications (
 ) PARTITION BY RANGE (id);
 CREATE INDEX notifications_user_id_id_idx ON notifications (user_id, id DESC);
 CREATE INDEX notifications_user_id_status_id_idx ON notifications (user_id, status, id DESC);
-CREATE INDEX notifications_related_certificate_id_idx ON notifications (related_certificate_id);
-CREATE INDEX notifications_related_operation_id_idx ON notifications (related_operation_id);
 CREATE INDEX notifications_pending_idx ON notifications (id) WHERE status = 'pending';
 CREATE INDEX notifications_created_at_idx ON notifications USING brin (created_at);
+CREATE INDEX notifications_updated_at_idx ON notifications USING brin (updated_at);
 COMMENT ON TABLE notifications IS 'Messages to users, and how their delivery went.';
 COMMENT ON COLUMN notifications.id IS 'Row identity, a UUIDv7; ids sort by the time they were made.';
 COMMENT ON COLUMN notifications.user_id IS 'For whom.';

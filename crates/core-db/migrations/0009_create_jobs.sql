@@ -17,13 +17,11 @@ CREATE TABLE jobs (
     created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL,
     UNIQUE (organization_id, id),
-    UNIQUE (kind, operation_id)
+    UNIQUE (operation_id, kind)
 );
 CREATE INDEX jobs_due_idx ON jobs (run_at, id) WHERE status = 'queued';
 CREATE INDEX jobs_running_idx ON jobs (locked_until) WHERE status = 'running';
-CREATE INDEX jobs_operation_id_idx ON jobs (operation_id);
 CREATE INDEX jobs_finished_at_idx ON jobs (finished_at DESC) WHERE status IN ('done', 'dead');
-CREATE INDEX jobs_created_at_idx ON jobs (created_at DESC);
 COMMENT ON TABLE jobs IS 'The queue: work enqueued in the same commit as the change that needs it.';
 COMMENT ON COLUMN jobs.id IS 'Row identity, a UUIDv7; ids sort by the time they were made.';
 COMMENT ON COLUMN jobs.kind IS 'What to do.';
@@ -110,6 +108,7 @@ CREATE INDEX integrity_findings_object_id_idx ON integrity_findings (object_id);
 CREATE INDEX integrity_findings_status_found_at_idx ON integrity_findings (status, found_at DESC);
 CREATE INDEX integrity_findings_detail_idx ON integrity_findings USING gin (detail jsonb_path_ops);
 CREATE INDEX integrity_findings_created_at_idx ON integrity_findings (created_at DESC);
+CREATE INDEX integrity_findings_updated_at_idx ON integrity_findings (updated_at DESC);
 COMMENT ON TABLE integrity_findings IS 'Where the two databases disagreed, and what was done about it.';
 COMMENT ON COLUMN integrity_findings.id IS 'Row identity, a UUIDv7; ids sort by the time they were made.';
 COMMENT ON COLUMN integrity_findings.run_id IS 'The run that found it.';
@@ -136,8 +135,8 @@ CREATE TABLE secure_audit_checkpoints (
     key_reference text NOT NULL,
     created_at timestamptz NOT NULL
 );
-CREATE INDEX secure_audit_checkpoints_signed_at_idx ON secure_audit_checkpoints (signed_at DESC);
-CREATE INDEX secure_audit_checkpoints_created_at_idx ON secure_audit_checkpoints (created_at DESC);
+CREATE INDEX secure_audit_checkpoints_signed_at_idx ON secure_audit_checkpoints USING brin (signed_at);
+CREATE INDEX secure_audit_checkpoints_created_at_idx ON secure_audit_checkpoints USING brin (created_at);
 COMMENT ON TABLE secure_audit_checkpoints IS 'Copies of the signed checkpoints of Secure''s audit chain: Secure cannot roll back what Core has seen.';
 COMMENT ON COLUMN secure_audit_checkpoints.id IS 'Row identity, a UUIDv7; ids sort by the time they were made.';
 COMMENT ON COLUMN secure_audit_checkpoints.sequence IS 'The last entry it covers.';

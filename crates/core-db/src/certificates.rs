@@ -131,8 +131,8 @@ macro_rules! page {
              m.renewed_by_certificate_id, m.tags, m.custom_fields, m.notes, m.created_at, m.updated_at, m.version
          FROM certificate_metadata m LEFT JOIN users u ON u.id = m.owner_user_id
          WHERE m.deleted_at IS NULL
-           AND ($1::text IS NULL OR m.status = $1 OR ($1 = 'expired' AND m.status = 'active'))
-           AND ($1 IS DISTINCT FROM 'active' OR m.not_after >= $15)
+           AND ($1::text IS NULL OR m.status = $1 OR ($1 = 'expired' AND m.status IN ('active', 'on_hold')))
+           AND ($1 IS NULL OR $1 NOT IN ('active', 'on_hold') OR m.not_after >= $15)
            AND ($1 IS DISTINCT FROM 'expired' OR m.not_after < $15)
            AND ($2::uuid IS NULL OR m.owner_user_id = $2)
            AND ($3::uuid IS NULL OR m.authority_id = $3)
@@ -253,17 +253,50 @@ pub async fn update_metadata(
     clm_pg::expect_rows(&result, 1)
 }
 
-/// Marks up to `limit` certificates whose time is over as expired; how many there were.
-pub async fn expire(conn: &mut PgConnection, now: Time, limit: i64) -> Result<u64, DbError> {
-    let result = sqlx::query!(
-        "UPDATE certificate_metadata SET status = 'expired', updated_at = $1, version = version + 1
-         WHERE id IN (SELECT id FROM certificate_metadata
-             WHERE status = 'active' AND deleted_at IS NULL AND not_after < $1
-             ORDER BY not_after LIMIT $2 FOR UPDATE SKIP LOCKED)",
+/// Certificates that ended before `now` and are not marked so, the oldest end first.
+pub async fn list_ended(conn: &mut PgConnection, now: Time, limit: i64) -> Result<Vec<Uuid>, DbError> {
+    let ids = sqlx::query_scalar!(
+        "SELECT certificate_id FROM certificate_metadata
+         WHERE status IN ('active', 'on_hold') AND deleted_at IS NULL AND not_after < $1 ORDER BY not_after LIMIT $2",
         now,
         limit
     )
-    .execute(conn)
+    .fetch_all(conn)
     .await?;
-    Ok(result.rows_affected())
+    Ok(ids)
+}
+
+/// Marks those of these certificates whose time is over as expired, each with the audit entry of the same place; how many.
+/// Those that another process holds are passed over.
+pub async fn expire(
+    conn: &mut PgConnection,
+    certificate_ids: &[Uuid],
+    audit_ids: &[Uuid],
+    now: Time,
+) -> Result<u64, DbError> {
+    let expired = sqlx::query_scalar!(
+        r#"WITH ended AS MATERIALIZED (
+             SELECT m.id, m.status, new.audit_id FROM certificate_metadata m
+             JOIN unnest($1::uuid[], $2::uuid[]) AS new (certificate_id, audit_id) ON new.certificate_id = m.certificate_id
+             WHERE m.status IN ('active', 'on_hold') AND m.deleted_at IS NULL AND m.not_after < $3
+             FOR UPDATE OF m SKIP LOCKED),
+         expired AS (
+             UPDATE certificate_metadata m SET status = 'expired', updated_at = $3, version = m.version + 1
+             FROM ended WHERE m.id = ended.id
+             RETURNING m.certificate_id, m.organization_id, m.not_after, ended.status AS before, ended.audit_id),
+         audited AS (
+             INSERT INTO audit_log (id, occurred_at, actor_type, organization_id, action, object_type, object_id, before_state,
+                 after_state, outcome, created_at)
+             SELECT e.audit_id, $3, 'system', e.organization_id, 'certificate.expire', 'certificate', e.certificate_id,
+                 jsonb_build_object('status', e.before), jsonb_build_object('status', 'expired', 'not_after', e.not_after),
+                 'allowed', $3
+             FROM expired e)
+         SELECT count(*) AS "expired!" FROM expired"#,
+        certificate_ids,
+        audit_ids,
+        now
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(expired.unsigned_abs())
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use clm_core_db::audit;
 use clm_core_db::certificates::{self, CertificateFilter, CertificateRow, MetadataChangeRow};
+use clm_core_db::jobs;
 use clm_types::{
     AuthorityId, CertificateId, CertificateStatus, Change, ErrorCode, IssuedCertificate, OperationId,
     OrganizationId, Permission, PolicyId, Refusal, RequestId, SerialNumber, Time, UserId,
@@ -162,7 +163,9 @@ impl Certificate {
     /// Reads what is stored; a certificate past its end is expired whether or not that is written down yet.
     pub(crate) fn read(row: CertificateRow, now: Time) -> Result<Self, CoreError> {
         let status = match stored(&row.status)? {
-            CertificateStatus::Active if row.not_after < now => CertificateStatus::Expired,
+            CertificateStatus::Active | CertificateStatus::OnHold if row.not_after < now => {
+                CertificateStatus::Expired
+            }
             status => status,
         };
         let unreadable = |error| CoreError::defect_of("stored labels cannot be read", error);
@@ -330,11 +333,13 @@ impl Core {
     ) -> Result<Certificate, CoreError> {
         ctx.require(Permission::CertificateUpdate)?;
         change.check()?;
-        if let Some(owner) = change.owner_user_id.value() {
-            self.check_owner(ctx, *owner).await?;
+        let asked_owner = change.owner_user_id.value().copied();
+        if let Some(owner) = asked_owner {
+            self.check_owner(ctx, owner).await?;
         }
         let (row, noted_change) = (&change.row(), &json!(change));
-        self.in_tenant(ctx.organization_id, "update_certificate", |mut tx| async move {
+        let operation_id = ctx.operation_id(&self.entropy);
+        let tells_secure = self.in_tenant(ctx.organization_id, "update_certificate", |mut tx| async move {
             let before = certificates::find(&mut tx, id.into()).await?.ok_or_else(certificate_not_found)?;
             certificates::update_metadata(&mut tx, id.into(), version, row, ctx.now)
                 .await
@@ -343,10 +348,20 @@ impl Core {
                 .object(id)
                 .before(noted(&before))
                 .after(noted_change.clone());
-            audit::insert(&mut tx, entry.row()).await?;
-            Ok((tx, ()))
-        })
-        .await?;
+            let new_owner = asked_owner.filter(|new| before.owner_user_id != Some(new.0));
+            let Some(to) = new_owner else {
+                audit::insert(&mut tx, entry.row()).await?;
+                return Ok((tx, false));
+            };
+            audit::insert(&mut tx, entry.operation(operation_id).row()).await?;
+            let job = self.owner_job(ctx, id, to, version + 1);
+            jobs::insert(&mut tx, &job, operation_id.into(), ctx.organization_id.into(), ctx.now).await?;
+            Ok((tx, true))
+        });
+        if tells_secure.await? {
+            fail::fail_point!("core_owner_after_commit");
+            self.worker.wake.notify_one();
+        }
         self.find_certificate(ctx, id).await
     }
 }
@@ -415,6 +430,11 @@ impl CertificateLookup {
 
 impl CertificateChange {
     fn check(&self) -> Result<(), Refusal> {
+        if self.owner_user_id == Change::Clear {
+            return Err(Refusal::new(ErrorCode::InvalidRequest, "somebody must answer for a certificate")
+                .hint("name the new owner")
+                .field("/owner_user_id"));
+        }
         let labels = Labels {
             tags: self.tags.value().cloned().unwrap_or_default(),
             environment: self.environment.value().cloned(),

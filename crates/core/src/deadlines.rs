@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clm_core_db::{DbError, certificates};
+use clm_types::ids;
 use tokio_util::sync::CancellationToken;
 
 use crate::{Core, CoreError};
@@ -33,12 +34,19 @@ impl Core {
         Ok(())
     }
 
-    /// Writes down which certificates are past their end, in every organization; how many there were.
+    /// Writes down which certificates are past their end, in every organization, each with its audit entry; how many
+    /// there were.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn expire_certificates(&self) -> Result<u64, CoreError> {
+        let now = self.clock.now();
         let mut conn = self.system.acquire().await.map_err(DbError::from)?;
-        Ok(certificates::expire(&mut conn, self.clock.now(), MOST_EXPIRED).await?)
+        let ended = certificates::list_ended(&mut conn, now, MOST_EXPIRED).await?;
+        if ended.is_empty() {
+            return Ok(0);
+        }
+        let audit_ids: Vec<_> = ended.iter().map(|_| ids::new_uuid(now, &self.entropy)).collect();
+        Ok(certificates::expire(&mut conn, &ended, &audit_ids, now).await?)
     }
 }

@@ -167,7 +167,9 @@ impl Core {
             SecureEvent::CertificateRevoked(record) => {
                 apply_revoked_in(conn, record, now, &self.entropy).await?
             }
-            SecureEvent::CrlPublished { .. } => return Ok(()),
+            SecureEvent::OwnerChanged(_)
+            | SecureEvent::CertificateExpired { .. }
+            | SecureEvent::CrlPublished { .. } => return Ok(()),
         };
         if applied {
             tracing::info!(operation_id = %event.operation_id, sequence = event.sequence, kind = event.event.kind(),
@@ -179,18 +181,22 @@ impl Core {
     }
 }
 
-/// Certificates of authorities belong to Secure alone.
+/// Certificates of authorities belong to Secure alone. Owners are Core's own decision, and ends are in the dates.
 fn is_of_an_organization(event: &SecureEvent) -> bool {
     match event {
         SecureEvent::CertificateIssued(record) => record.organization_id.is_some(),
         SecureEvent::CertificateRevoked(record) => record.organization_id.is_some(),
-        SecureEvent::CrlPublished { .. } => false,
+        SecureEvent::OwnerChanged(_)
+        | SecureEvent::CertificateExpired { .. }
+        | SecureEvent::CrlPublished { .. } => false,
     }
 }
 
 fn notice_of(event: &SecureEvent) -> Option<Notice> {
     match event {
-        SecureEvent::CertificateIssued(_) => None,
+        SecureEvent::CertificateIssued(_)
+        | SecureEvent::OwnerChanged(_)
+        | SecureEvent::CertificateExpired { .. } => None,
         SecureEvent::CertificateRevoked(record) => Some(Notice::of_revocation(record)),
         SecureEvent::CrlPublished { authority_id, .. } => Some(Notice::Crl(*authority_id)),
     }

@@ -1,25 +1,25 @@
-//! The integrity job: both databases side by side, in the order of certificate ids, in batches.
+//! The integrity job: both databases side by side, in the order of their ids, in batches.
 //!
 //! What has one right answer is repaired, what has none raises an alarm. Differences that are
 //! younger than a moment are operations on their way, and are left to them.
 
-use std::collections::HashSet;
+mod certificates;
+mod differences;
+mod operations;
+mod orphans;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
 use clm_core_db::DbError;
-use clm_core_db::integrity::{
-    self, FindingRow, InventoryReferenceRow, MissingRow, NewFindingRow, StuckOperationRow,
-};
-use clm_types::{CertificateReference, CertificateStatus, ErrorCode, Permission, Refusal, Time, ids};
-use serde_json::{Value, json};
+use clm_core_db::integrity::{self, FindingRow, NewFindingRow};
+use clm_types::{ErrorCode, Permission, Refusal, Time, ids};
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::merge::{Pair, Side, pair_up};
 use crate::page::{Page, PageRequest};
-use crate::request_view::stored;
 use crate::{Core, CoreError, Ctx};
 
 pub use clm_core_db::integrity::FindingRow as Finding;
@@ -60,8 +60,21 @@ struct Run {
     held: Vec<NewFindingRow>,
 }
 
-/// One certificate on both sides, and what of its references is missing.
-type Compared = Pair<InventoryReferenceRow, CertificateReference>;
+/// What is wrong, on which side, and what is done about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Found {
+    kind: &'static str,
+    side: &'static str,
+    status: &'static str,
+}
+
+/// What a finding is about.
+struct Subject {
+    object_type: &'static str,
+    object_id: Uuid,
+    organization_id: Option<Uuid>,
+    detail: Value,
+}
 
 impl Core {
     /// Runs every `interval` until told to stop, and hands each report on.
@@ -126,10 +139,17 @@ impl Core {
         if !integrity::lock_run(&mut lock).await? {
             return Err(running_already().into());
         }
+        let outcome = self.run_locked(run_id).await;
+        integrity::unlock_run(&mut lock).await?;
+        outcome
+    }
+
+    async fn run_locked(&self, run_id: Uuid) -> Result<IntegrityReport, CoreError> {
         let started_at = self.clock.now();
         let mut run = Run::new(run_id, started_at);
         self.compare_certificates(&mut run).await?;
-        self.find_stuck(&mut run).await?;
+        self.compare_operations(&mut run).await?;
+        self.find_orphans(&mut run).await?;
         self.flush(&mut run).await?;
         let finished_at = self.clock.now();
         let mut conn = self.system.acquire().await.map_err(DbError::from)?;
@@ -141,165 +161,25 @@ impl Core {
         Ok(run.report)
     }
 
-    /// The merge join: Secure's stream against batches of the inventory.
-    async fn compare_certificates(&self, run: &mut Run) -> Result<(), CoreError> {
-        let mut stream = self.secure.stream_references(None).await?;
-        let mut core = Side::new(|row: &InventoryReferenceRow| row.certificate_id);
-        let mut secure = Side::new(|row: &CertificateReference| row.certificate_id.0);
-        loop {
-            if core.needs_more() {
-                core.push(self.inventory_after(core.last()).await?, BATCH);
-            }
-            if secure.needs_more() {
-                match stream.next_batch().await? {
-                    Some(batch) => secure.push_some(batch),
-                    None => secure.end(),
-                }
-            }
-            let pairs = pair_up(&mut core, &mut secure);
-            if pairs.is_empty() && core.is_done() && secure.is_done() {
-                return Ok(());
-            }
-            self.judge(run, pairs).await?;
-        }
-    }
-
-    async fn inventory_after(&self, after: Option<Uuid>) -> Result<Vec<InventoryReferenceRow>, CoreError> {
-        let mut conn = self.system.acquire().await.map_err(DbError::from)?;
-        Ok(integrity::list_references(&mut conn, after, BATCH).await?)
-    }
-
-    async fn judge(&self, run: &mut Run, pairs: Vec<Compared>) -> Result<(), CoreError> {
-        let missing = self.find_missing(&pairs).await?;
-        for pair in pairs {
-            run.report.compared += 1;
-            for finding in dangling(&pair, &missing) {
-                run.add(self.finding(run, &pair, finding));
-            }
-            self.judge_existence(run, &pair).await?;
-            if run.held.len() >= MOST_HELD {
-                self.flush(run).await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn judge_existence(&self, run: &mut Run, pair: &Compared) -> Result<(), CoreError> {
-        let id = pair.key();
-        let young = created_at(id).is_none_or(|at| at > run.report.started_at - GRACE);
-        match (&pair.left, &pair.right) {
-            (None, Some(reference)) if reference.organization_id.is_some() && !young => {
-                self.judge_missing_metadata(run, pair, reference).await
-            }
-            (Some(_), None) if !young => {
-                run.add(self.finding(run, pair, Found::alarm("metadata_without_certificate", "core")));
-                Ok(())
-            }
-            (Some(row), Some(reference)) if !same_status(stored(&row.status)?, reference.status) => {
-                self.judge_status(run, pair).await
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// A certificate that Core ordered goes back into the inventory; one that nobody ordered is an incident.
-    async fn judge_missing_metadata(
-        &self,
-        run: &mut Run,
-        pair: &Compared,
-        reference: &CertificateReference,
-    ) -> Result<(), CoreError> {
-        let mut found = Found::alarm("certificate_without_metadata", "secure");
-        if let Some(operation_id) = reference.operation_id {
-            match self.restore_metadata(reference.certificate_id, operation_id.into()).await {
-                Ok(true) => found.status = "repaired",
-                Ok(false) => {}
-                Err(error) if error.is_retryable() => return Err(error),
-                // What cannot be put back must not hide what comes after it.
-                Err(error) => tracing::error!(certificate_id = %reference.certificate_id,
-                    error = &error as &dyn std::error::Error, "a certificate cannot be put back into the inventory"),
-            }
-        }
+    /// Writes a finding down, with the others when there are enough.
+    async fn note(&self, run: &mut Run, found: Found, subject: Subject) -> Result<(), CoreError> {
         if found.status == "alarm" {
-            tracing::error!(certificate_id = %reference.certificate_id,
-                "Secure holds a certificate that Core does not know and that could not be put back");
+            tracing::error!(kind = found.kind, side = found.side, object_type = subject.object_type,
+                object_id = %subject.object_id, "the databases differ: a person must look");
         }
-        run.add(self.finding(run, pair, found));
-        Ok(())
-    }
-
-    /// Secure is right about the status. Both sides are read again, for they may have changed since
-    /// they were listed: Core first, so that what Secure says is never older than what it replaces.
-    async fn judge_status(&self, run: &mut Run, pair: &Compared) -> Result<(), CoreError> {
-        let id = pair.key();
-        let Some(listed) = self.status_in_core(id).await? else {
-            return Ok(());
-        };
-        let Some(issued) = self.secure.find_certificate(id.into()).await? else {
-            return Ok(());
-        };
-        let record = &issued.record;
-        if same_status(listed, record.status) {
-            return Ok(());
-        }
-        let mut found = Found::alarm("status_differs", "core");
-        if listed == CertificateStatus::Revoked {
-            tracing::error!(certificate_id = %id, secure = %record.status,
-                "Core has a certificate as revoked that Secure has not: nothing is taken back");
-        } else if self.repair_status(listed, record).await? {
-            found.status = "repaired";
-        } else {
-            // Changed meanwhile: the next run will see what it is then.
-            return Ok(());
-        }
-        run.add(self.finding(run, pair, found));
-        Ok(())
-    }
-
-    async fn find_missing(&self, pairs: &[Compared]) -> Result<MissingIds, CoreError> {
-        let of_secure = || pairs.iter().filter_map(|pair| pair.right.as_ref());
-        let users = distinct(of_secure().filter_map(|row| row.owner_user_id.map(Into::into)));
-        let policies = distinct(of_secure().filter_map(|row| row.policy_id.map(Into::into)));
-        let organizations = distinct(of_secure().filter_map(|row| row.organization_id.map(Into::into)));
-        if users.is_empty() && policies.is_empty() && organizations.is_empty() {
-            return Ok(MissingIds::default());
-        }
-        let mut conn = self.system.acquire().await.map_err(DbError::from)?;
-        let missing = integrity::list_missing(&mut conn, &users, &policies, &organizations).await?;
-        Ok(MissingIds::of(missing))
-    }
-
-    async fn find_stuck(&self, run: &mut Run) -> Result<(), CoreError> {
-        let since = run.report.started_at - STUCK_AFTER;
-        let mut after = None;
-        loop {
-            let mut conn = self.system.acquire().await.map_err(DbError::from)?;
-            let rows = integrity::list_stuck(&mut conn, since, after, BATCH).await?;
-            drop(conn);
-            let Some(last) = rows.last() else {
-                return Ok(());
-            };
-            after = Some(last.id);
-            for row in &rows {
-                run.add(self.stuck(run, row));
-            }
-            self.flush(run).await?;
-        }
-    }
-
-    fn stuck(&self, run: &Run, row: &StuckOperationRow) -> NewFindingRow {
-        NewFindingRow {
+        run.add(NewFindingRow {
             id: ids::new_uuid(run.report.started_at, &self.entropy),
             run_id: run.report.run_id,
-            kind: "operation_stuck",
-            side: "core",
-            object_type: "request",
-            object_id: row.id,
-            organization_id: Some(row.organization_id),
-            detail: json!({"operation_id": row.operation_id, "kind": row.instance_type, "since": row.updated_at}),
-            status: "open",
+            kind: found.kind,
+            side: found.side,
+            object_type: subject.object_type,
+            object_id: subject.object_id,
+            organization_id: subject.organization_id,
+            detail: subject.detail,
+            status: found.status,
             found_at: run.report.started_at,
-        }
+        });
+        if run.held.len() >= MOST_HELD { self.flush(run).await } else { Ok(()) }
     }
 
     async fn flush(&self, run: &mut Run) -> Result<(), CoreError> {
@@ -309,21 +189,6 @@ impl Core {
             run.held.clear();
         }
         Ok(())
-    }
-
-    fn finding(&self, run: &Run, pair: &Compared, found: Found) -> NewFindingRow {
-        NewFindingRow {
-            id: ids::new_uuid(run.report.started_at, &self.entropy),
-            run_id: run.report.run_id,
-            kind: found.kind,
-            side: found.side,
-            object_type: "certificate",
-            object_id: pair.key(),
-            organization_id: organization_of(pair),
-            detail: both_sides(pair),
-            status: found.status,
-            found_at: run.report.started_at,
-        }
     }
 }
 
@@ -352,6 +217,31 @@ impl Run {
         }
         self.held.push(finding);
     }
+
+    /// Whether something that was done at `time` may still be on its way to the other side. A time that is none, or
+    /// lies in the future, hides nothing.
+    fn is_young(&self, time: Option<Time>) -> bool {
+        time.is_some_and(|time| (time - self.report.started_at).abs() < GRACE)
+    }
+
+    /// Whether an operation that has not changed since `time` should have ended.
+    fn is_overdue(&self, time: Time) -> bool {
+        time < self.report.started_at - STUCK_AFTER
+    }
+}
+
+impl Found {
+    const fn alarm(kind: &'static str, side: &'static str) -> Self {
+        Self { kind, side, status: "alarm" }
+    }
+
+    const fn open(kind: &'static str, side: &'static str) -> Self {
+        Self { kind, side, status: "open" }
+    }
+
+    const fn repaired(kind: &'static str, side: &'static str) -> Self {
+        Self { kind, side, status: "repaired" }
+    }
 }
 
 /// `conflict`: one run at a time.
@@ -360,154 +250,16 @@ pub(crate) fn running_already() -> Refusal {
         .hint("read its findings when it has ended")
 }
 
-/// What is wrong with a pair.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Found {
-    kind: &'static str,
-    side: &'static str,
-    status: &'static str,
-}
-
-impl Found {
-    const fn alarm(kind: &'static str, side: &'static str) -> Self {
-        Self { kind, side, status: "alarm" }
-    }
-}
-
-/// References of Secure that lead nowhere in Core.
-#[derive(Debug, Default)]
-struct MissingIds {
-    users: HashSet<Uuid>,
-    policies: HashSet<Uuid>,
-    organizations: HashSet<Uuid>,
-}
-
-impl MissingIds {
-    fn of(row: MissingRow) -> Self {
-        Self {
-            users: row.users.into_iter().collect(),
-            policies: row.policies.into_iter().collect(),
-            organizations: row.organizations.into_iter().collect(),
-        }
-    }
-}
-
-/// References that lead nowhere, each with the side that holds it: for people to mend.
-fn dangling(pair: &Compared, missing: &MissingIds) -> Vec<Found> {
-    let core = pair.left.as_ref();
-    let secure = pair.right.as_ref();
-    let checks = [
-        (
-            "owner_missing",
-            core.is_some_and(|row| !row.owner_exists),
-            secure.and_then(|row| row.owner_user_id).map(|id| missing.users.contains(&id.0)),
-        ),
-        (
-            "policy_missing",
-            core.is_some_and(|row| !row.policy_exists),
-            secure.and_then(|row| row.policy_id).map(|id| missing.policies.contains(&id.0)),
-        ),
-        (
-            "organization_missing",
-            core.is_some_and(|row| !row.organization_exists),
-            secure.and_then(|row| row.organization_id).map(|id| missing.organizations.contains(&id.0)),
-        ),
-    ];
-    let found = checks.into_iter().filter_map(|(kind, in_core, in_secure)| {
-        let side = match (in_core, in_secure.unwrap_or(false)) {
-            (true, true) => "both",
-            (true, false) => "core",
-            (false, true) => "secure",
-            (false, false) => return None,
-        };
-        Some(Found { kind, side, status: "open" })
-    });
-    found.collect()
-}
-
-/// Expiry follows from the dates; each side writes it down in its own time.
-fn same_status(core: CertificateStatus, secure: CertificateStatus) -> bool {
-    use CertificateStatus::{Active, Expired};
-    core == secure || matches!((core, secure), (Active, Expired) | (Expired, Active))
-}
-
 /// When a UUIDv7 was made.
 fn created_at(id: Uuid) -> Option<Time> {
     let (seconds, nanoseconds) = id.get_timestamp()?.to_unix();
     Time::from_timestamp(i64::try_from(seconds).ok()?, nanoseconds)
 }
 
-fn organization_of(pair: &Compared) -> Option<Uuid> {
-    let of_secure = || pair.right.as_ref().and_then(|row| row.organization_id);
-    pair.left.as_ref().map(|row| row.organization_id).or_else(|| of_secure().map(Into::into))
-}
-
-fn both_sides(pair: &Compared) -> Value {
-    let core = pair.left.as_ref().map(|row| {
-        json!({"status": row.status, "organization_id": row.organization_id, "owner_user_id": row.owner_user_id,
-            "policy_id": row.policy_id, "operation_id": row.operation_id})
-    });
-    json!({"core": core, "secure": pair.right})
-}
-
-fn distinct(ids: impl Iterator<Item = Uuid>) -> Vec<Uuid> {
-    ids.collect::<HashSet<_>>().into_iter().collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clm_types::{CertificateId, OrganizationId, UserId};
-
-    fn core_row(id: u128) -> InventoryReferenceRow {
-        InventoryReferenceRow {
-            certificate_id: Uuid::from_u128(id),
-            organization_id: Uuid::from_u128(1),
-            owner_user_id: Some(Uuid::from_u128(2)),
-            policy_id: None,
-            operation_id: None,
-            status: "active".to_owned(),
-            owner_exists: true,
-            policy_exists: true,
-            organization_exists: true,
-        }
-    }
-
-    fn secure_row(id: u128) -> CertificateReference {
-        CertificateReference {
-            certificate_id: CertificateId(Uuid::from_u128(id)),
-            organization_id: Some(OrganizationId(Uuid::from_u128(1))),
-            owner_user_id: Some(UserId(Uuid::from_u128(2))),
-            policy_id: None,
-            operation_id: None,
-            status: CertificateStatus::Active,
-        }
-    }
-
-    #[test]
-    fn a_reference_that_leads_nowhere_is_found_on_its_side() {
-        let pair = |core, secure| Compared::new(Uuid::from_u128(9), core, secure);
-        let missing = MissingIds { users: HashSet::from([Uuid::from_u128(2)]), ..MissingIds::default() };
-        let deleted = InventoryReferenceRow { owner_exists: false, ..core_row(9) };
-        let sides = |pair: &Compared, missing: &MissingIds| {
-            let found = dangling(pair, missing);
-            found.into_iter().map(|it| (it.kind, it.side)).collect::<Vec<_>>()
-        };
-        let good = pair(Some(core_row(9)), Some(secure_row(9)));
-        assert!(sides(&good, &MissingIds::default()).is_empty());
-        assert_eq!(sides(&good, &missing), [("owner_missing", "secure")]);
-        let both = pair(Some(deleted.clone()), Some(secure_row(9)));
-        assert_eq!(sides(&both, &missing), [("owner_missing", "both")]);
-        let core = pair(Some(deleted), None);
-        assert_eq!(sides(&core, &missing), [("owner_missing", "core")]);
-    }
-
-    #[test]
-    fn a_certificate_past_its_end_differs_from_none_that_says_so() {
-        use CertificateStatus::{Active, Expired, OnHold, Revoked};
-        assert!(same_status(Active, Expired) && same_status(Expired, Active));
-        assert!(!same_status(Active, Revoked) && !same_status(Revoked, OnHold));
-    }
+    use clm_types::CertificateId;
 
     #[test]
     fn the_age_of_a_certificate_is_in_its_id() {
@@ -515,5 +267,18 @@ mod tests {
         let id = CertificateId::generate(now, &clm_types::Entropy::seeded(1));
         assert_eq!(created_at(id.0), Some(now));
         assert_eq!(created_at(Uuid::nil()), None);
+    }
+
+    #[test]
+    fn only_what_was_just_done_may_be_on_its_way() {
+        let now = chrono::DateTime::from_timestamp(1_700_000_000, 0).unwrap();
+        let run = Run::new(Uuid::nil(), now);
+        for seconds in [-29, 0, 29] {
+            assert!(run.is_young(Some(now + TimeDelta::seconds(seconds))), "{seconds}");
+        }
+        for seconds in [-31, 31, 1_000_000_000] {
+            assert!(!run.is_young(Some(now + TimeDelta::seconds(seconds))), "{seconds}");
+        }
+        assert!(!run.is_young(None));
     }
 }

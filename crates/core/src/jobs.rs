@@ -47,10 +47,12 @@ pub(crate) enum JobKind {
     Revoke,
     /// Records that a request was refused, withdrawn, or failed.
     Reject,
+    /// Writes down a certificate's new owner.
+    Owner,
 }
 
 impl JobKind {
-    const ALL: [Self; 4] = [Self::Submit, Self::Issue, Self::Revoke, Self::Reject];
+    const ALL: [Self; 5] = [Self::Submit, Self::Issue, Self::Revoke, Self::Reject, Self::Owner];
 
     /// `jobs.kind`.
     pub(crate) const fn as_str(self) -> &'static str {
@@ -59,6 +61,7 @@ impl JobKind {
             Self::Issue => "issue",
             Self::Revoke => "revoke",
             Self::Reject => "reject",
+            Self::Owner => "owner",
         }
     }
 
@@ -191,6 +194,9 @@ impl Core {
             Ok(kind) => HeldJob { id, kind, attempts, payload: row.payload, locked_until },
             Err(error) => return self.bury(Held { id, attempts }, &error).await,
         };
+        if held.kind == JobKind::Owner {
+            return self.carry_owner(row.operation_id.into(), &held).await;
+        }
         match self.holding(&held, self.find_operation(row.operation_id.into())).await {
             Ok(operation) => {
                 self.run_held(&operation, &held).await;

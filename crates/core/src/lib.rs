@@ -34,6 +34,7 @@ pub mod notices;
 pub mod notifications;
 mod operations;
 pub mod organizations;
+mod owners;
 pub mod page;
 pub mod passwords;
 pub mod policies;

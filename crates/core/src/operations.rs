@@ -67,6 +67,7 @@ impl Core {
                 JobKind::Issue => self.issue(operation, job).await,
                 JobKind::Revoke => self.revoke(operation, job).await,
                 JobKind::Reject => self.reject(operation, job).await,
+                JobKind::Owner => Err(CoreError::defect("a change of owner is no workflow")),
             }
         };
         let error = match self.holding(job, run).await {
@@ -207,6 +208,9 @@ impl Core {
     }
 }
 
-async fn within<T>(longest: Duration, call: impl Future<Output = Result<T, Refusal>>) -> Result<T, Refusal> {
+pub(crate) async fn within<T>(
+    longest: Duration,
+    call: impl Future<Output = Result<T, Refusal>>,
+) -> Result<T, Refusal> {
     tokio::time::timeout(longest, call).await.unwrap_or_else(|_| Err(took_too_long()))
 }

@@ -113,7 +113,7 @@ fn issued_effect(
     let fingerprint_sha256 = hex::decode(&record.fingerprint_sha256)
         .map_err(|error| CoreError::defect_of("a fingerprint of Secure cannot be read", error))?;
     let is_revoked = matches!(record.status, CertificateStatus::OnHold | CertificateStatus::Revoked);
-    if is_revoked != (record.revoked_at.is_some() && record.revocation_reason.is_some()) {
+    if is_revoked && (record.revoked_at.is_none() || record.revocation_reason.is_none()) {
         return Err(CoreError::defect(format!(
             "a certificate came as {} without saying since when",
             record.status

@@ -1,12 +1,14 @@
 //! What the integrity job mends by itself: Secure is right about certificates.
 
-use clm_core_db::integrity::{self, StatusRepairRow};
+use clm_core_db::certificates::CertificateRow;
+use clm_core_db::integrity::repairs::{self, LinkRepairRow, RequeuedRow, StatusRepairRow};
 use clm_core_db::{DbError, certificates, records};
-use clm_types::{CertificateId, CertificateRecord, CertificateStatus, RevocationReason, ids};
+use clm_types::{CertificateId, CertificateRecord, CertificateStatus, RevocationReason, WorkflowStatus, ids};
+use serde_json::Value;
 use uuid::Uuid;
 
+use crate::jobs::JobKind;
 use crate::records::apply_issued_in;
-use crate::request_view::stored;
 use crate::validation::Notice;
 use crate::{Core, CoreError};
 
@@ -30,14 +32,13 @@ impl Core {
             || apply_issued_in(&mut conn, record, true, now, &self.entropy).await?)
     }
 
-    /// The status that Core has now.
-    pub(crate) async fn status_in_core(&self, id: Uuid) -> Result<Option<CertificateStatus>, CoreError> {
+    /// The certificate as Core has it now.
+    pub(crate) async fn inventory_row(&self, id: Uuid) -> Result<Option<CertificateRow>, CoreError> {
         let mut conn = self.system.acquire().await.map_err(DbError::from)?;
-        let row = certificates::find(&mut conn, id).await?;
-        row.map(|row| stored(&row.status)).transpose()
+        Ok(certificates::find(&mut conn, id).await?)
     }
 
-    /// Takes over Secure's status, unless Core's is no longer `from`.
+    /// Takes over Secure's status, date and reason, unless Core's status is no longer `from`.
     pub(crate) async fn repair_status(
         &self,
         from: CertificateStatus,
@@ -56,8 +57,48 @@ impl Core {
             now,
         };
         let mut conn = self.system.acquire().await.map_err(DbError::from)?;
-        let repaired = integrity::repair_status(&mut conn, &repair).await?;
+        let repaired = repairs::repair_status(&mut conn, &repair).await?;
         self.validation.forget(&notice);
         Ok(repaired)
+    }
+
+    /// Takes over Secure's links to the certificates before and after this one, unless Core's are no longer `from`.
+    pub(crate) async fn repair_links(
+        &self,
+        certificate_id: Uuid,
+        from: (Option<Uuid>, Option<Uuid>),
+        to: (Option<Uuid>, Option<Uuid>),
+    ) -> Result<bool, CoreError> {
+        let now = self.clock.now();
+        let audit_id = ids::new_uuid(now, &self.entropy);
+        let repair = LinkRepairRow { certificate_id, from, to, audit_id, now };
+        let mut conn = self.system.acquire().await.map_err(DbError::from)?;
+        Ok(repairs::repair_links(&mut conn, &repair).await?)
+    }
+
+    /// Enqueues the job of an operation that has none though something is left to do; false when it has one.
+    pub(crate) async fn requeue(
+        &self,
+        operation_id: Uuid,
+        status: WorkflowStatus,
+        kind: JobKind,
+        payload: Value,
+    ) -> Result<bool, CoreError> {
+        let now = self.clock.now();
+        let row = RequeuedRow {
+            operation_id,
+            status: status.to_string(),
+            job_id: ids::new_uuid(now, &self.entropy),
+            kind: kind.as_str(),
+            payload,
+            audit_id: ids::new_uuid(now, &self.entropy),
+            now,
+        };
+        let mut conn = self.system.acquire().await.map_err(DbError::from)?;
+        let requeued = repairs::requeue(&mut conn, &row).await?;
+        if requeued {
+            self.worker.wake.notify_one();
+        }
+        Ok(requeued)
     }
 }

@@ -177,6 +177,10 @@ impl Service {
         // Not reached by an interrupt from the keyboard of whoever started it.
         let mut child = command.process_group(0).spawn().with_context(|| self.cannot_run())?;
         write_private(&self.pid_file(), child.id().to_string().as_bytes(), &self.os_user)?;
+        // A process can be seen by what it runs only a moment after its start.
+        while self.pid().is_none() && child.try_wait()?.is_none() {
+            sleep(Duration::from_millis(5));
+        }
         // Takes the process's end notice, should it end before us.
         thread::spawn(move || child.wait());
         Ok(())

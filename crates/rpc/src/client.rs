@@ -3,16 +3,17 @@
 use std::time::Duration;
 
 use clm_types::{
-    AuthorityId, AuthorityRecord, CertificateId, CertificateReference, CertificateSpec, ErrorCode,
-    IssuedCertificate, Mandate, OperationId, OrganizationId, Refusal, RequestId, RevocationRecord,
-    RevocationSpec, SecureAuditEntry, SecureEvent, Time, UserId,
+    AuthorityId, AuthorityRecord, CertificateId, CertificateSpec, ErrorCode, IssuedCertificate, Mandate,
+    OperationId, OrganizationId, OwnerChange, Refusal, RequestId, RevocationRecord, RevocationSpec,
+    SecureAuditEntry, SecureEvent, Time, UserId,
 };
+use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Status, Streaming};
 use uuid::Uuid;
 
 use crate::TlsFiles;
-use crate::codec::{document, id, id_bytes, optional_id, optional_id_bytes, parse_document};
+use crate::codec::{document, id, id_bytes, optional_id_bytes, parse_document};
+use crate::references::{OperationStream, OrphanStream, ReferenceStream};
 use crate::status::from_status;
 use crate::v1::{self, secure_service_client::SecureServiceClient};
 
@@ -168,6 +169,22 @@ impl SecureClient {
         parse_document(&reply.get_ref().record, "the revocation")
     }
 
+    /// Writes down who answers for a certificate, once per operation id; false when a later decision is there already.
+    ///
+    /// # Errors
+    /// Secure's refusal, or `unavailable`.
+    pub async fn change_owner(
+        &self,
+        operation_id: OperationId,
+        change: &OwnerChange,
+    ) -> Result<bool, Refusal> {
+        let call = v1::ChangeOwnerCall {
+            operation_id: id_bytes(operation_id).into(),
+            change: document(change)?.into(),
+        };
+        self.inner.clone().change_owner(call).await.map(|reply| reply.get_ref().written).map_err(refusal)
+    }
+
     /// One certificate with its encodings.
     ///
     /// # Errors
@@ -252,8 +269,27 @@ impl SecureClient {
     /// `unavailable`.
     pub async fn stream_references(&self, after: Option<CertificateId>) -> Result<ReferenceStream, Refusal> {
         let call = v1::StreamReferencesCall { after: optional_id_bytes(after).into() };
-        let batches = self.inner.clone().stream_references(call).await.map_err(refusal)?.into_inner();
-        Ok(ReferenceStream { batches })
+        let batches = self.inner.clone().stream_references(call).await.map_err(refusal)?;
+        Ok(ReferenceStream::new(batches.into_inner()))
+    }
+
+    /// What every operation left behind, in the order of `operation_id`.
+    ///
+    /// # Errors
+    /// `unavailable`.
+    pub async fn stream_operations(&self) -> Result<OperationStream, Refusal> {
+        let batches =
+            self.inner.clone().stream_operations(v1::StreamOperationsCall {}).await.map_err(refusal)?;
+        Ok(OperationStream::new(batches.into_inner()))
+    }
+
+    /// Private keys and revocations whose certificate does not exist.
+    ///
+    /// # Errors
+    /// `unavailable`.
+    pub async fn stream_orphans(&self) -> Result<OrphanStream, Refusal> {
+        let batches = self.inner.clone().stream_orphans(v1::StreamOrphansCall {}).await.map_err(refusal)?;
+        Ok(OrphanStream::new(batches.into_inner()))
     }
 
     /// Audit entries of Secure, newest first.
@@ -273,44 +309,15 @@ impl SecureClient {
     }
 }
 
-/// References as they arrive, a batch at a time: constant memory.
-pub struct ReferenceStream {
-    batches: Streaming<v1::ReferenceBatch>,
-}
-
-impl ReferenceStream {
-    /// The next batch; none at the end.
-    ///
-    /// # Errors
-    /// `unavailable` when the stream breaks.
-    pub async fn next_batch(&mut self) -> Result<Option<Vec<CertificateReference>>, Refusal> {
-        let Some(batch) = self.batches.message().await.map_err(refusal)? else {
-            return Ok(None);
-        };
-        batch.references.iter().map(reference).collect::<Result<_, _>>().map(Some)
-    }
-}
-
-fn reference(row: &v1::Reference) -> Result<CertificateReference, Refusal> {
-    Ok(CertificateReference {
-        certificate_id: id(&row.certificate_id, "certificate_id")?,
-        organization_id: optional_id(&row.organization_id, "organization_id")?,
-        owner_user_id: optional_id(&row.owner_user_id, "owner_user_id")?,
-        policy_id: optional_id(&row.policy_id, "policy_id")?,
-        operation_id: optional_id(&row.operation_id, "operation_id")?,
-        status: row.status.parse().map_err(|_| broken_answer())?,
-    })
-}
-
 fn time(seconds: i64) -> Result<Time, Refusal> {
     Time::from_timestamp(seconds, 0).ok_or_else(broken_answer)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
-fn refusal(status: Status) -> Refusal {
+pub(crate) fn refusal(status: Status) -> Refusal {
     from_status(&status)
 }
 
-fn broken_answer() -> Refusal {
+pub(crate) fn broken_answer() -> Refusal {
     Refusal::new(ErrorCode::Internal, "the Secure Service gave an answer that cannot be read")
 }

@@ -11,6 +11,7 @@
 pub mod client;
 pub mod codec;
 pub mod peer;
+pub mod references;
 pub mod status;
 pub mod tls;
 

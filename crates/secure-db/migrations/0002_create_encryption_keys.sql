@@ -76,7 +76,9 @@ CREATE INDEX key_rotation_history_from_encryption_key_id_idx ON key_rotation_his
 CREATE INDEX key_rotation_history_to_encryption_key_id_idx ON key_rotation_history (to_encryption_key_id);
 CREATE INDEX key_rotation_history_status_idx ON key_rotation_history (status) WHERE status <> 'succeeded';
 CREATE INDEX key_rotation_history_started_at_idx ON key_rotation_history (started_at DESC);
+CREATE INDEX key_rotation_history_failure_details_idx ON key_rotation_history USING gin (failure_details jsonb_path_ops);
 CREATE INDEX key_rotation_history_created_at_idx ON key_rotation_history (created_at DESC);
+CREATE INDEX key_rotation_history_updated_at_idx ON key_rotation_history (updated_at DESC);
 COMMENT ON TABLE key_rotation_history IS 'One row per rotation of an encryption key: what was re-encrypted, with what success.';
 COMMENT ON COLUMN key_rotation_history.id IS 'Row identity, a UUIDv7; ids sort by the time they were made.';
 COMMENT ON COLUMN key_rotation_history.rotation_id IS 'The rotation; the same id resumes it.';

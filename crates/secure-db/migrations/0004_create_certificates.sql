@@ -39,14 +39,9 @@ CREATE TABLE certificate_requests (
 CREATE INDEX certificate_requests_authority_id_idx ON certificate_requests (authority_id);
 CREATE INDEX certificate_requests_certificate_id_idx ON certificate_requests (certificate_id);
 CREATE INDEX certificate_requests_renewal_of_certificate_id_idx ON certificate_requests (renewal_of_certificate_id) WHERE renewal_of_certificate_id IS NOT NULL;
-CREATE INDEX certificate_requests_organization_id_status_idx ON certificate_requests (organization_id, status) WHERE deleted_at IS NULL;
-CREATE INDEX certificate_requests_owner_user_id_status_idx ON certificate_requests (owner_user_id, status) WHERE deleted_at IS NULL;
-CREATE INDEX certificate_requests_workflow_instance_id_idx ON certificate_requests (workflow_instance_id);
-CREATE INDEX certificate_requests_public_key_sha256_idx ON certificate_requests (public_key_sha256);
-CREATE INDEX certificate_requests_submitted_at_idx ON certificate_requests (submitted_at DESC);
 CREATE INDEX certificate_requests_status_id_idx ON certificate_requests (status, id) WHERE status IN ('pending', 'issuing');
-CREATE INDEX certificate_requests_sans_idx ON certificate_requests USING gin (sans jsonb_path_ops);
-CREATE INDEX certificate_requests_created_at_idx ON certificate_requests (created_at DESC);
+CREATE INDEX certificate_requests_created_at_idx ON certificate_requests USING brin (created_at);
+CREATE INDEX certificate_requests_updated_at_idx ON certificate_requests USING brin (updated_at);
 COMMENT ON TABLE certificate_requests IS 'Certificate signing requests and what became of them.';
 COMMENT ON COLUMN certificate_requests.id IS 'The request''s public identity, as Core and the API know it.';
 COMMENT ON COLUMN certificate_requests.operation_id IS 'The operation that submitted it; the same id gives the same request.';
@@ -90,6 +85,7 @@ CREATE TABLE certificates (
     issuer_certificate_id uuid REFERENCES certificates (certificate_id),
     organization_id uuid,
     owner_user_id uuid,
+    owner_version bigint NOT NULL DEFAULT 0,
     policy_id uuid,
     profile text NOT NULL,
     category text NOT NULL CHECK (category IN ('leaf', 'authority', 'responder')),
@@ -129,16 +125,13 @@ CREATE INDEX certificates_renewal_of_certificate_id_idx ON certificates (renewal
 CREATE INDEX certificates_renewed_by_certificate_id_idx ON certificates (renewed_by_certificate_id) WHERE renewed_by_certificate_id IS NOT NULL;
 CREATE INDEX certificates_organization_id_status_certificate_id_idx ON certificates (organization_id, status, certificate_id) WHERE deleted_at IS NULL;
 CREATE INDEX certificates_owner_user_id_status_idx ON certificates (owner_user_id, status) WHERE deleted_at IS NULL;
-CREATE INDEX certificates_policy_id_idx ON certificates (policy_id);
-CREATE INDEX certificates_active_not_after_idx ON certificates (not_after) WHERE status = 'active' AND deleted_at IS NULL;
+CREATE INDEX certificates_unended_not_after_idx ON certificates (not_after) WHERE status IN ('active', 'on_hold') AND deleted_at IS NULL;
 CREATE INDEX certificates_revoked_idx ON certificates (authority_id, revoked_at DESC) WHERE status IN ('revoked', 'on_hold');
-CREATE INDEX certificates_expired_idx ON certificates (not_after DESC) WHERE status = 'expired';
-CREATE INDEX certificates_common_name_idx ON certificates (common_name) WHERE deleted_at IS NULL;
 CREATE INDEX certificates_public_key_sha256_idx ON certificates (public_key_sha256);
 CREATE INDEX certificates_sans_idx ON certificates USING gin (sans jsonb_path_ops);
-CREATE INDEX certificates_created_at_idx ON certificates (created_at DESC);
-CREATE INDEX certificates_updated_at_idx ON certificates (updated_at DESC);
-COMMENT ON TABLE certificates IS 'X.509 certificates, in full. Nothing but the status columns ever changes.';
+CREATE INDEX certificates_created_at_idx ON certificates USING brin (created_at);
+CREATE INDEX certificates_updated_at_idx ON certificates USING brin (updated_at);
+COMMENT ON TABLE certificates IS 'X.509 certificates, in full. Nothing but status, owner and the link to a successor ever changes.';
 COMMENT ON COLUMN certificates.id IS 'Row identity; never leaves Secure (certificate_id is the public one).';
 COMMENT ON COLUMN certificates.certificate_id IS 'The public identity, which Core, private_keys and the API use.';
 COMMENT ON COLUMN certificates.authority_id IS 'The authority that signed it; null: issued elsewhere.';
@@ -147,6 +140,7 @@ COMMENT ON COLUMN certificates.operation_id IS 'The operation that made it: neve
 COMMENT ON COLUMN certificates.issuer_certificate_id IS 'The next certificate of its chain; itself for a root, null when the issuer is not stored here.';
 COMMENT ON COLUMN certificates.organization_id IS 'Whose, clm_core_db.organizations.id; null: the installation''s own.';
 COMMENT ON COLUMN certificates.owner_user_id IS 'Its owner, clm_core_db.users.id.';
+COMMENT ON COLUMN certificates.owner_version IS 'Core''s version of the metadata that names the owner: of two changes the later decision stays. 0: the owner at issuance.';
 COMMENT ON COLUMN certificates.policy_id IS 'The policy it was issued under, clm_core_db.policies.id.';
 COMMENT ON COLUMN certificates.profile IS 'The profile it was issued under.';
 COMMENT ON COLUMN certificates.category IS 'What it is for: ordered through Core, an authority''s own, an OCSP responder''s.';

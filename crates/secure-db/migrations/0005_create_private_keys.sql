@@ -28,10 +28,10 @@ CREATE TABLE private_keys (
 );
 CREATE INDEX private_keys_encryption_key_id_id_idx ON private_keys (encryption_key_id, id);
 CREATE INDEX private_keys_organization_id_idx ON private_keys (organization_id);
-CREATE INDEX private_keys_public_key_sha256_idx ON private_keys (public_key_sha256);
 CREATE INDEX private_keys_last_accessed_at_idx ON private_keys (last_accessed_at DESC);
 CREATE INDEX private_keys_access_control_idx ON private_keys USING gin (access_control jsonb_path_ops);
 CREATE INDEX private_keys_created_at_idx ON private_keys (created_at DESC);
+CREATE INDEX private_keys_updated_at_idx ON private_keys (updated_at DESC);
 COMMENT ON TABLE private_keys IS 'Private keys, one to one with certificates.';
 COMMENT ON COLUMN private_keys.id IS 'Row identity, a UUIDv7; ids sort by the time they were made.';
 COMMENT ON COLUMN private_keys.certificate_id IS 'The certificate of this key.';

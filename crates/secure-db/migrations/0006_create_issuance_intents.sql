@@ -27,7 +27,8 @@ CREATE TABLE issuance_intents (
 CREATE INDEX issuance_intents_request_id_idx ON issuance_intents (request_id);
 CREATE INDEX issuance_intents_encryption_key_id_idx ON issuance_intents (encryption_key_id) WHERE encryption_key_id IS NOT NULL;
 CREATE INDEX issuance_intents_id_idx ON issuance_intents (id) WHERE state = 'open';
-CREATE INDEX issuance_intents_created_at_idx ON issuance_intents (created_at DESC);
+CREATE INDEX issuance_intents_created_at_idx ON issuance_intents USING brin (created_at);
+CREATE INDEX issuance_intents_updated_at_idx ON issuance_intents USING brin (updated_at);
 COMMENT ON TABLE issuance_intents IS 'The durable record of a certificate about to be signed: made before the signature, kept after.';
 COMMENT ON COLUMN issuance_intents.id IS 'Row identity, a UUIDv7; ids sort by the time they were made.';
 COMMENT ON COLUMN issuance_intents.operation_id IS 'The operation; the same id resumes the same intent.';
@@ -58,8 +59,7 @@ CREATE TABLE operations (
     completed_at timestamptz,
     created_at timestamptz NOT NULL
 );
-CREATE INDEX operations_completed_at_idx ON operations (completed_at DESC);
-CREATE INDEX operations_created_at_idx ON operations (created_at DESC);
+CREATE INDEX operations_created_at_idx ON operations USING brin (created_at);
 COMMENT ON TABLE operations IS 'Every operation Core ordered, with its answer: the same id gives the same answer and no second effect.';
 COMMENT ON COLUMN operations.id IS 'Row identity, a UUIDv7; ids sort by the time they were made.';
 COMMENT ON COLUMN operations.operation_id IS 'The operation, as Core named it.';

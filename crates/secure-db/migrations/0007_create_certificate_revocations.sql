@@ -26,9 +26,9 @@ CREATE UNIQUE INDEX certificate_revocations_open_idx ON certificate_revocations 
 CREATE INDEX certificate_revocations_certificate_id_idx ON certificate_revocations (certificate_id);
 CREATE INDEX certificate_revocations_authority_id_revocation_date_idx ON certificate_revocations (authority_id, revocation_date DESC);
 CREATE INDEX certificate_revocations_authority_open_idx ON certificate_revocations (authority_id, id) WHERE hold_released_at IS NULL;
-CREATE INDEX certificate_revocations_authority_id_serial_number_idx ON certificate_revocations (authority_id, serial_number);
 CREATE INDEX certificate_revocations_unreflected_idx ON certificate_revocations (authority_id) WHERE crl_number IS NULL;
 CREATE INDEX certificate_revocations_created_at_idx ON certificate_revocations (created_at DESC);
+CREATE INDEX certificate_revocations_updated_at_idx ON certificate_revocations (updated_at DESC);
 COMMENT ON TABLE certificate_revocations IS 'Revocations and holds. One that was released stays, marked so.';
 COMMENT ON COLUMN certificate_revocations.id IS 'Row identity, a UUIDv7; ids sort by the time they were made.';
 COMMENT ON COLUMN certificate_revocations.certificate_id IS 'The revoked certificate.';
@@ -62,8 +62,9 @@ CREATE TABLE crls (
     created_at timestamptz NOT NULL,
     UNIQUE (authority_id, kind, crl_number)
 );
-CREATE INDEX crls_next_update_idx ON crls (next_update DESC);
-CREATE INDEX crls_created_at_idx ON crls (created_at DESC);
+CREATE INDEX crls_this_update_idx ON crls USING brin (this_update);
+CREATE INDEX crls_next_update_idx ON crls USING brin (next_update);
+CREATE INDEX crls_created_at_idx ON crls USING brin (created_at);
 COMMENT ON TABLE crls IS 'Certificate revocation lists, as signed.';
 COMMENT ON COLUMN crls.id IS 'Row identity, a UUIDv7; ids sort by the time they were made.';
 COMMENT ON COLUMN crls.authority_id IS 'Whose list.';

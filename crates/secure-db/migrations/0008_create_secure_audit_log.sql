@@ -103,8 +103,8 @@ CREATE TABLE audit_checkpoints (
     key_reference text NOT NULL,
     created_at timestamptz NOT NULL
 );
-CREATE INDEX audit_checkpoints_signed_at_idx ON audit_checkpoints (signed_at DESC);
-CREATE INDEX audit_checkpoints_created_at_idx ON audit_checkpoints (created_at DESC);
+CREATE INDEX audit_checkpoints_signed_at_idx ON audit_checkpoints USING brin (signed_at);
+CREATE INDEX audit_checkpoints_created_at_idx ON audit_checkpoints USING brin (created_at);
 COMMENT ON TABLE audit_checkpoints IS 'Signed states of the audit chain; Core keeps copies, so that a chain rolled back as a whole shows too.';
 COMMENT ON COLUMN audit_checkpoints.id IS 'Row identity, a UUIDv7; ids sort by the time they were made.';
 COMMENT ON COLUMN audit_checkpoints.sequence IS 'The last entry it covers.';

@@ -17,7 +17,8 @@ GRANT UPDATE (certificate_id, status, subject_key_id, envelope, crl_number, last
     ON certificate_authorities TO clm_secure_app;
 GRANT UPDATE (public_key_sha256, status, rejection_reason, certificate_id, decided_at, issued_at, updated_at, version, deleted_at)
     ON certificate_requests TO clm_secure_app;
-GRANT UPDATE (status, revoked_at, revocation_reason, renewed_by_certificate_id, updated_at, version, deleted_at)
+GRANT UPDATE (owner_user_id, owner_version, status, revoked_at, revocation_reason, renewed_by_certificate_id, updated_at,
+              version, deleted_at)
     ON certificates TO clm_secure_app;
 GRANT UPDATE (encrypted_key_material, encryption_key_id, encryption_algorithm, access_control, exportable, access_count,
               last_accessed_at, destroyed_at, updated_at, version, deleted_at)

@@ -87,6 +87,8 @@ pub struct CertificateView {
     pub organization_id: Option<Uuid>,
     /// Who answers for it.
     pub owner_user_id: Option<Uuid>,
+    /// Core's version of the metadata that names the owner; 0 for the owner at issuance.
+    pub owner_version: i64,
     /// The policy that governed it.
     pub policy_id: Option<Uuid>,
     /// Profile name.
@@ -123,6 +125,8 @@ pub struct CertificateView {
     pub revocation_reason: Option<String>,
     /// The certificate that it replaces.
     pub renewal_of_certificate_id: Option<Uuid>,
+    /// The certificate that replaces it.
+    pub renewed_by_certificate_id: Option<Uuid>,
     /// Whether a live private key is stored.
     pub key_in_secure: bool,
 }
@@ -261,9 +265,9 @@ pub async fn find(conn: &mut PgConnection, certificate_id: Uuid) -> Result<Optio
     let row = sqlx::query_as!(
         CertificateView,
         r#"SELECT certificate_id, authority_id AS "authority_id!", request_id, operation_id, issuer_certificate_id,
-             organization_id, owner_user_id, policy_id, profile, category, serial_number, subject, issuer, common_name, sans,
+             organization_id, owner_user_id, owner_version, policy_id, profile, category, serial_number, subject, issuer, common_name, sans,
              pem_encoded_cert, der_encoded_cert, fingerprint_sha256, key_algorithm, not_before, not_after, status,
-             revoked_at, revocation_reason, renewal_of_certificate_id,
+             revoked_at, revocation_reason, renewal_of_certificate_id, renewed_by_certificate_id,
              EXISTS (SELECT FROM private_keys k WHERE k.certificate_id = certificates.certificate_id AND k.deleted_at IS NULL)
                  AS "key_in_secure!"
          FROM certificates WHERE certificate_id = $1 AND deleted_at IS NULL"#,
@@ -315,44 +319,4 @@ pub async fn find_serial_status(
     .fetch_optional(conn)
     .await?;
     Ok(row)
-}
-
-/// What the integrity job compares.
-#[derive(Debug, Clone)]
-pub struct ReferenceRow {
-    /// Public identity; rows come in its order.
-    pub certificate_id: Uuid,
-    /// Whose.
-    pub organization_id: Option<Uuid>,
-    /// Who answers for it.
-    pub owner_user_id: Option<Uuid>,
-    /// The policy that governed it.
-    pub policy_id: Option<Uuid>,
-    /// The operation that made it.
-    pub operation_id: Uuid,
-    /// `active`, `on_hold`, `revoked`, `expired`.
-    pub status: String,
-}
-
-/// References of certificates made on Core's mandates, in the order of `certificate_id`, after `after`.
-///
-/// # Errors
-/// When the database fails.
-pub async fn list_references(
-    conn: &mut PgConnection,
-    after: Uuid,
-    limit: i64,
-) -> Result<Vec<ReferenceRow>, DbError> {
-    let rows = sqlx::query_as!(
-        ReferenceRow,
-        "SELECT certificate_id, organization_id, owner_user_id, policy_id, operation_id, status
-         FROM certificates
-         WHERE certificate_id > $1 AND category = 'leaf' AND deleted_at IS NULL
-         ORDER BY certificate_id LIMIT $2",
-        after,
-        limit
-    )
-    .fetch_all(conn)
-    .await?;
-    Ok(rows)
 }

@@ -10,9 +10,12 @@ pub mod chain_heads;
 pub mod crls;
 pub mod encryption_keys;
 pub mod events;
+pub mod expiry;
 pub mod intents;
 pub mod operations;
+pub mod owners;
 pub mod private_keys;
+pub mod references;
 pub mod requests;
 pub mod revocations;
 

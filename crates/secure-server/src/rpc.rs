@@ -1,15 +1,17 @@
 //! Where the wire stops: each call parsed, one rule called, the answer encoded.
 
 use bytes::Bytes;
-use clm_rpc::codec::{document, id, id_bytes, optional_id, optional_id_bytes};
+use clm_rpc::codec::{document, id, id_bytes, optional_id, parse_document};
+use clm_rpc::references::{write_operation, write_orphan, write_reference};
 use clm_rpc::status::to_status;
 use clm_rpc::v1;
 use clm_rpc::v1::secure_service_server::SecureService;
 use clm_secure::{Secure, SecureError};
 use clm_secure_db::audit::AuditQuery;
-use clm_types::{CertificateId, CertificateReference, Refusal};
+use clm_types::{CertificateId, OrphanKind, Refusal};
 use futures::stream::{self, BoxStream, StreamExt};
 use tonic::{Request, Response, Status};
+use uuid::Uuid;
 
 /// Octets of a CRL per message.
 const CRL_CHUNK: usize = 1024 * 1024;
@@ -58,6 +60,14 @@ impl SecureService for Rpc {
         let call = call.into_inner();
         let record = self.secure.revoke(&call.spec, &call.mandate).await.map_err(failed)?;
         Ok(Response::new(v1::RevokeReply { record: document(&record).map_err(refused)?.into() }))
+    }
+
+    async fn change_owner(&self, call: Request<v1::ChangeOwnerCall>) -> Answer<v1::ChangeOwnerReply> {
+        let call = call.into_inner();
+        let operation_id = id(&call.operation_id, "operation_id").map_err(refused)?;
+        let change = parse_document(&call.change, "the change of owner").map_err(refused)?;
+        let written = self.secure.change_owner(operation_id, &change).await.map_err(failed)?;
+        Ok(Response::new(v1::ChangeOwnerReply { written }))
     }
 
     async fn find_certificate(
@@ -120,18 +130,40 @@ impl SecureService for Rpc {
         call: Request<v1::StreamReferencesCall>,
     ) -> Answer<Self::StreamReferencesStream> {
         let after: Option<CertificateId> = optional_id(&call.get_ref().after, "after").map_err(refused)?;
-        let secure = self.secure.clone();
-        let batches = stream::try_unfold(Some(after), move |next| {
-            let secure = secure.clone();
-            async move {
-                let Some(after) = next else { return Ok(None) };
-                let references = secure.list_references(after).await.map_err(failed)?;
-                let last = references.last().map(|reference| Some(reference.certificate_id));
-                let batch = v1::ReferenceBatch { references: references.iter().map(reference).collect() };
-                Ok(last.map(|last| (batch, Some(last))))
-            }
+        let after = after.map_or_else(Uuid::nil, Into::into);
+        let batches = batches(after, self.secure.clone(), |secure, after| async move {
+            let rows = secure.list_references(after).await?;
+            let last = rows.last().map(|row| row.certificate_id.into());
+            Ok((v1::ReferenceBatch { references: rows.iter().map(write_reference).collect() }, last))
         });
-        Ok(Response::new(batches.boxed()))
+        Ok(Response::new(batches))
+    }
+
+    type StreamOperationsStream = BoxStream<'static, Result<v1::OperationBatch, Status>>;
+
+    async fn stream_operations(
+        &self,
+        _: Request<v1::StreamOperationsCall>,
+    ) -> Answer<Self::StreamOperationsStream> {
+        let batches = batches(Uuid::nil(), self.secure.clone(), |secure, after| async move {
+            let rows = secure.list_operations(after).await?;
+            let last = rows.last().map(|row| row.operation_id.into());
+            Ok((v1::OperationBatch { operations: rows.iter().map(write_operation).collect() }, last))
+        });
+        Ok(Response::new(batches))
+    }
+
+    type StreamOrphansStream = BoxStream<'static, Result<v1::OrphanBatch, Status>>;
+
+    async fn stream_orphans(&self, _: Request<v1::StreamOrphansCall>) -> Answer<Self::StreamOrphansStream> {
+        let secure = self.secure.clone();
+        let of = move |kind| {
+            batches(Uuid::nil(), secure.clone(), move |secure, after| async move {
+                let (rows, last) = secure.list_orphans(kind, after).await?;
+                Ok((v1::OrphanBatch { orphans: rows.iter().map(write_orphan).collect() }, last))
+            })
+        };
+        Ok(Response::new(stream::iter(OrphanKind::ALL).flat_map(move |kind| of(*kind)).boxed()))
     }
 
     async fn list_audit_entries(
@@ -152,15 +184,24 @@ impl SecureService for Rpc {
     }
 }
 
-fn reference(reference: &CertificateReference) -> v1::Reference {
-    v1::Reference {
-        certificate_id: id_bytes(reference.certificate_id).into(),
-        organization_id: optional_id_bytes(reference.organization_id).into(),
-        owner_user_id: optional_id_bytes(reference.owner_user_id).into(),
-        policy_id: optional_id_bytes(reference.policy_id).into(),
-        operation_id: optional_id_bytes(reference.operation_id).into(),
-        status: reference.status.as_str().to_owned(),
-    }
+/// Batch after batch, each read from where the one before ended, when the caller wants it.
+fn batches<B, F>(
+    start: Uuid,
+    secure: Secure,
+    read: impl Fn(Secure, Uuid) -> F + Clone + Send + 'static,
+) -> BoxStream<'static, Result<B, Status>>
+where
+    B: Send + 'static,
+    F: Future<Output = Result<(B, Option<Uuid>), SecureError>> + Send + 'static,
+{
+    let batches = stream::try_unfold(start, move |after| {
+        let next = read(secure.clone(), after);
+        async move {
+            let (batch, last) = next.await.map_err(failed)?;
+            Ok(last.map(|last| (batch, last)))
+        }
+    });
+    batches.boxed()
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]

@@ -40,6 +40,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
         // Both drain what they are at before they end.
         outcome = async { tokio::try_join!(admin, listen(&config, secure.clone(), shutdown.clone())) } => drop(outcome?),
         () = secure.publish_crls() => {}
+        () = Box::pin(secure.run_expiry()) => {}
         () = keep_partitions(pool) => {}
     }
     tracing::info!("stopped");

@@ -1,9 +1,9 @@
 //! Certificates as they are stored and shown.
 
-use clm_secure_db::certificates::{self, CertificateRow, CertificateView, ReferenceRow};
+use clm_secure_db::certificates::{self, CertificateRow, CertificateView};
 use clm_types::{
-    AuthorityId, CertificateCategory, CertificateId, CertificateRecord, CertificateReference, ErrorCode,
-    IssuedCertificate, KeyAlgorithm, OperationId, OrganizationId, Refusal, Time,
+    AuthorityId, CertificateCategory, CertificateId, CertificateRecord, ErrorCode, IssuedCertificate,
+    KeyAlgorithm, OperationId, OrganizationId, Refusal, Time,
 };
 use clm_x509::Certificate;
 use uuid::Uuid;
@@ -12,9 +12,6 @@ use crate::{Secure, SecureError};
 
 /// Longest chain that is followed.
 const LONGEST_CHAIN: usize = 8;
-
-/// References per batch of the integrity stream.
-const REFERENCE_BATCH: i64 = 1_000;
 
 /// What a new row is made of.
 pub(crate) struct NewCertificate<'a> {
@@ -98,6 +95,7 @@ pub(crate) fn record(view: &CertificateView) -> Result<CertificateRecord, Secure
             .transpose()
             .map_err(|_| damaged("the revocation reason"))?,
         renewal_of: view.renewal_of_certificate_id.map(Into::into),
+        renewed_by: view.renewed_by_certificate_id.map(Into::into),
         key_in_secure: view.key_in_secure,
     })
 }
@@ -149,30 +147,4 @@ impl Secure {
         }
         Ok(pem)
     }
-
-    /// References of the certificates made on Core's mandates, in the order of their ids, after `after`.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn list_references(
-        &self,
-        after: Option<CertificateId>,
-    ) -> Result<Vec<CertificateReference>, SecureError> {
-        let mut conn = clm_pg::begin(&self.parts.pool).await?;
-        let after = after.map_or_else(Uuid::nil, Into::into);
-        let rows = certificates::list_references(&mut conn, after, REFERENCE_BATCH).await?;
-        rows.iter().map(reference).collect()
-    }
-}
-
-fn reference(row: &ReferenceRow) -> Result<CertificateReference, SecureError> {
-    let damaged = |_| SecureError::Damaged(format!("the status of certificate {}", row.certificate_id));
-    Ok(CertificateReference {
-        certificate_id: row.certificate_id.into(),
-        organization_id: row.organization_id.map(Into::into),
-        owner_user_id: row.owner_user_id.map(Into::into),
-        policy_id: row.policy_id.map(Into::into),
-        operation_id: Some(row.operation_id.into()),
-        status: row.status.parse().map_err(damaged)?,
-    })
 }

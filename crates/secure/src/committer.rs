@@ -12,6 +12,7 @@ use clm_secure_db::encryption_keys::EncryptionKeyRow;
 use clm_secure_db::events::EventRow;
 use clm_secure_db::intents::IntentRow;
 use clm_secure_db::operations::{Completion, OperationRow};
+use clm_secure_db::owners::OwnerChangeRow;
 use clm_secure_db::private_keys::PrivateKeyRow;
 use clm_secure_db::requests::RequestRow;
 use clm_secure_db::revocations::{HoldEnd, RevocationRow};
@@ -45,6 +46,7 @@ pub(crate) struct Write {
     pub(crate) certificates: Vec<CertificateRow>,
     pub(crate) private_keys: Vec<PrivateKeyRow>,
     pub(crate) key_accesses: Vec<Uuid>,
+    pub(crate) owner_changes: Vec<OwnerChangeRow>,
     pub(crate) status_changes: Vec<StatusChange>,
     pub(crate) hold_ends: Vec<HoldEnd>,
     pub(crate) revocations: Vec<RevocationRow>,
@@ -93,6 +95,7 @@ impl Write {
         self.certificates.extend_from_slice(&other.certificates);
         self.private_keys.extend_from_slice(&other.private_keys);
         self.key_accesses.extend_from_slice(&other.key_accesses);
+        self.owner_changes.extend_from_slice(&other.owner_changes);
         self.status_changes.extend_from_slice(&other.status_changes);
         self.hold_ends.extend_from_slice(&other.hold_ends);
         self.revocations.extend_from_slice(&other.revocations);
@@ -172,6 +175,9 @@ impl Write {
             clm_secure_db::intents::mark_signed(tx, &operations, now).await?;
             self.close_requests(tx, now).await?;
             self.link_renewals(tx, now).await?;
+        }
+        if !self.owner_changes.is_empty() {
+            clm_secure_db::owners::change_owners(tx, &self.owner_changes, now).await?;
         }
         if !self.private_keys.is_empty() {
             clm_secure_db::private_keys::insert_all(tx, &self.private_keys).await?;

@@ -234,6 +234,7 @@ fn view_of(row: &CertificateRow, key_in_secure: bool) -> CertificateView {
         issuer_certificate_id: row.issuer_certificate_id,
         organization_id: row.organization_id,
         owner_user_id: row.owner_user_id,
+        owner_version: 0,
         policy_id: row.policy_id,
         profile: row.profile.clone(),
         category: row.category.clone(),
@@ -252,6 +253,7 @@ fn view_of(row: &CertificateRow, key_in_secure: bool) -> CertificateView {
         revoked_at: None,
         revocation_reason: None,
         renewal_of_certificate_id: row.renewal_of_certificate_id,
+        renewed_by_certificate_id: None,
         key_in_secure,
     }
 }

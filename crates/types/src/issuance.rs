@@ -125,6 +125,9 @@ pub struct CertificateRecord {
     pub revocation_reason: Option<RevocationReason>,
     /// The certificate that this one replaces.
     pub renewal_of: Option<CertificateId>,
+    /// The certificate that replaces this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewed_by: Option<CertificateId>,
     /// Whether Secure holds the private key.
     pub key_in_secure: bool,
 }
@@ -161,6 +164,21 @@ pub struct RevocationRecord {
     pub revoked_at: Time,
     /// Since when the key is suspected.
     pub invalidity_date: Option<Time>,
+}
+
+/// A new owner of a certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnerChange {
+    /// Which certificate.
+    pub certificate_id: CertificateId,
+    /// Whose.
+    pub organization_id: OrganizationId,
+    /// Who answers for it from now on.
+    pub to: UserId,
+    /// Core's version of the metadata that says so: the later decision stays, whichever comes last.
+    pub version: i64,
+    /// Who decided it; the nil id is Core itself.
+    pub changed_by: UserId,
 }
 
 /// An authority as Core and relying parties may know it.
@@ -206,6 +224,17 @@ pub enum SecureEvent {
     /// A certificate was revoked, put on hold or released.
     #[serde(rename = "certificate.revoked")]
     CertificateRevoked(RevocationRecord),
+    /// Somebody else answers for a certificate.
+    #[serde(rename = "certificate.owner_changed")]
+    OwnerChanged(OwnerChange),
+    /// A certificate was marked as past its end.
+    #[serde(rename = "certificate.expired")]
+    CertificateExpired {
+        /// Which.
+        certificate_id: CertificateId,
+        /// Its end.
+        not_after: Time,
+    },
     /// A new CRL is ready.
     #[serde(rename = "crl.published")]
     CrlPublished {
@@ -222,6 +251,8 @@ impl SecureEvent {
         match self {
             Self::CertificateIssued(_) => "certificate.issued",
             Self::CertificateRevoked(_) => "certificate.revoked",
+            Self::OwnerChanged(_) => "certificate.owner_changed",
+            Self::CertificateExpired { .. } => "certificate.expired",
             Self::CrlPublished { .. } => "crl.published",
         }
     }
@@ -254,21 +285,4 @@ pub struct SecureAuditEntry {
     pub reason: Option<String>,
     /// Chain hash, hexadecimal.
     pub chain_hash: String,
-}
-
-/// What the integrity job compares, one certificate each.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CertificateReference {
-    /// Public identity; rows come in its order.
-    pub certificate_id: CertificateId,
-    /// Whose; none for certificates of authorities.
-    pub organization_id: Option<OrganizationId>,
-    /// Who answers for it.
-    pub owner_user_id: Option<UserId>,
-    /// The policy that governed it.
-    pub policy_id: Option<PolicyId>,
-    /// The operation that made it.
-    pub operation_id: Option<OperationId>,
-    /// State in Secure.
-    pub status: CertificateStatus,
 }

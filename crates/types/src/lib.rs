@@ -12,6 +12,7 @@ pub mod issuance;
 pub mod key;
 pub mod mandate;
 pub mod permission;
+pub mod references;
 pub mod request;
 pub mod revocation;
 pub mod serial;
@@ -29,12 +30,13 @@ pub use ids::{
     WorkflowStepId,
 };
 pub use issuance::{
-    AuthorityRecord, CertificateRecord, CertificateReference, CertificateSpec, IssuedCertificate,
-    RevocationRecord, RevocationSpec, SecureAuditEntry, SecureEvent,
+    AuthorityRecord, CertificateRecord, CertificateSpec, IssuedCertificate, OwnerChange, RevocationRecord,
+    RevocationSpec, SecureAuditEntry, SecureEvent,
 };
 pub use key::{KeyAlgorithm, KeySource};
 pub use mandate::{Approval, Mandate, canonical_json};
 pub use permission::Permission;
+pub use references::{CertificateReference, OperationReference, OperationTrace, Orphan, OrphanKind};
 pub use request::RequestStatus;
 pub use revocation::RevocationReason;
 pub use serial::SerialNumber;

@@ -28,8 +28,9 @@ pub(crate) struct Answer {
     pub(crate) body: Value,
 }
 
-/// A POST.
+/// A call that changes something.
 struct Call<'a> {
+    method: Method,
     key: Option<&'a str>,
     prefer: &'a str,
     body: &'a Value,
@@ -95,15 +96,24 @@ impl Person {
 
     async fn post_once(&self, path: &str, body: &Value, prefer: &str) -> Answer {
         let key = Uuid::new_v4().to_string();
-        let answer = self.until_answered(path, Some(&Call { key: Some(&key), prefer, body })).await;
+        let call = Call { method: Method::POST, key: Some(&key), prefer, body };
+        let answer = self.until_answered(path, Some(&call)).await;
         assert!(answer.status < 300, "POST {path} {body}: {answer:?}");
         answer
     }
 
     /// Calls without a key: a repeat is refused, and a refusal is an answer.
     pub(crate) async fn decide(&self, path: &str) -> Answer {
-        let call = Call { key: None, prefer: "wait=0", body: &json!({}) };
+        let call = Call { method: Method::POST, key: None, prefer: "wait=0", body: &json!({}) };
         self.until_answered(path, Some(&call)).await
+    }
+
+    /// Changes an object whatever its version: once more is no other change.
+    pub(crate) async fn patch(&self, path: &str, body: &Value) -> Answer {
+        let call = Call { method: Method::PATCH, key: None, prefer: "wait=0", body };
+        let answer = self.until_answered(path, Some(&call)).await;
+        assert!(answer.status < 300, "PATCH {path} {body}: {answer:?}");
+        answer
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
@@ -112,10 +122,10 @@ impl Person {
         answer
     }
 
-    async fn until_answered(&self, path: &str, post: Option<&Call<'_>>) -> Answer {
+    async fn until_answered(&self, path: &str, change: Option<&Call<'_>>) -> Answer {
         let end = Instant::now() + PATIENCE;
         loop {
-            let last = match self.call(path, post).await {
+            let last = match self.call(path, change).await {
                 Ok(answer) if answer.is_final() => return answer,
                 Ok(answer) => format!("{answer:?}"),
                 Err(error) => format!("{error:?}"),
@@ -125,12 +135,15 @@ impl Person {
         }
     }
 
-    async fn call(&self, path: &str, post: Option<&Call<'_>>) -> reqwest::Result<Answer> {
-        let method = if post.is_some() { Method::POST } else { Method::GET };
+    async fn call(&self, path: &str, change: Option<&Call<'_>>) -> reqwest::Result<Answer> {
+        let method = change.map_or(Method::GET, |call| call.method.clone());
         let url = format!("{}{path}", self.url);
         let mut request = self.client.request(method, url).bearer_auth(&self.key).timeout(ONE_TRY);
-        if let Some(Call { key, prefer, body }) = post {
+        if let Some(Call { method, key, prefer, body }) = change {
             request = request.header("prefer", *prefer).json(body);
+            if *method == Method::PATCH {
+                request = request.header("if-match", "*");
+            }
             if let Some(key) = key {
                 request = request.header("idempotency-key", *key);
             }

@@ -28,6 +28,7 @@ struct Shared {
     turn: RwLock<()>,
     stopped: AtomicBool,
     ledger: Arc<Ledger>,
+    administrator: Person,
     robot: Person,
     alice: Person,
     bob: Person,
@@ -39,6 +40,7 @@ impl Load {
             turn: RwLock::default(),
             stopped: AtomicBool::new(false),
             ledger: Arc::default(),
+            administrator: house.administrator.clone(),
             robot: house.robot.clone(),
             alice: house.alice.clone(),
             bob: house.bob.clone(),
@@ -115,7 +117,13 @@ impl Shared {
                     self.ledger.expect(answer.uuid("certificate_id"), "active");
                 }
             }
-            _ => {}
+            _ => {
+                for owner in [&self.alice, &self.bob] {
+                    let path = format!("/certificates/{id}");
+                    let answer = self.administrator.patch(&path, &json!({"owner_user_id": owner.id})).await;
+                    assert_eq!(answer.text("owner_user_id"), owner.id);
+                }
+            }
         }
     }
 

@@ -9,6 +9,7 @@ mod house;
 mod integrity;
 mod ledger;
 mod load;
+mod planted;
 mod streaming;
 mod verdict;
 

@@ -10,7 +10,7 @@ use crate::house::{House, eventually, logged_since};
 use crate::integrity::compare_every_second;
 
 /// How many certificates, unless this many are too few.
-const CERTIFICATES: u32 = 100_000;
+const CERTIFICATES: u32 = 1_000_000;
 const VARIABLE: &str = "CLM_TEST_CERTIFICATES";
 /// More than the buffers of both streams, far less than the certificates.
 const MOST_GROWTH_KIB: u64 = 32 * 1024;
@@ -65,30 +65,29 @@ fn fill(house: &House, count: u32) {
     let owner = &house.robot.id;
     let policy = house.sql(Database::Core, "SELECT id FROM policies WHERE policy_code = 'tls-server'");
     let digest = "decode(repeat(lpad(to_hex(n), 8, '0'), 8), 'hex')";
-    house.sql(
-        Database::Secure,
-        &format!(
-            "{} INSERT INTO certificates (certificate_id, operation_id, organization_id, owner_user_id, policy_id, profile, category,
-                 serial_number, subject, issuer, pem_encoded_cert, der_encoded_cert, fingerprint_sha256, signature_algorithm,
-                 key_algorithm, key_size, public_key_sha256, is_ca, not_before, not_after, status, created_at, updated_at)
-             SELECT {ID}, gen_random_uuid(), '{organization}', '{owner}', '{policy}', 'tls-server', 'leaf', int4send(n), '', 'CN=x', '',
-                 '', {digest}, 'x', 'ecdsa-p256', 256, {digest}, false, now(), now() + interval '1 day', 'active', now(), now()
-             FROM generate_series(1, {count}) n WHERE n NOT IN (7, {count} / 2)",
-            drop("certificates")
-        ),
+    let in_secure = format!(
+        "{} INSERT INTO certificates (id, certificate_id, operation_id, organization_id, owner_user_id, policy_id, profile,
+             category, serial_number, subject, issuer, pem_encoded_cert, der_encoded_cert, fingerprint_sha256,
+             signature_algorithm, key_algorithm, key_size, public_key_sha256, is_ca, not_before, not_after, status, created_at,
+             updated_at)
+         SELECT {ID}, {ID}, {ID}, '{organization}', '{owner}', '{policy}', 'tls-server', 'leaf', int4send(n), '', 'CN=x', '', '',
+             {digest}, 'x', 'ecdsa-p256', 256, {digest}, false, now(), now() + interval '1 day', 'active', now(), now()
+         FROM generate_series(1, {count}) n WHERE n NOT IN (7, {count} / 2)",
+        drop("certificates")
     );
-    house.sql(
-        Database::Core,
-        &format!(
-            "{} INSERT INTO certificate_metadata (certificate_id, operation_id, organization_id, owner_user_id, policy_id, profile,
-                 serial_number, fingerprint_sha256, subject, issuer, key_algorithm, not_before, not_after, status, created_at,
-                 updated_at)
-             SELECT {ID}, gen_random_uuid(), '{organization}', '{owner}', '{policy}', 'tls-server', to_hex(n), {digest}, '', 'CN=x',
-                 'ecdsa-p256', now(), now() + interval '1 day', 'active', now(), now()
-             FROM generate_series(1, {count}) n WHERE n <> {count} - 7",
-            drop("certificate_metadata")
-        ),
+    let in_core = format!(
+        "{} INSERT INTO certificate_metadata (id, certificate_id, operation_id, organization_id, owner_user_id, policy_id,
+             profile, serial_number, fingerprint_sha256, subject, issuer, key_algorithm, not_before, not_after, status,
+             created_at, updated_at)
+         SELECT {ID}, {ID}, {ID}, '{organization}', '{owner}', '{policy}', 'tls-server', to_hex(n), {digest}, '', 'CN=x',
+             'ecdsa-p256', now(), now() + interval '1 day', 'active', now(), now()
+         FROM generate_series(1, {count}) n WHERE n <> {count} - 7",
+        drop("certificate_metadata")
     );
+    std::thread::scope(|scope| {
+        scope.spawn(|| house.sql(Database::Secure, &in_secure));
+        house.sql(Database::Core, &in_core);
+    });
 }
 
 /// Waits for a comparison of at least so many certificates in what was logged after `length`; gives the log's length.

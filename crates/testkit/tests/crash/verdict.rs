@@ -42,13 +42,14 @@ const SECURE: &[(&str, &str)] = &[
         "audit entries without their effect",
         "SELECT concat_ws(' ', a.action, a.operation_id) FROM secure_audit_log a
          LEFT JOIN operations o ON o.operation_id = a.operation_id AND o.completed_at IS NOT NULL
-         WHERE a.action IN ('certificate.issue', 'certificate.revoke', 'certificate.hold', 'certificate.release')
+         WHERE a.action IN ('certificate.issue', 'certificate.revoke', 'certificate.hold', 'certificate.release',
+                            'certificate.change_owner')
            AND a.outcome = 'allowed' AND o.id IS NULL",
     ),
     (
         "operations with no event, or several",
         "SELECT o.operation_id::text FROM operations o LEFT JOIN events e ON e.operation_id = o.operation_id
-         WHERE o.kind IN ('issue', 'revoke') GROUP BY o.operation_id HAVING count(e.id) <> 1",
+         WHERE o.kind IN ('issue', 'revoke', 'owner') GROUP BY o.operation_id HAVING count(e.id) <> 1",
     ),
     (
         "gaps in the sequence of events",

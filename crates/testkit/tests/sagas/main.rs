@@ -4,12 +4,15 @@
 
 mod approvals;
 mod certificates;
+mod differences;
+mod expiry;
 mod follower;
 mod house;
 mod integrity;
 mod integrity_runs;
 mod jobs;
 mod licenses;
+mod owners;
 mod renewals;
 mod requests;
 mod revocations;

@@ -140,7 +140,7 @@ async fn bounds_of_time_ranges_agree_with_the_program() {
 
 #[tokio::test]
 async fn the_statements_of_the_specification_run_unchanged() {
-    let (_database, system) = two_tenants().await;
+    let (database, system) = two_tenants().await;
     let authentication = "\
 SELECT id, username, password_hash, password_salt, status, mfa_enabled
 FROM users
@@ -162,7 +162,9 @@ SELECT * FROM pending_approvals -- View
 WHERE assigned_to_user_id = 'user-uuid';";
     let user = "SELECT id FROM users WHERE id = $1";
     let policy = "SELECT id FROM policies WHERE id = $1";
-    run(&system, "UPDATE users SET username = 'user@example.com' WHERE username = 'user1@example.com'").await;
+    let superuser = database.superuser().await;
+    run(&superuser, "UPDATE users SET username = 'user@example.com' WHERE username = 'user1@example.com'")
+        .await;
     for (statement, id, rows) in [
         (authentication, "", 1),
         (permissions, REQUESTER1, 1),
@@ -202,7 +204,7 @@ async fn an_approval_waits_for_those_who_may_give_it() {
     run(&system, "UPDATE user_roles SET revoked_at = now() WHERE organization_id IS NULL").await;
     assert_eq!(texts(&system, waiting).await, [""; 0]);
     run(
-        &system,
+        &database.superuser().await,
         "UPDATE workflow_steps SET assigned_to_role_id = NULL, assigned_to_user_id = '01900001-0000-7000-8000-000000000002'
          WHERE status = 'pending' AND organization_id = '01900001-0000-7000-8000-000000000000'",
     )
@@ -220,7 +222,8 @@ async fn an_approval_waits_for_those_who_may_give_it() {
 
 #[tokio::test]
 async fn names_of_people_and_versions_are_unique() {
-    let (_database, system) = two_tenants().await;
+    let (database, system) = two_tenants().await;
+    let superuser = database.superuser().await;
     let user = |name: &str, email: &str| {
         format!(
             "INSERT INTO users (username, email, display_name, status, created_at, updated_at)
@@ -245,7 +248,7 @@ async fn names_of_people_and_versions_are_unique() {
         ("UPDATE workflow_instances SET status = 'done'", NOT_ALLOWED),
         ("UPDATE users SET status = 'unknown'", NOT_ALLOWED),
     ] {
-        assert_eq!(refusal(&system, statement).await, state, "{statement}");
+        assert_eq!(refusal(&superuser, statement).await, state, "{statement}");
     }
 }
 

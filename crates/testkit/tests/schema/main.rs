@@ -8,6 +8,8 @@
 
 mod catalog;
 mod core;
+mod grants;
+mod indexes;
 mod migrations;
 mod secure;
 mod tenancy;

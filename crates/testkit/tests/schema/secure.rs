@@ -83,7 +83,7 @@ WHERE certificate_id = 'cert-uuid' AND deleted_at IS NULL;";
 }
 
 #[tokio::test]
-async fn the_service_changes_the_state_of_a_certificate_and_nothing_else() {
+async fn the_service_changes_state_and_owner_of_a_certificate_and_nothing_else() {
     let (_database, app) = one_certificate().await;
     let columns = texts(
         &app,
@@ -96,6 +96,8 @@ async fn the_service_changes_the_state_of_a_certificate_and_nothing_else() {
         columns,
         [
             "deleted_at",
+            "owner_user_id",
+            "owner_version",
             "renewed_by_certificate_id",
             "revocation_reason",
             "revoked_at",

@@ -199,6 +199,13 @@ async fn a_tenant_does_not_extend_its_own_subscription() {
 #[tokio::test]
 async fn a_tenant_cannot_refer_to_another_s_rows() {
     let (database, _system) = two_tenants().await;
+    // Even with every right on the tables.
+    let superuser = database.superuser().await;
+    run(
+        &superuser,
+        "GRANT UPDATE ON policies, workflow_instances, workflow_steps, certificate_metadata TO clm_core_app",
+    )
+    .await;
     let app = app_for(&database, ORG1).await;
     for statement in [
         "UPDATE policies SET workflow_id = '01900002-0000-7000-8000-000000000004'",
@@ -265,6 +272,10 @@ async fn searches_use_their_indexes_under_row_level_security() {
         ("sans @> ARRAY['dns:77.example']", "certificate_metadata_sans_idx"),
         ("sans && ARRAY['dns:77.example', 'dns:78.example']", "certificate_metadata_sans_idx"),
         ("common_name = '77.example'", "certificate_metadata_organization_id_common_name_idx"),
+        (
+            "common_name >= '77.' AND common_name < E'77.\\U0010FFFF'",
+            "certificate_metadata_organization_id_common_name_idx",
+        ),
         ("serial_number = '4d'", "certificate_metadata_organization_id_serial_number_idx"),
     ] {
         let query =

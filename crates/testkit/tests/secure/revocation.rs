@@ -117,3 +117,38 @@ async fn an_invalidity_date_that_no_crl_can_say_is_refused() {
         assert_eq!(refused.code, ErrorCode::InvalidityDateInvalid, "{date}");
     }
 }
+
+#[tokio::test]
+async fn a_hold_that_has_ended_stays_on_one_more_list_and_in_ocsp() {
+    let desk = Desk::open().await;
+    let request = desk.csr_spec();
+    let issued = desk.issue(&request, &desk.issue_mandate(&request, desk.operation())).await.unwrap();
+    let serial = issued.record.serial_number.to_uppercase();
+    let leaf = desk.file("leaf.pem", &issued.pem);
+    let spec = RevocationSpec {
+        certificate_id: issued.record.certificate_id,
+        organization_id: request.organization_id,
+        reason: RevocationReason::CertificateHold,
+        invalidity_date: None,
+        requested_by: request.requester_user_id,
+        comment: None,
+    };
+    desk.revoke(&spec, desk.operation()).await.unwrap();
+    assert!(crl(&desk).await.contains(&serial));
+    let superuser = desk.databases.secure.superuser().await;
+    let end = "UPDATE certificates SET not_after = clock_timestamp() WHERE category = 'leaf'";
+    let due = "UPDATE certificate_authorities SET next_crl_at = now()";
+    sqlx::query(end).execute(&superuser).await.unwrap();
+    while desk.secure.expire_certificates().await.unwrap() == 0 {}
+    let record = desk.secure.find_certificate(spec.certificate_id).await.unwrap().unwrap().record;
+    assert_eq!(record.status, CertificateStatus::Expired);
+    assert_eq!(record.revocation_reason, Some(RevocationReason::CertificateHold));
+    for listed in [true, false] {
+        sqlx::query(due).execute(&superuser).await.unwrap();
+        assert_eq!(crl(&desk).await.contains(&serial), listed);
+        let said = ocsp(&desk, &leaf).await;
+        assert!(said.contains(": revoked"), "{said}");
+    }
+    let refused = desk.revoke(&spec, desk.operation()).await.unwrap_err();
+    assert_eq!(refused.code, ErrorCode::CertificateExpired);
+}

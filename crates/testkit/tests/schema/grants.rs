@@ -1,0 +1,99 @@
+//! What each role of the service may change, column by column.
+
+use clm_testkit::TestDatabases;
+
+use crate::tenancy::{ORG1, app_for, two_tenants};
+use crate::{FORBIDDEN, assert_none, refusal, run, texts};
+
+/// Tables that some runtime role may change as a whole: each column must be named.
+const WHOLE_TABLES: &str = "
+    SELECT c.relname || ': ' || r.rolname
+    FROM pg_class c CROSS JOIN pg_roles r
+    WHERE c.relnamespace = 'clm'::regnamespace AND c.relkind IN ('r', 'p') AND c.relname <> '_sqlx_migrations'
+      AND r.rolname ~ '^clm_' AND r.rolname !~ '_(owner|migrator)$' AND has_table_privilege(r.oid, c.oid, 'UPDATE')";
+
+/// Identities, tenants and times of creation that some runtime role may change. A forgotten answer makes room for a new
+/// one, which is another row in the same place.
+const IDENTITIES: &str = "
+    SELECT c.relname || '.' || a.attname || ': ' || r.rolname
+    FROM pg_class c
+    JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname IN ('id', 'organization_id', 'operation_id', 'user_id', 'created_at')
+    CROSS JOIN pg_roles r
+    WHERE c.relnamespace = 'clm'::regnamespace AND c.relkind IN ('r', 'p')
+      AND r.rolname ~ '^clm_' AND r.rolname !~ '_(owner|migrator)$'
+      AND has_column_privilege(r.oid, c.oid, a.attnum, 'UPDATE')
+      AND c.relname <> 'idempotency_keys'";
+
+/// What the app role may change.
+const CHANGEABLE: &str = "
+    SELECT c.relname || ': ' || string_agg(a.attname, ' ' ORDER BY a.attname)
+    FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+    WHERE c.relnamespace = 'clm'::regnamespace AND c.relkind IN ('r', 'p')
+      AND has_column_privilege('clm_core_app', c.oid, a.attnum, 'UPDATE')
+    GROUP BY c.relname ORDER BY 1";
+
+#[tokio::test]
+async fn no_role_changes_whole_rows_nor_identities() {
+    let databases = TestDatabases::start().await;
+    for pool in [databases.core.superuser().await, databases.secure.superuser().await] {
+        assert_none(&pool, WHOLE_TABLES).await;
+        assert_none(&pool, IDENTITIES).await;
+    }
+}
+
+#[tokio::test]
+async fn the_app_role_changes_these_columns_alone() {
+    let pool = TestDatabases::start().await.core.superuser().await;
+    assert_eq!(
+        texts(&pool, CHANGEABLE).await,
+        [
+            "api_keys: allowed_addresses deleted_at expires_at name revoked_at revoked_by scopes updated_at version",
+            "certificate_metadata: category custom_fields environment notes owner_user_id tags updated_at version",
+            "notifications: read_at status updated_at version",
+            "organizations: org_name settings updated_at version",
+            "policies: deleted_at status updated_at version workflow_id",
+            "roles: description permissions role_name updated_at version",
+            "user_roles: revocation_reason revoked_at revoked_by updated_at valid_until version",
+            "workflow_instances: completed_at current_step decided_at due_at failure_code failure_detail status updated_at version",
+            "workflow_steps: decided_at due_at status updated_at version",
+            "workflows: deleted_at status updated_at version",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn what_was_in_force_or_asked_for_is_not_rewritten() {
+    let (database, system) = two_tenants().await;
+    let app = app_for(&database, ORG1).await;
+    for statement in [
+        "UPDATE policies SET policy_rules = '{}'",
+        "UPDATE policies SET policy_version = 9",
+        "UPDATE policies SET effective_from = now()",
+        "UPDATE workflows SET definition = '{}'",
+        "UPDATE workflows SET auto_approval_conditions = '[]'",
+        "UPDATE workflow_instances SET requester_user_id = owner_user_id",
+        "UPDATE workflow_instances SET context = '{}'",
+        "UPDATE workflow_instances SET policy_id = NULL",
+        "UPDATE workflow_steps SET quorum = 1",
+        "UPDATE workflow_steps SET assigned_to_user_id = NULL",
+        "UPDATE workflow_decisions SET decision = 'approved'",
+        "UPDATE certificate_metadata SET fingerprint_sha256 = sha256('x')",
+        "UPDATE certificate_metadata SET serial_number = '01'",
+        "UPDATE notifications SET body = 'x'",
+    ] {
+        assert_eq!(refusal(&app, statement).await, FORBIDDEN, "{statement}");
+        assert_eq!(refusal(&system, statement).await, FORBIDDEN, "{statement}");
+    }
+    // Where a certificate stands is what Secure says, not what a tenant says.
+    for statement in [
+        "UPDATE certificate_metadata SET status = 'active'",
+        "UPDATE certificate_metadata SET revoked_at = NULL",
+        "UPDATE workflow_instances SET certificate_id = NULL",
+        "UPDATE workflow_instances SET outcome = '{}'",
+        "UPDATE user_organizations SET status = 'active'",
+    ] {
+        assert_eq!(refusal(&app, statement).await, FORBIDDEN, "{statement}");
+    }
+    run(&app, "UPDATE policies SET status = 'superseded', updated_at = now(), version = version + 1").await;
+    run(&app, "UPDATE certificate_metadata SET notes = 'x', updated_at = now(), version = version + 1").await;
+}
