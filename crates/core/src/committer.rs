@@ -91,7 +91,11 @@ async fn write_intents(app: PgPool, mut waiting: mpsc::Receiver<Waiting<IntentRo
 async fn write_together(app: &PgPool, organization_id: Uuid, intents: Vec<Waiting<IntentRow, ()>>) {
     let rows: Vec<&IntentRow> = intents.iter().map(|waiting| &waiting.write).collect();
     match insert_intents(app, organization_id, &rows).await {
-        Ok(()) => intents.into_iter().for_each(|waiting| waiting.answer(Ok(()))),
+        Ok(()) => {
+            for waiting in intents {
+                waiting.answer(Ok(()));
+            }
+        }
         Err(error) if is_of_all(&error, intents.len()) => fail(intents, error),
         Err(_) => {
             for waiting in intents {
@@ -129,7 +133,9 @@ async fn apply_together(system: &PgPool, issued: Vec<Waiting<IssuedEffect, bool>
     let is_applied =
         |waiting: &Waiting<IssuedEffect, bool>| applied.contains(&waiting.write.issued.operation_id);
     let (done, left): (Vec<_>, Vec<_>) = issued.into_iter().partition(is_applied);
-    done.into_iter().for_each(|waiting| waiting.answer(Ok(true)));
+    for waiting in done {
+        waiting.answer(Ok(true));
+    }
     join_all(left.into_iter().map(|waiting| apply_alone(system, waiting))).await;
 }
 
