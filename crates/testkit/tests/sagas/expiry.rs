@@ -5,9 +5,9 @@ use clm_types::{CertificateStatus, RevocationReason};
 use crate::house::{FIRST, House, WAIT};
 use crate::integrity::aged;
 
-const END_ALL: &str = "UPDATE certificate_metadata SET not_after = now() - interval '1 second'";
+const END_ALL: &str = "UPDATE certificate_metadata SET not_before = now() - interval '1 day', not_after = now() - interval '1 second'";
 const END_ALL_IN_SECURE: &str = "SET session_replication_role = replica;
-    UPDATE certificates SET not_after = now() - interval '1 second' WHERE category = 'leaf'";
+    UPDATE certificates SET not_before = now() - interval '1 day', not_after = now() - interval '1 second' WHERE category = 'leaf'";
 
 /// An active one, one on hold and a revoked one, all ended since.
 async fn with_ended() -> House {
