@@ -11,8 +11,8 @@ GRANT SELECT, INSERT ON
 TO clm_core_app;
 GRANT SELECT ON idempotency_keys, integrity_findings, pending_approvals TO clm_core_app;
 -- What was in force stays as it was: a version ends, and an active policy follows its workflow to the next version.
-GRANT UPDATE (status, updated_at, version, deleted_at) ON workflows TO clm_core_app;
-GRANT UPDATE (status, workflow_id, updated_at, version, deleted_at) ON policies TO clm_core_app;
+GRANT UPDATE (status, updated_at, version) ON workflows TO clm_core_app;
+GRANT UPDATE (status, workflow_id, updated_at, version) ON policies TO clm_core_app;
 -- What was asked, by whom and under which policy stays: decisions move an operation on, and what came of it is written by
 -- the system role.
 GRANT UPDATE (status, current_step, failure_code, failure_detail, due_at, decided_at, completed_at, updated_at, version)
@@ -27,7 +27,7 @@ GRANT SELECT,
       INSERT (id, role_code, role_name, description, parent_role_id, permissions, organization_id, created_at, updated_at),
       UPDATE (role_name, description, permissions, updated_at, version)
     ON roles TO clm_core_app;
-GRANT SELECT, INSERT, UPDATE (valid_until, revoked_at, revoked_by, revocation_reason, updated_at, version)
+GRANT SELECT, INSERT, UPDATE (revoked_at, revoked_by, revocation_reason, updated_at, version)
     ON user_roles TO clm_core_app;
 -- Not its status, its subscription and its licence.
 GRANT SELECT, UPDATE (org_name, settings, updated_at, version) ON organizations TO clm_core_app;
@@ -37,7 +37,7 @@ GRANT SELECT (id, username, email, display_name, password_changed_at, status, mf
 GRANT SELECT (id, key_prefix, name, user_id, organization_id, scopes, allowed_addresses, expires_at, last_used_at, revoked_at,
               revoked_by, created_at, updated_at, version, deleted_at),
       INSERT,
-      UPDATE (name, scopes, allowed_addresses, expires_at, revoked_at, revoked_by, updated_at, version, deleted_at)
+      UPDATE (revoked_at, revoked_by, updated_at, version)
     ON api_keys TO clm_core_app;
 GRANT SELECT (id, user_id, organization_id, ip_address, user_agent, mfa_at, last_seen_at, expires_at, revoked_at,
               revocation_reason, created_at, updated_at, version)
@@ -57,11 +57,9 @@ GRANT UPDATE (email, display_name, password_hash, password_salt, password_change
               mfa_secret_encrypted, mfa_configuration, failed_login_attempts, last_failed_login_at, locked_until,
               last_login_at, last_login_address, updated_at, version, deleted_at)
     ON users TO clm_core_system;
-GRANT UPDATE (is_primary, status, joined_at, updated_at, version) ON user_organizations TO clm_core_system;
 GRANT UPDATE (role_name, description, permissions, updated_at, version, deleted_at) ON roles TO clm_core_system;
-GRANT UPDATE (valid_until, revoked_at, revoked_by, revocation_reason, updated_at, version) ON user_roles TO clm_core_system;
-GRANT UPDATE (name, scopes, allowed_addresses, expires_at, last_used_at, revoked_at, revoked_by, updated_at, version, deleted_at)
-    ON api_keys TO clm_core_system;
+GRANT UPDATE (revoked_at, revoked_by, revocation_reason, updated_at, version) ON user_roles TO clm_core_system;
+GRANT UPDATE (last_used_at, revoked_at, revoked_by, updated_at, version) ON api_keys TO clm_core_system;
 GRANT UPDATE (mfa_at, last_seen_at, expires_at, revoked_at, revocation_reason, updated_at, version) ON sessions TO clm_core_system;
 GRANT UPDATE (used_at, used_by, updated_at) ON bootstrap_tokens TO clm_core_system;
 -- What Secure did, and what the integrity job mends.

@@ -10,7 +10,7 @@ use clm_core_db::intents::{self, IntentRow};
 use clm_core_db::records::{self, IssuedEffect};
 use clm_core_db::{DbError, PgPool};
 use clm_types::{ErrorCode, Refusal};
-use futures::future::join_all;
+use futures::{StreamExt, stream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -23,6 +23,8 @@ const QUEUE: usize = 1024;
 const LARGEST_BATCH: usize = 64;
 /// Commits of one kind at once.
 const MOST_AT_ONCE: usize = 8;
+/// Writes of one batch that are done one by one, at once: the pool is there for others too.
+const ALONE_AT_ONCE: usize = 2;
 /// How long a commit is waited for before the next one begins beside it.
 const PATIENCE: Duration = Duration::from_millis(50);
 
@@ -136,7 +138,7 @@ async fn apply_together(system: &PgPool, issued: Vec<Waiting<IssuedEffect, bool>
     for waiting in done {
         waiting.answer(Ok(true));
     }
-    join_all(left.into_iter().map(|waiting| apply_alone(system, waiting))).await;
+    stream::iter(left).for_each_concurrent(ALONE_AT_ONCE, |waiting| apply_alone(system, waiting)).await;
 }
 
 async fn apply_issued(system: &PgPool, rows: &[&IssuedEffect]) -> Result<Vec<Uuid>, DbError> {

@@ -157,12 +157,6 @@ impl Cluster {
         self.stop_with("immediate")
     }
 
-    /// Crash and start again.
-    pub fn crash_and_restart(&self) -> Result<()> {
-        self.stop_immediate()?;
-        self.start()
-    }
-
     /// Credentials of `role` for the product's database, with a certificate in `folder` (made if
     /// missing) that `owner` may read.
     pub fn credentials(

@@ -32,6 +32,7 @@ shared_buffers = {shared_buffers}
 work_mem = 16MB
 maintenance_work_mem = 128MB
 max_wal_size = 2GB
+autovacuum_naptime = 10s
 wal_compression = on
 idle_in_transaction_session_timeout = '5min'
 

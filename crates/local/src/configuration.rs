@@ -1,6 +1,5 @@
 //! The configuration files of the two services, and the TLS files and secrets beside them.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -35,9 +34,7 @@ impl<'a> ServiceFolder<'a> {
             make_folder(&folder, 0o700, &owner)?;
         }
         ca.copy_cert_to(&folder.join("tls/platform-ca.pem"), &owner)?;
-        let made = Self { folder, ca, owner };
-        made.forget_migrator(service)?;
-        Ok(made)
+        Ok(Self { folder, ca, owner })
     }
 
     /// Writes the configuration of Core.
@@ -118,16 +115,6 @@ impl<'a> ServiceFolder<'a> {
     fn write(&self, name: &str, mut config: Table) -> Result<()> {
         config.insert("log".to_owned(), section([("format", text("json")), ("level", text("info"))]));
         write(&self.folder.join(name), &config, &self.owner)
-    }
-
-    /// An earlier version kept the migrator's credentials here.
-    fn forget_migrator(&self, service: &Service) -> Result<()> {
-        self.owner.act(|| {
-            for end in ["pem", "key"] {
-                let _ = fs::remove_file(self.folder.join(format!("tls/{}-migrator.{end}", service.word())));
-            }
-            Ok(())
-        })
     }
 }
 

@@ -9,6 +9,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
+use rustix::io::Errno;
 use rustix::net::{getpeername, sockopt};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 
@@ -23,8 +24,10 @@ pub(crate) fn set_nodelay(port: u16) -> io::Result<()> {
             continue;
         };
         // A second descriptor of the same socket; the first one stays with its owner, who may also close it meanwhile.
-        let Ok(file) = pidfd_getfd(&this_process, number, PidfdGetfdFlags::empty()) else {
-            continue;
+        let file = match pidfd_getfd(&this_process, number, PidfdGetfdFlags::empty()) {
+            Ok(file) => file,
+            Err(Errno::BADF) => continue,
+            Err(error) => return Err(error.into()),
         };
         if is_connected_to(&file, port) {
             sockopt::set_tcp_nodelay(&file, true)?;

@@ -1,5 +1,6 @@
 //! Connection pools over mutually authenticated TLS.
 
+use std::sync::Once;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions, PgSslMode};
@@ -77,8 +78,11 @@ async fn open(options: PgConnectOptions, max_connections: u32) -> Result<PgPool,
 
 /// Without it the connection works too, only slower.
 fn send_at_once(port: u16) {
+    static TOLD: Once = Once::new();
     if let Err(error) = set_nodelay(port) {
-        tracing::debug!(%error, "TCP_NODELAY cannot be set on a connection to the database");
+        TOLD.call_once(|| {
+            tracing::warn!(%error, "TCP_NODELAY cannot be set on connections to the database: they are slower");
+        });
     }
 }
 

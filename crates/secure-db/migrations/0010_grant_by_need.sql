@@ -8,22 +8,16 @@ GRANT SELECT, INSERT ON
 TO clm_secure_app;
 GRANT SELECT ON chain_heads, expiring_certificates TO clm_secure_app;
 
-GRANT UPDATE (wrapped_key_material, master_key_reference, provider, state, use_count, activated_at, expires_at, rotated_at,
-              destroyed_at, updated_at, version)
-    ON encryption_keys TO clm_secure_app;
-GRANT UPDATE (status, rows_total, rows_reencrypted, rows_failed, last_row_id, failure_details, finished_at, updated_at, version)
-    ON key_rotation_history TO clm_secure_app;
+GRANT UPDATE (state, use_count, rotated_at, updated_at, version) ON encryption_keys TO clm_secure_app;
 GRANT UPDATE (certificate_id, status, subject_key_id, envelope, crl_number, last_crl_at, next_crl_at, updated_at, version)
     ON certificate_authorities TO clm_secure_app;
-GRANT UPDATE (public_key_sha256, status, rejection_reason, certificate_id, decided_at, issued_at, updated_at, version, deleted_at)
+GRANT UPDATE (public_key_sha256, status, rejection_reason, certificate_id, decided_at, issued_at, updated_at, version)
     ON certificate_requests TO clm_secure_app;
 GRANT UPDATE (owner_user_id, owner_version, status, revoked_at, revocation_reason, renewed_by_certificate_id, updated_at,
-              version, deleted_at)
+              version)
     ON certificates TO clm_secure_app;
-GRANT UPDATE (encrypted_key_material, encryption_key_id, encryption_algorithm, access_control, exportable, access_count,
-              last_accessed_at, destroyed_at, updated_at, version, deleted_at)
-    ON private_keys TO clm_secure_app;
-GRANT UPDATE (wrapped_private_key, encryption_key_id, state, signed_at, updated_at, version)
+GRANT UPDATE (access_count, last_accessed_at, updated_at, version) ON private_keys TO clm_secure_app;
+GRANT UPDATE (wrapped_private_key, state, signed_at, updated_at, version)
     ON issuance_intents TO clm_secure_app;
 GRANT UPDATE (outcome, completed_at) ON operations TO clm_secure_app;
 GRANT UPDATE (ocsp_status, hold_released_at, released_operation_id, crl_number, updated_at, version)

@@ -278,18 +278,6 @@ pub async fn find(conn: &mut PgConnection, certificate_id: Uuid) -> Result<Optio
     Ok(row)
 }
 
-/// The certificate that an operation made.
-///
-/// # Errors
-/// When the database fails.
-pub async fn find_by_operation(conn: &mut PgConnection, operation_id: Uuid) -> Result<Option<Uuid>, DbError> {
-    let id =
-        sqlx::query_scalar!("SELECT certificate_id FROM certificates WHERE operation_id = $1", operation_id)
-            .fetch_optional(conn)
-            .await?;
-    Ok(id)
-}
-
 /// What an OCSP answer says of one serial.
 #[derive(Debug, Clone)]
 pub struct SerialStatus {

@@ -41,9 +41,6 @@ pub enum SecretError {
         /// The file.
         path: PathBuf,
     },
-    /// A text was asked for and the file is not UTF-8.
-    #[error("the secret is not text in UTF-8")]
-    NotText,
 }
 
 impl Secret {
@@ -72,11 +69,6 @@ impl Secret {
     pub fn expose(&self) -> &[u8] {
         &self.0
     }
-
-    /// The octets as text.
-    pub fn expose_text(&self) -> Result<&str, SecretError> {
-        std::str::from_utf8(&self.0).map_err(|_| SecretError::NotText)
-    }
 }
 
 impl fmt::Debug for Secret {
@@ -103,7 +95,6 @@ mod tests {
     fn a_secret_is_read_without_its_line_end_and_never_shown() {
         let secret = secret("hunter2\r\n", 0o600).unwrap();
         assert_eq!(secret.expose(), b"hunter2");
-        assert_eq!(secret.expose_text().unwrap(), "hunter2");
         assert_eq!(format!("{secret:?}"), "[redacted]");
     }
 

@@ -154,11 +154,6 @@ impl Csr {
     pub const fn public_key(&self) -> &PublicKey {
         &self.public_key
     }
-
-    /// SHA-256 of the key's SubjectPublicKeyInfo.
-    pub fn key_fingerprint(&self) -> [u8; 32] {
-        self.public_key.fingerprint()
-    }
 }
 
 /// The parts of a CertificationRequestInfo.

@@ -8,8 +8,6 @@ pub const CERTIFICATE: &str = "CERTIFICATE";
 pub const CERTIFICATE_REQUEST: &str = "CERTIFICATE REQUEST";
 /// Label of a revocation list.
 pub const CRL: &str = "X509 CRL";
-/// Label of a PKCS#8 key.
-pub const PRIVATE_KEY: &str = "PRIVATE KEY";
 
 /// A text that is not the PEM that was expected.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,24 +50,6 @@ pub fn decode_one(labels: &[&str], text: &str) -> Result<Vec<u8>, PemError> {
     if rest.trim().is_empty() { Ok(der) } else { Err(PemError::TrailingData) }
 }
 
-/// The DER of every block, in order; all must have this label.
-///
-/// # Errors
-/// Each case of [`PemError`] but trailing data.
-pub fn decode_all(label: &str, text: &str) -> Result<Vec<Vec<u8>>, PemError> {
-    let mut blocks = Vec::new();
-    let mut rest = text;
-    while rest.contains("-----BEGIN ") {
-        let (found, der, after) = next_block(rest)?;
-        if found != label {
-            return Err(PemError::Label(found.chars().take(80).collect()));
-        }
-        blocks.push(der);
-        rest = after;
-    }
-    if blocks.is_empty() { Err(PemError::NoBlock) } else { Ok(blocks) }
-}
-
 /// Label, DER and what follows of the first block.
 fn next_block(text: &str) -> Result<(&str, Vec<u8>, &str), PemError> {
     let (_, after_begin) = text.split_once("-----BEGIN ").ok_or(PemError::NoBlock)?;
@@ -90,8 +70,7 @@ mod tests {
         let der: Vec<u8> = (0..=255).collect();
         let text = encode(CRL, &der);
         assert!(text.lines().all(|line| line.len() <= 64));
-        assert_eq!(decode_one(&[CRL], &format!("comment\n{text}\n")), Ok(der.clone()));
-        assert_eq!(decode_all(CRL, &format!("{text}{text}")), Ok(vec![der.clone(), der]));
+        assert_eq!(decode_one(&[CRL], &format!("comment\n{text}\n")), Ok(der));
     }
 
     #[test]

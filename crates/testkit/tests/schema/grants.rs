@@ -24,12 +24,12 @@ const IDENTITIES: &str = "
       AND has_column_privilege(r.oid, c.oid, a.attnum, 'UPDATE')
       AND c.relname <> 'idempotency_keys'";
 
-/// What the app role may change.
+/// What a role may change.
 const CHANGEABLE: &str = "
     SELECT c.relname || ': ' || string_agg(a.attname, ' ' ORDER BY a.attname)
     FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
     WHERE c.relnamespace = 'clm'::regnamespace AND c.relkind IN ('r', 'p')
-      AND has_column_privilege('clm_core_app', c.oid, a.attnum, 'UPDATE')
+      AND has_column_privilege('ROLE', c.oid, a.attnum, 'UPDATE')
     GROUP BY c.relname ORDER BY 1";
 
 #[tokio::test]
@@ -45,18 +45,37 @@ async fn no_role_changes_whole_rows_nor_identities() {
 async fn the_app_role_changes_these_columns_alone() {
     let pool = TestDatabases::start().await.core.superuser().await;
     assert_eq!(
-        texts(&pool, CHANGEABLE).await,
+        texts(&pool, &CHANGEABLE.replace("ROLE", "clm_core_app")).await,
         [
-            "api_keys: allowed_addresses deleted_at expires_at name revoked_at revoked_by scopes updated_at version",
+            "api_keys: revoked_at revoked_by updated_at version",
             "certificate_metadata: category custom_fields environment notes owner_user_id tags updated_at version",
             "notifications: read_at status updated_at version",
             "organizations: org_name settings updated_at version",
-            "policies: deleted_at status updated_at version workflow_id",
+            "policies: status updated_at version workflow_id",
             "roles: description permissions role_name updated_at version",
-            "user_roles: revocation_reason revoked_at revoked_by updated_at valid_until version",
+            "user_roles: revocation_reason revoked_at revoked_by updated_at version",
             "workflow_instances: completed_at current_step decided_at due_at failure_code failure_detail status updated_at version",
             "workflow_steps: decided_at due_at status updated_at version",
-            "workflows: deleted_at status updated_at version",
+            "workflows: status updated_at version",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn the_role_of_secure_changes_these_columns_alone() {
+    let pool = TestDatabases::start().await.secure.superuser().await;
+    assert_eq!(
+        texts(&pool, &CHANGEABLE.replace("ROLE", "clm_secure_app")).await,
+        [
+            "certificate_authorities: certificate_id crl_number envelope last_crl_at next_crl_at status subject_key_id updated_at version",
+            "certificate_requests: certificate_id decided_at issued_at public_key_sha256 rejection_reason status updated_at version",
+            "certificate_revocations: crl_number hold_released_at ocsp_status released_operation_id updated_at version",
+            "certificates: owner_user_id owner_version renewed_by_certificate_id revocation_reason revoked_at status updated_at version",
+            "chain_heads: chain_hash sequence updated_at",
+            "encryption_keys: rotated_at state updated_at use_count version",
+            "issuance_intents: signed_at state updated_at version wrapped_private_key",
+            "operations: completed_at outcome",
+            "private_keys: access_count last_accessed_at updated_at version",
         ]
     );
 }
