@@ -24,7 +24,7 @@ help: ## Shows this list
 deps: ## Installs the Debian packages that are missing (needs root or sudo)
 	@deploy/install-packages.sh
 
-programs: deps
+programs: deps ## Builds the release programs into target/release
 	@if [[ ! -x $(TARGET)/release/clm-core ]]; then
 		echo "Building the release programs: 5 to 10 minutes the first time on two cores."
 	fi

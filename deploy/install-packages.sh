@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what `make run` and `make test` need from Debian, and makes the users that the services run as, if missing.
+# Installs what `make run` and `make test` need from Debian. Called by root, it also makes the users that the services run as.
 set -euo pipefail
 
 missing=()
@@ -24,7 +24,6 @@ need gcc command -v cc
 need libc6-dev test -e /usr/include/stdio.h
 need curl command -v curl
 need python3-venv python3 -c 'import ensurepip'
-need softhsm2 command -v softhsm2-util
 
 may_install=true
 sudo=()
@@ -34,9 +33,9 @@ fi
 
 # Only root's installation runs the services as users of their own.
 for user in clm-core clm-secure; do
-    if $may_install && ! getent passwd "$user" >/dev/null; then
+    if [[ $(id -u) -eq 0 ]] && ! getent passwd "$user" >/dev/null; then
         echo "Making the user $user"
-        "${sudo[@]}" useradd --system --user-group --no-create-home --shell /usr/sbin/nologin "$user"
+        useradd --system --user-group --no-create-home --shell /usr/sbin/nologin "$user"
     fi
 done
 

@@ -1,8 +1,9 @@
 //! What Secure did, reflected in Core: one statement per effect, applied once whoever brings it.
 //!
 //! The saga that ordered an effect and the follower that reads Secure's events may both come with
-//! it, at the same time. Each statement begins with the operation's row: the second one waits for
-//! the first, then finds the operation completed and does nothing, so nobody is told twice.
+//! it, at the same time. Each statement begins with the operation's row. [`apply_revoked`] waits for whoever holds it;
+//! [`apply_issued`] leaves out what another transaction holds, and its caller tries that alone after [`lock_operation`].
+//! Whoever is second finds the operation completed and does nothing, so nobody is told twice.
 
 use clm_pg::DbError;
 use clm_types::Time;
