@@ -50,11 +50,6 @@ impl Service {
         format!("clm-{}", self.word)
     }
 
-    /// `core` or `secure`.
-    pub(crate) fn word(&self) -> &'static str {
-        self.word
-    }
-
     /// Who runs it.
     pub fn os_user(&self) -> &OsUser {
         &self.os_user
