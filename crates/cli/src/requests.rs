@@ -18,7 +18,7 @@ const EXAMPLES: &str = "\
 Examples:
   openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes \\
       -keyout www.key -out www.csr -subj / -addext subjectAltName=DNS:www.example.com
-  clm request create --profile tls-server --csr www.csr --wait 60 --out www.pem
+  clm request create --profile tls-server --csr www.csr --wait 20 --out www.pem
   clm request create --profile tls-client --key-algorithm ecdsa-p256 --san email:ann@example.com
 
 Ends with 6 when the request waits for approval.";
