@@ -13,16 +13,23 @@ use crate::error::{CliError, ExitCode};
 use crate::session::Session;
 use crate::{files, output};
 
+const CREATE_EXAMPLES: &str = "\
+Examples:
+  clm key create ci --service --scope request:create --scope request:read --secret-file ci.key
+  clm key create first --user 0199f0c3-7d59-7014-a6e2-3f8b9a0d1e45 --scope request:read --secret-file ann.key";
+
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// List API keys
+    #[command(after_help = "Example:\n  clm key list --all")]
     List(PageArguments),
     /// Make an API key; its secret goes to a file that only you may read
     #[command(
-        after_help = "Example:\n  clm key create ci --scope request:create --scope request:read --secret-file ci.key"
+        after_help = CREATE_EXAMPLES
     )]
     Create(Box<Create>),
     /// End an API key at once
+    #[command(after_help = "Example:\n  clm key revoke 0199f0c4-8e6a-7125-97f3-409cab1e2f56")]
     Revoke {
         /// The key
         id: Uuid,

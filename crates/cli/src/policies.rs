@@ -12,25 +12,49 @@ use crate::error::{CliError, ExitCode};
 use crate::session::Session;
 use crate::{files, output};
 
+const EXAMPLES: &str = r#"Examples:
+  clm policy create --file web.json
+  clm policy update 0199f0c7-b19d-7458-aa26-73cfde415289 --file web.json   the whole new version
+
+A small file; whatever else the rules may say is in the API description, under `PolicyRules`:
+  {
+    "code": "web",
+    "name": "Web servers",
+    "rules": {
+      "profiles": ["tls-server"],
+      "key_algorithms": ["ecdsa-p256"],
+      "key_sources": ["csr"],
+      "names": {"dns_suffixes": ["example.com"]},
+      "max_names": 10,
+      "max_validity_seconds": 7776000,
+      "default_validity_seconds": 2592000,
+      "workflows": {"issuance": "issuance"}
+    }
+  }
+
+Workflows of issuance, renewal and revocation are named by their codes. What has none needs no approval.
+An update keeps the code, and is refused when there is a newer version than the one it is made from."#;
+
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// List the active policies
+    #[command(after_help = "Example:\n  clm policy list")]
     List(PageArguments),
     /// Show a policy with its rules
+    #[command(after_help = "Example:\n  clm policy show 0199f0c7-b19d-7458-aa26-73cfde415289")]
     Show {
         /// Id of the policy
         id: Uuid,
     },
     /// Make a policy
+    #[command(after_help = EXAMPLES)]
     Create {
         /// JSON: code, name, rules, compliance_frameworks (`-` for standard input)
         #[arg(long)]
         file: PathBuf,
     },
     /// Make a new version of a policy
-    #[command(
-        after_help = "The version that you have read must still be the newest, or the change is refused."
-    )]
+    #[command(after_help = EXAMPLES)]
     Update {
         /// Id of the policy
         id: Uuid,
@@ -87,4 +111,15 @@ fn print(one: &Policy, session: &Session) {
         ("rules", one.rules.to_string()),
     ];
     output::object(session.output, one, fields);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_in_the_help_is_one() {
+        let file = &EXAMPLES[EXAMPLES.find('{').unwrap()..=EXAMPLES.rfind('}').unwrap()];
+        assert!(serde_json::from_str::<PolicyDraft>(file).is_ok());
+    }
 }

@@ -29,6 +29,7 @@ pub(crate) enum Command {
     #[command(after_help = EXAMPLES)]
     Create(Box<Create>),
     /// List requests
+    #[command(after_help = "Example:\n  clm request list --status pending --kind issuance")]
     List {
         /// Only in this state: pending, executing, completed, rejected, cancelled, expired, failed
         #[arg(long)]
@@ -43,11 +44,15 @@ pub(crate) enum Command {
         page: PageArguments,
     },
     /// Show a request: its state, its steps, why it failed
+    #[command(after_help = "Example:\n  clm request show 0199f0c0-5a2e-7c31-9d04-1f6b8a3e2c70")]
     Show {
         /// The request
         id: Uuid,
     },
     /// Take back a request of one's own
+    #[command(
+        after_help = "Example:\n  clm request cancel 0199f0c0-5a2e-7c31-9d04-1f6b8a3e2c70 --comment 'wrong name'"
+    )]
     Cancel {
         /// The request
         id: Uuid,

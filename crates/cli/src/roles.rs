@@ -18,13 +18,18 @@ use crate::session::Session;
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// List roles
+    #[command(after_help = "Example:\n  clm role list")]
     List(PageArguments),
     /// Show a role
+    #[command(after_help = "Example:\n  clm role show approver")]
     Show {
         /// Code or id
         role: String,
     },
     /// Make a role of your organization
+    #[command(
+        after_help = "Example:\n  clm role create web-team --name 'Web team' --parent requester --permission certificate:update"
+    )]
     Create {
         /// Short code
         code: String,
@@ -42,6 +47,9 @@ pub(crate) enum Command {
         permissions: Vec<String>,
     },
     /// Change a role of your organization; what is not given stays
+    #[command(
+        after_help = "Example:\n  clm role update web-team --permission certificate:update --permission policy:read"
+    )]
     Update {
         /// Code or id
         role: String,
@@ -57,7 +65,7 @@ pub(crate) enum Command {
     },
     /// Give a user a role
     #[command(
-        after_help = "Example:\n  clm role assign approver --user 0199f0c3-... --until 2027-01-01T00:00:00Z"
+        after_help = "Example:\n  clm role assign approver --user 0199f0c3-7d59-7014-a6e2-3f8b9a0d1e45 --until 2027-01-01T00:00:00Z"
     )]
     Assign {
         /// Code or id
@@ -76,6 +84,9 @@ pub(crate) enum Command {
         reason: Option<String>,
     },
     /// Take a role back
+    #[command(
+        after_help = "Example:\n  clm role unassign 0199f0c6-a08c-7347-b915-62becd304178 --reason 'left the team'"
+    )]
     Unassign {
         /// The assignment
         id: Uuid,
@@ -84,6 +95,7 @@ pub(crate) enum Command {
         reason: Option<String>,
     },
     /// List who holds which role
+    #[command(after_help = "Example:\n  clm role assignments --user 0199f0c3-7d59-7014-a6e2-3f8b9a0d1e45")]
     Assignments {
         /// Only of this user
         #[arg(long)]

@@ -12,22 +12,46 @@ use crate::error::{CliError, ExitCode};
 use crate::session::Session;
 use crate::{files, output};
 
+const EXAMPLES: &str = r#"Examples:
+  clm workflow create --file renewal.json
+  clm workflow update 0199f0c8-c2ae-7569-9b37-84d0ef52639a --file renewal.json   the whole new version
+
+A small file; a step names `approver_role_id` or `approver_user_id`, a kind is issuance, renewal or revocation:
+  {
+    "code": "renewal",
+    "name": "Renewal with two approvals",
+    "kind": "renewal",
+    "definition": {
+      "steps": [
+        {"name": "Team", "approver_role_id": "01900000-0000-7000-8000-000000000003", "quorum": 2}
+      ]
+    },
+    "auto_approval": [{"profiles": ["tls-server"], "max_validity_seconds": 2592000}]
+  }
+
+`auto_approval` lists what needs no approval; without it, everything needs approval. An update keeps code and
+kind, and is refused when there is a newer version than the one it is made from."#;
+
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// List the active workflows
+    #[command(after_help = "Example:\n  clm workflow list")]
     List(PageArguments),
     /// Show a workflow with its steps and conditions
+    #[command(after_help = "Example:\n  clm workflow show 0199f0c8-c2ae-7569-9b37-84d0ef52639a")]
     Show {
         /// Id of the workflow
         id: Uuid,
     },
     /// Make a workflow
+    #[command(after_help = EXAMPLES)]
     Create {
         /// JSON: code, name, kind, definition, auto_approval (`-` for standard input)
         #[arg(long)]
         file: PathBuf,
     },
     /// Make a new version of a workflow
+    #[command(after_help = EXAMPLES)]
     Update {
         /// Id of the workflow
         id: Uuid,
@@ -87,4 +111,15 @@ fn print(one: &Workflow, session: &Session) {
         ("auto approval", one.auto_approval.to_string()),
     ];
     output::object(session.output, one, fields);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_in_the_help_is_one() {
+        let file = &EXAMPLES[EXAMPLES.find('{').unwrap()..=EXAMPLES.rfind('}').unwrap()];
+        assert!(serde_json::from_str::<WorkflowDraft>(file).is_ok());
+    }
 }
