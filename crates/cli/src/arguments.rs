@@ -226,7 +226,11 @@ mod tests {
             arguments.for_each(|one| {
                 assert!(one.get_help().is_some(), "{} {}", command.get_name(), one.get_id());
             });
-            let examples = examples(command);
+            // What is longer is broken into two lines, and can no longer be copied.
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let too_long = help.lines().find(|line| line.starts_with("  ") && line.chars().count() > 100);
+            assert_eq!(too_long, None, "{}", command.get_name());
+            let examples = examples(&help);
             let shows = |example: &Vec<String>| example.iter().any(|word| word == command.get_name());
             assert!(
                 command.has_subcommands() || examples.iter().any(shows),
@@ -243,10 +247,9 @@ mod tests {
         walk(&Arguments::command());
     }
 
-    /// The calls of `clm` in the examples of a command, in words.
-    fn examples(command: &clap::Command) -> Vec<Vec<String>> {
-        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-        let whole_lines = help.replace("\\\n", "");
+    /// The calls of `clm` in the examples of a help text, in words.
+    fn examples(help: &str) -> Vec<Vec<String>> {
+        let whole_lines = help.split("\\\n").map(str::trim_start).collect::<String>();
         let calls = whole_lines.lines().filter_map(|line| match line.split_once("| clm ") {
             Some((_, call)) => Some(format!("clm {call}")),
             None => line.strip_prefix("  ").filter(|call| call.starts_with("clm ")).map(str::to_owned),

@@ -24,7 +24,7 @@ use crate::{files, output, requests};
 const LOOKUP_EXAMPLES: &str = "\
 Examples:
   clm cert lookup --serial 4f:1c:9a:07:b2:3d:5e:88
-  clm cert lookup --sha256 \"$(openssl x509 -in www.pem -noout -fingerprint -sha256 | cut -d= -f2)\"";
+  clm cert lookup --sha256 \"$(openssl dgst -sha256 -r www.der | cut -d' ' -f1)\"";
 
 const DOWNLOAD_EXAMPLES: &str = "\
 Examples:
@@ -34,7 +34,7 @@ Examples:
 const UPDATE_EXAMPLES: &str = "\
 Examples:
   clm cert update 0199f0c1-1b7d-7e52-8a36-4c0d9e5f7b12 --tag team=web --remove-tag old
-  clm cert update 0199f0c1-1b7d-7e52-8a36-4c0d9e5f7b12 --owner 0199f0c3-7d59-7014-a6e2-3f8b9a0d1e45 --clear notes";
+  clm cert update 0199f0c1-1b7d-7e52-8a36-4c0d9e5f7b12 --environment production --clear notes";
 
 const INSPECT_EXAMPLES: &str = "\
 Examples:
@@ -157,7 +157,8 @@ pub(crate) struct List {
 #[derive(Args)]
 #[command(after_help = "Reasons: unspecified, keyCompromise, cACompromise, affiliationChanged, superseded, \
 cessationOfOperation, certificateHold, privilegeWithdrawn, aACompromise (RFC 5280).\n\n\
-Example:\n  clm revoke 0199f0c1-1b7d-7e52-8a36-4c0d9e5f7b12 --reason keyCompromise --invalid-since 2026-01-31T12:00:00Z")]
+Example:\n  clm revoke 0199f0c1-1b7d-7e52-8a36-4c0d9e5f7b12 \\
+      --reason keyCompromise --invalid-since 2026-01-31T12:00:00Z")]
 pub(crate) struct Revoke {
     /// The certificate
     id: CertificateId,

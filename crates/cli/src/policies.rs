@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
-use clm_api::policies::{Policy, PolicyDraft};
+use clm_api::policies::{Policy, PolicyDraft, PolicyQuery};
 use reqwest::Method;
 use uuid::Uuid;
 
@@ -14,7 +14,7 @@ use crate::{files, output};
 
 const EXAMPLES: &str = r#"Examples:
   clm policy create --file web.json
-  clm policy update 0199f0c7-b19d-7458-aa26-73cfde415289 --file web.json   the whole new version
+  clm policy update 0199f0c7-b19d-7458-aa26-73cfde415289 --file web.json   a new version
 
 A small file; whatever else the rules may say is in the API description, under `PolicyRules`:
   {
@@ -32,14 +32,24 @@ A small file; whatever else the rules may say is in the API description, under `
     }
   }
 
-Workflows of issuance, renewal and revocation are named by their codes. What has none needs no approval.
-An update keeps the code, and is refused when there is a newer version than the one it is made from."#;
+Workflows of issuance, renewal and revocation are named by their codes; what has none needs no
+approval. An update is the whole file again, with the same code. It is refused when there is a newer
+version than the one it is made from."#;
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// List the active policies
-    #[command(after_help = "Example:\n  clm policy list")]
-    List(PageArguments),
+    /// List policies: the active ones unless told
+    #[command(after_help = "Examples:\n  clm policy list\n  clm policy list --code web --status any")]
+    List {
+        /// Only versions of this code
+        #[arg(long)]
+        code: Option<String>,
+        /// Only with this status: draft, active, superseded, retired, or any; active unless given
+        #[arg(long)]
+        status: Option<String>,
+        #[command(flatten)]
+        page: PageArguments,
+    },
     /// Show a policy with its rules
     #[command(after_help = "Example:\n  clm policy show 0199f0c7-b19d-7458-aa26-73cfde415289")]
     Show {
@@ -66,7 +76,10 @@ pub(crate) enum Command {
 
 pub(crate) async fn run(command: Command, session: &Session) -> Result<ExitCode, CliError> {
     match command {
-        Command::List(page) => list(&page, session).await?,
+        Command::List { code, status, page } => {
+            let query = PolicyQuery { code, status, ..PolicyQuery::default() };
+            list(&query, &page, session).await?;
+        }
         Command::Show { id } => {
             print(&session.client.get(&format!("/api/v1/policies/{id}")).await?.body, session);
         }
@@ -86,8 +99,8 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<ExitCode,
     Ok(ExitCode::Done)
 }
 
-async fn list(page: &PageArguments, session: &Session) -> Result<(), CliError> {
-    let page = session.client.list("/api/v1/policies", &(), page).await?;
+async fn list(query: &PolicyQuery, page: &PageArguments, session: &Session) -> Result<(), CliError> {
+    let page = session.client.list("/api/v1/policies", query, page).await?;
     let headers = ["ID", "CODE", "VERSION", "STATUS", "NAME"];
     output::list(session.output, &page, &headers, |one: &Policy| {
         vec![

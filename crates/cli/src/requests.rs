@@ -20,6 +20,7 @@ Examples:
       -keyout www.key -out www.csr -subj / -addext subjectAltName=DNS:www.example.com
   clm request create --profile tls-server --csr www.csr --wait 20 --out www.pem
   clm request create --profile tls-client --key-algorithm ecdsa-p256 --san email:ann@example.com
+  clm request create --profile tls-server --csr www.csr --custom-field cost-centre=4711
 
 Ends with 6 when the request waits for approval.";
 
@@ -103,6 +104,9 @@ pub(crate) struct Create {
     /// Your organization's own category
     #[arg(long)]
     category: Option<String>,
+    /// Field of your organization's own, a text; may be repeated
+    #[arg(long = "custom-field", value_name = "NAME=VALUE", value_parser = tag)]
+    custom_fields: Vec<(String, String)>,
     /// A word to the approvers
     #[arg(long)]
     comment: Option<String>,
@@ -157,7 +161,7 @@ fn new_request(create: Create) -> Result<NewRequest, CliError> {
         tags: create.tags.into_iter().collect::<BTreeMap<_, _>>(),
         environment: create.environment,
         category: create.category,
-        custom_fields: serde_json::Map::new(),
+        custom_fields: create.custom_fields.into_iter().map(|(name, value)| (name, value.into())).collect(),
         comment: create.comment,
     })
 }
