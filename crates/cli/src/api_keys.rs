@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
-use clm_api::api_keys::{ApiKey, CreatedApiKey, NewApiKey};
+use clm_api::api_keys::{ApiKey, ApiKeyQuery, CreatedApiKey, NewApiKey};
 use clm_types::UserId;
 use uuid::Uuid;
 
@@ -13,16 +13,36 @@ use crate::error::{CliError, ExitCode};
 use crate::session::Session;
 use crate::{files, output};
 
+const CREATE_EXAMPLES: &str = "\
+Examples:
+  clm key create ci --service --scope request:create --scope request:read --secret-file ci.key
+  clm key create first --user 0199f0c3-7d59-7014-a6e2-3f8b9a0d1e45 \\
+      --scope request:read --scope request:approve --secret-file ann.key";
+
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// List API keys
-    List(PageArguments),
+    #[command(after_help = "Example:\n  clm key list --user 0199f0c3-7d59-7014-a6e2-3f8b9a0d1e45")]
+    List {
+        /// Only of this user
+        #[arg(long)]
+        user: Option<UserId>,
+        #[command(flatten)]
+        page: PageArguments,
+    },
+    /// Show an API key, without its secret
+    #[command(after_help = "Example:\n  clm key show 0199f0c4-8e6a-7125-97f3-409cab1e2f56")]
+    Show {
+        /// The key
+        id: Uuid,
+    },
     /// Make an API key; its secret goes to a file that only you may read
     #[command(
-        after_help = "Example:\n  clm key create ci --scope request:create --scope request:read --secret-file ci.key"
+        after_help = CREATE_EXAMPLES
     )]
     Create(Box<Create>),
     /// End an API key at once
+    #[command(after_help = "Example:\n  clm key revoke 0199f0c4-8e6a-7125-97f3-409cab1e2f56")]
     Revoke {
         /// The key
         id: Uuid,
@@ -58,7 +78,10 @@ pub(crate) struct Create {
 
 pub(crate) async fn run(command: Command, session: &Session) -> Result<ExitCode, CliError> {
     match command {
-        Command::List(page) => list(&page, session).await?,
+        Command::List { user, page } => list(user, &page, session).await?,
+        Command::Show { id } => {
+            print(&session.client.get(&format!("/api/v1/api-keys/{id}")).await?.body, session);
+        }
         Command::Create(create) => run_create(*create, session).await?,
         Command::Revoke { id } => {
             let path = format!("/api/v1/api-keys/{id}/revoke");
@@ -86,8 +109,9 @@ async fn run_create(create: Create, session: &Session) -> Result<(), CliError> {
     Ok(())
 }
 
-async fn list(page: &PageArguments, session: &Session) -> Result<(), CliError> {
-    let page = session.client.list("/api/v1/api-keys", &(), page).await?;
+async fn list(user: Option<UserId>, page: &PageArguments, session: &Session) -> Result<(), CliError> {
+    let query = ApiKeyQuery { user, ..ApiKeyQuery::default() };
+    let page = session.client.list("/api/v1/api-keys", &query, page).await?;
     let headers = ["ID", "PREFIX", "NAME", "USER", "EXPIRES", "LAST USED", "REVOKED"];
     output::list(session.output, &page, &headers, |one: &ApiKey| {
         vec![
@@ -112,6 +136,8 @@ fn print(one: &ApiKey, session: &Session) {
         ("organization", output::maybe(one.organization_id.as_ref())),
         ("scopes", one.scopes.join(" ")),
         ("addresses", one.allowed_addresses.join(" ")),
+        ("created", output::time(one.created_at)),
+        ("last used", output::maybe_time(one.last_used_at)),
         ("expires", output::maybe_time(one.expires_at)),
         ("revoked", output::maybe_time(one.revoked_at)),
     ];

@@ -16,10 +16,10 @@ Examples:
   clm login https://localhost:8443 --ca-file ca.pem --token-file token   sign in, once
   clm request create --csr server.csr --profile tls-server --out server.pem
   clm approvals                                                          what waits for me
-  clm approve 0199f0c0-...  --comment 'as agreed'
+  clm approve 0199f0c0-5a2e-7c31-9d04-1f6b8a3e2c70 --comment 'as agreed'
   clm cert list --status active --expires-within 30d
-  clm cert revoke 0199f0c1-... --reason keyCompromise
-  clm audit list --operation 0199f0c2-...                                both databases
+  clm cert revoke 0199f0c1-1b7d-7e52-8a36-4c0d9e5f7b12 --reason keyCompromise
+  clm audit list --operation 0199f0c2-6c48-7f03-b5d1-2e7a8f9c0d34    both databases
 
 Exit codes: 0 done, 1 refused, 2 usage, 3 not signed in or not allowed, 4 not found, 5 conflict,
 6 waits for approval, 7 unavailable.";
@@ -85,6 +85,7 @@ pub(crate) enum Command {
     /// Sign in: remember an installation and its API key as a context
     Login(Box<login::Login>),
     /// Show who you are and what you may do
+    #[command(after_help = "Example:\n  clm me")]
     Me,
     /// Choose between installations
     Context {
@@ -97,7 +98,9 @@ pub(crate) enum Command {
         command: Box<requests::Command>,
     },
     /// Approve requests
-    #[command(after_help = "Example:\n  clm approve 0199f0c0-... --comment 'change 4711'")]
+    #[command(
+        after_help = "Example:\n  clm approve 0199f0c0-5a2e-7c31-9d04-1f6b8a3e2c70 --comment 'change 4711'"
+    )]
     Approve {
         /// Requests
         #[arg(required = true, value_name = "REQUEST")]
@@ -107,6 +110,9 @@ pub(crate) enum Command {
         comment: Option<String>,
     },
     /// Reject requests
+    #[command(
+        after_help = "Example:\n  clm reject 0199f0c0-5a2e-7c31-9d04-1f6b8a3e2c70 --comment 'ask for one name only'"
+    )]
     Reject {
         /// Requests
         #[arg(required = true, value_name = "REQUEST")]
@@ -116,6 +122,7 @@ pub(crate) enum Command {
         comment: Option<String>,
     },
     /// List what waits for your decision
+    #[command(after_help = "Example:\n  clm approvals --all")]
     Approvals(PageArguments),
     /// Find, download, renew, revoke certificates
     Cert {
@@ -219,8 +226,59 @@ mod tests {
             arguments.for_each(|one| {
                 assert!(one.get_help().is_some(), "{} {}", command.get_name(), one.get_id());
             });
+            // What is longer is broken into two lines, and can no longer be copied.
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let too_long = help.lines().find(|line| line.starts_with("  ") && line.chars().count() > 100);
+            assert_eq!(too_long, None, "{}", command.get_name());
+            let examples = examples(&help);
+            let shows = |example: &Vec<String>| example.iter().any(|word| word == command.get_name());
+            assert!(
+                command.has_subcommands() || examples.iter().any(shows),
+                "{} has no example",
+                command.get_name()
+            );
+            for example in &examples {
+                if let Err(error) = Arguments::try_parse_from(example) {
+                    panic!("{}: {}\n{error}", command.get_name(), example.join(" "));
+                }
+            }
             command.get_subcommands().for_each(walk);
         }
         walk(&Arguments::command());
+    }
+
+    /// The calls of `clm` in the examples of a help text, in words.
+    fn examples(help: &str) -> Vec<Vec<String>> {
+        let whole_lines = help.split("\\\n").map(str::trim_start).collect::<String>();
+        let calls = whole_lines.lines().filter_map(|line| match line.split_once("| clm ") {
+            Some((_, call)) => Some(format!("clm {call}")),
+            None => line.strip_prefix("  ").filter(|call| call.starts_with("clm ")).map(str::to_owned),
+        });
+        calls.map(|call| words(&call)).collect()
+    }
+
+    /// The words of a call as a shell takes them, up to a redirection, a pipe, or the remark behind two blanks.
+    fn words(call: &str) -> Vec<String> {
+        let (mut words, mut word, mut quote) = (Vec::new(), String::new(), None);
+        for c in call.chars() {
+            match quote {
+                Some(mark) if c == mark => quote = None,
+                None if c == ' ' && word.is_empty() => break,
+                None if c == ' ' => words.push(std::mem::take(&mut word)),
+                None if "'\"".contains(c) => quote = Some(c),
+                None if "<>|".contains(c) || c == '#' && word.is_empty() => break,
+                Some(_) | None => word.push(c),
+            }
+        }
+        assert!(quote.is_none(), "{call}");
+        words.extend((!word.is_empty()).then_some(word));
+        words
+    }
+
+    #[test]
+    fn the_words_of_an_example_are_those_of_a_shell() {
+        assert_eq!(words("clm a 'b  c' --d=\"e #\" -   remark"), ["clm", "a", "b  c", "--d=e #", "-"]);
+        assert_eq!(words("clm a > 'b'"), ["clm", "a"]);
+        assert_eq!(words("clm a # 'b'"), ["clm", "a"]);
     }
 }

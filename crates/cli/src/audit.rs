@@ -15,7 +15,7 @@ use crate::session::Session;
 pub(crate) enum Command {
     /// List entries
     #[command(
-        after_help = "Example:\n  clm audit list --operation 0199f0c2-...   both databases, oldest first"
+        after_help = "Example:\n  clm audit list --operation 0199f0c2-6c48-7f03-b5d1-2e7a8f9c0d34   both databases, oldest first"
     )]
     List(Box<List>),
 }

@@ -14,8 +14,10 @@ use crate::{files, output};
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// List the authorities
+    #[command(after_help = "Example:\n  clm ca list")]
     List,
     /// Show an authority
+    #[command(after_help = "Example:\n  clm ca show 'CLM Sandbox Root'")]
     Show {
         /// Name or id
         authority: String,

@@ -21,17 +21,44 @@ use crate::error::{CliError, ExitCode};
 use crate::session::Session;
 use crate::{files, output, requests};
 
+const LOOKUP_EXAMPLES: &str = "\
+Examples:
+  clm cert lookup --serial 4f:1c:9a:07:b2:3d:5e:88
+  clm cert lookup --sha256 \"$(openssl dgst -sha256 -r www.der | cut -d' ' -f1)\"";
+
+const DOWNLOAD_EXAMPLES: &str = "\
+Examples:
+  clm cert download 0199f0c1-1b7d-7e52-8a36-4c0d9e5f7b12 --out www.pem
+  clm cert download 0199f0c1-1b7d-7e52-8a36-4c0d9e5f7b12 --format der --out www.der";
+
+const UPDATE_EXAMPLES: &str = "\
+Examples:
+  clm cert update 0199f0c1-1b7d-7e52-8a36-4c0d9e5f7b12 --tag team=web --remove-tag old
+  clm cert update 0199f0c1-1b7d-7e52-8a36-4c0d9e5f7b12 --environment production --clear notes";
+
+const INSPECT_EXAMPLES: &str = "\
+Examples:
+  clm cert inspect www.pem
+  clm cert inspect - < www.der";
+
+const RENEW_EXAMPLES: &str = "\
+Examples:
+  clm cert renew 0199f0c1-1b7d-7e52-8a36-4c0d9e5f7b12 --csr www.csr --wait 20 --out www.pem
+  clm cert renew 0199f0c1-1b7d-7e52-8a36-4c0d9e5f7b12 --key-algorithm ecdsa-p256 --days 30";
+
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// List certificates
     #[command(after_help = "Example:\n  clm cert list --status active --expires-within 30d --tag team=web")]
     List(Box<List>),
     /// Show a certificate with its metadata
+    #[command(after_help = "Example:\n  clm cert show 0199f0c1-1b7d-7e52-8a36-4c0d9e5f7b12")]
     Show {
         /// The certificate
         id: CertificateId,
     },
     /// Find a certificate by what is printed on it
+    #[command(after_help = LOOKUP_EXAMPLES)]
     Lookup {
         /// SHA-256 fingerprint
         #[arg(long, required_unless_present = "serial")]
@@ -44,6 +71,7 @@ pub(crate) enum Command {
         authority: Option<AuthorityId>,
     },
     /// Download a certificate
+    #[command(after_help = DOWNLOAD_EXAMPLES)]
     Download {
         /// The certificate
         id: CertificateId,
@@ -57,6 +85,9 @@ pub(crate) enum Command {
     /// Revoke a certificate, or put it on hold
     Revoke(Revoke),
     /// Release a certificate from hold
+    #[command(
+        after_help = "Example:\n  clm cert release 0199f0c1-1b7d-7e52-8a36-4c0d9e5f7b12 --comment 'the laptop was found'"
+    )]
     Release {
         /// The certificate
         id: CertificateId,
@@ -65,10 +96,13 @@ pub(crate) enum Command {
         comment: Option<String>,
     },
     /// Renew a certificate: with a new CSR, a newly generated key, or the same key
+    #[command(after_help = RENEW_EXAMPLES)]
     Renew(Renew),
     /// Change the metadata of a certificate
+    #[command(after_help = UPDATE_EXAMPLES)]
     Update(Box<Update>),
     /// Show what a certificate file says, without any server
+    #[command(after_help = INSPECT_EXAMPLES)]
     Inspect {
         /// PEM or DER (`-` for standard input)
         file: PathBuf,
@@ -123,7 +157,8 @@ pub(crate) struct List {
 #[derive(Args)]
 #[command(after_help = "Reasons: unspecified, keyCompromise, cACompromise, affiliationChanged, superseded, \
 cessationOfOperation, certificateHold, privilegeWithdrawn, aACompromise (RFC 5280).\n\n\
-Example:\n  clm revoke 0199f0c1-... --reason keyCompromise --invalid-since 2026-01-31T12:00:00Z")]
+Example:\n  clm revoke 0199f0c1-1b7d-7e52-8a36-4c0d9e5f7b12 \\
+      --reason keyCompromise --invalid-since 2026-01-31T12:00:00Z")]
 pub(crate) struct Revoke {
     /// The certificate
     id: CertificateId,

@@ -46,13 +46,16 @@ pub(crate) struct Contexts {
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// List the contexts
+    #[command(after_help = "Example:\n  clm context list")]
     List,
     /// Make a context the current one
+    #[command(after_help = "Example:\n  clm context use clm.example.com")]
     Use {
         /// Its name
         name: String,
     },
     /// Forget a context and its API key
+    #[command(after_help = "Example:\n  clm context remove localhost:8443")]
     Remove {
         /// Its name
         name: String,

@@ -11,6 +11,7 @@ use crate::{authorities, output};
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Fetch an authority's revocation list as relying parties do, and say how fresh it is
+    #[command(after_help = "Example:\n  clm crl status 'CLM Sandbox Root'")]
     Status {
         /// Name or id of the authority
         authority: String,

@@ -16,20 +16,28 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// How often it is said that it still runs.
 const SAY_EVERY_SECONDS: u64 = 5;
 
+const RUN_EXAMPLES: &str = "\
+Examples:
+  clm integrity run
+  clm integrity run --no-wait";
+
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Compare both databases now, and wait; ends with 1 when something is open
+    #[command(after_help = RUN_EXAMPLES)]
     Run {
         /// Begin, and do not wait for the end
         #[arg(long)]
         no_wait: bool,
     },
     /// Show how a run gets on
+    #[command(after_help = "Example:\n  clm integrity show 0199f0c9-d3bf-767a-8c48-95e1f06374ab")]
     Show {
         /// The run
         run: Uuid,
     },
     /// List findings
+    #[command(after_help = "Example:\n  clm integrity findings --status open --all")]
     Findings {
         /// Only with this status: open, repaired, alarm, resolved
         #[arg(long)]

@@ -17,7 +17,7 @@ use crate::{files, output};
 const EXAMPLES: &str = "\
 Examples:
   clm login https://clm.example.com:8443 --token-file key.txt
-  clm login https://localhost:8443 --ca-file ca.pem --bootstrap-token-file token   the first administrator
+  clm login https://localhost:8443 --ca-file ca.pem --bootstrap-token-file token   first of all
   some-vault read key | clm login https://clm.example.com:8443 --token-file -";
 
 /// The token is good once, so that a repeat would be refused whether or not the first call was served.

@@ -12,6 +12,7 @@ use crate::session::Session;
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// List your notifications
+    #[command(after_help = "Example:\n  clm notification list --unread")]
     List {
         /// Only those that you have not read
         #[arg(long)]
@@ -20,6 +21,7 @@ pub(crate) enum Command {
         page: PageArguments,
     },
     /// Mark a notification as read
+    #[command(after_help = "Example:\n  clm notification read 0199f0ca-e4c0-778b-bd59-a6f2017485bc")]
     Read {
         /// The notification
         id: Uuid,

@@ -13,16 +13,24 @@ use crate::error::{CliError, ExitCode};
 use crate::session::Session;
 use crate::{files, output};
 
+const UPDATE_EXAMPLES: &str = "\
+Examples:
+  clm org update 0199f0c5-9f7b-7236-8804-51adbc2f3067 --name 'Example Retail AG'
+  clm org update 0199f0c5-9f7b-7236-8804-51adbc2f3067 --settings settings.json";
+
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// List the organizations that you may see
+    #[command(after_help = "Example:\n  clm org list")]
     List(PageArguments),
     /// Show an organization
+    #[command(after_help = "Example:\n  clm org show 0199f0c5-9f7b-7236-8804-51adbc2f3067")]
     Show {
         /// The organization
         id: Uuid,
     },
     /// Make an organization
+    #[command(after_help = "Example:\n  clm org create retail --name 'Example Retail'")]
     Create {
         /// Short code: lower-case letters, digits, hyphens
         code: String,
@@ -31,6 +39,7 @@ pub(crate) enum Command {
         name: String,
     },
     /// Change name and settings of an organization; what is not given stays
+    #[command(after_help = UPDATE_EXAMPLES)]
     Update {
         /// The organization
         id: Uuid,
@@ -42,11 +51,13 @@ pub(crate) enum Command {
         settings: Option<PathBuf>,
     },
     /// Suspend an organization: nobody works in it any more
+    #[command(after_help = "Example:\n  clm org suspend 0199f0c5-9f7b-7236-8804-51adbc2f3067")]
     Suspend {
         /// The organization
         id: Uuid,
     },
     /// Let people work in a suspended organization again
+    #[command(after_help = "Example:\n  clm org resume 0199f0c5-9f7b-7236-8804-51adbc2f3067")]
     Resume {
         /// The organization
         id: Uuid,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Subcommand;
-use clm_api::policies::{Policy, PolicyDraft};
+use clm_api::policies::{Policy, PolicyDraft, PolicyQuery};
 use reqwest::Method;
 use uuid::Uuid;
 
@@ -12,25 +12,59 @@ use crate::error::{CliError, ExitCode};
 use crate::session::Session;
 use crate::{files, output};
 
+const EXAMPLES: &str = r#"Examples:
+  clm policy create --file web.json
+  clm policy update 0199f0c7-b19d-7458-aa26-73cfde415289 --file web.json   a new version
+
+A small file; whatever else the rules may say is in the API description, under `PolicyRules`:
+  {
+    "code": "web",
+    "name": "Web servers",
+    "rules": {
+      "profiles": ["tls-server"],
+      "key_algorithms": ["ecdsa-p256"],
+      "key_sources": ["csr"],
+      "names": {"dns_suffixes": ["example.com"]},
+      "max_names": 10,
+      "max_validity_seconds": 7776000,
+      "default_validity_seconds": 2592000,
+      "workflows": {"issuance": "issuance"}
+    }
+  }
+
+Workflows of issuance, renewal and revocation are named by their codes; what has none needs no
+approval. An update is the whole file again, with the same code. It is refused when there is a newer
+version than the one it is made from."#;
+
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// List the active policies
-    List(PageArguments),
+    /// List policies: the active ones unless told
+    #[command(after_help = "Examples:\n  clm policy list\n  clm policy list --code web --status any")]
+    List {
+        /// Only versions of this code
+        #[arg(long)]
+        code: Option<String>,
+        /// Only with this status: draft, active, superseded, retired, or any; active unless given
+        #[arg(long)]
+        status: Option<String>,
+        #[command(flatten)]
+        page: PageArguments,
+    },
     /// Show a policy with its rules
+    #[command(after_help = "Example:\n  clm policy show 0199f0c7-b19d-7458-aa26-73cfde415289")]
     Show {
         /// Id of the policy
         id: Uuid,
     },
     /// Make a policy
+    #[command(after_help = EXAMPLES)]
     Create {
         /// JSON: code, name, rules, compliance_frameworks (`-` for standard input)
         #[arg(long)]
         file: PathBuf,
     },
     /// Make a new version of a policy
-    #[command(
-        after_help = "The version that you have read must still be the newest, or the change is refused."
-    )]
+    #[command(after_help = EXAMPLES)]
     Update {
         /// Id of the policy
         id: Uuid,
@@ -42,7 +76,10 @@ pub(crate) enum Command {
 
 pub(crate) async fn run(command: Command, session: &Session) -> Result<ExitCode, CliError> {
     match command {
-        Command::List(page) => list(&page, session).await?,
+        Command::List { code, status, page } => {
+            let query = PolicyQuery { code, status, ..PolicyQuery::default() };
+            list(&query, &page, session).await?;
+        }
         Command::Show { id } => {
             print(&session.client.get(&format!("/api/v1/policies/{id}")).await?.body, session);
         }
@@ -62,8 +99,8 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<ExitCode,
     Ok(ExitCode::Done)
 }
 
-async fn list(page: &PageArguments, session: &Session) -> Result<(), CliError> {
-    let page = session.client.list("/api/v1/policies", &(), page).await?;
+async fn list(query: &PolicyQuery, page: &PageArguments, session: &Session) -> Result<(), CliError> {
+    let page = session.client.list("/api/v1/policies", query, page).await?;
     let headers = ["ID", "CODE", "VERSION", "STATUS", "NAME"];
     output::list(session.output, &page, &headers, |one: &Policy| {
         vec![
@@ -87,4 +124,15 @@ fn print(one: &Policy, session: &Session) {
         ("rules", one.rules.to_string()),
     ];
     output::object(session.output, one, fields);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_in_the_help_is_one() {
+        let file = &EXAMPLES[EXAMPLES.find('{').unwrap()..=EXAMPLES.rfind('}').unwrap()];
+        assert!(serde_json::from_str::<PolicyDraft>(file).is_ok());
+    }
 }

@@ -18,8 +18,9 @@ const EXAMPLES: &str = "\
 Examples:
   openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes \\
       -keyout www.key -out www.csr -subj / -addext subjectAltName=DNS:www.example.com
-  clm request create --profile tls-server --csr www.csr --wait 60 --out www.pem
+  clm request create --profile tls-server --csr www.csr --wait 20 --out www.pem
   clm request create --profile tls-client --key-algorithm ecdsa-p256 --san email:ann@example.com
+  clm request create --profile tls-server --csr www.csr --custom-field cost-centre=4711
 
 Ends with 6 when the request waits for approval.";
 
@@ -29,6 +30,7 @@ pub(crate) enum Command {
     #[command(after_help = EXAMPLES)]
     Create(Box<Create>),
     /// List requests
+    #[command(after_help = "Example:\n  clm request list --status pending --kind issuance")]
     List {
         /// Only in this state: pending, executing, completed, rejected, cancelled, expired, failed
         #[arg(long)]
@@ -43,11 +45,15 @@ pub(crate) enum Command {
         page: PageArguments,
     },
     /// Show a request: its state, its steps, why it failed
+    #[command(after_help = "Example:\n  clm request show 0199f0c0-5a2e-7c31-9d04-1f6b8a3e2c70")]
     Show {
         /// The request
         id: Uuid,
     },
     /// Take back a request of one's own
+    #[command(
+        after_help = "Example:\n  clm request cancel 0199f0c0-5a2e-7c31-9d04-1f6b8a3e2c70 --comment 'wrong name'"
+    )]
     Cancel {
         /// The request
         id: Uuid,
@@ -98,6 +104,9 @@ pub(crate) struct Create {
     /// Your organization's own category
     #[arg(long)]
     category: Option<String>,
+    /// Field of your organization's own, a text; may be repeated
+    #[arg(long = "custom-field", value_name = "NAME=VALUE", value_parser = tag)]
+    custom_fields: Vec<(String, String)>,
     /// A word to the approvers
     #[arg(long)]
     comment: Option<String>,
@@ -152,7 +161,7 @@ fn new_request(create: Create) -> Result<NewRequest, CliError> {
         tags: create.tags.into_iter().collect::<BTreeMap<_, _>>(),
         environment: create.environment,
         category: create.category,
-        custom_fields: serde_json::Map::new(),
+        custom_fields: create.custom_fields.into_iter().map(|(name, value)| (name, value.into())).collect(),
         comment: create.comment,
     })
 }

@@ -15,16 +15,27 @@ use crate::error::{CliError, ExitCode};
 use crate::output;
 use crate::session::Session;
 
+const ASSIGN_EXAMPLES: &str = "\
+Examples:
+  clm role assign requester --user 0199f0c3-7d59-7014-a6e2-3f8b9a0d1e45
+  clm role assign approver --user 0199f0c3-7d59-7014-a6e2-3f8b9a0d1e45 \\
+      --from 2027-07-01T00:00:00Z --until 2027-08-01T00:00:00Z";
+
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// List roles
+    #[command(after_help = "Example:\n  clm role list")]
     List(PageArguments),
     /// Show a role
+    #[command(after_help = "Example:\n  clm role show approver")]
     Show {
         /// Code or id
         role: String,
     },
     /// Make a role of your organization
+    #[command(
+        after_help = "Example:\n  clm role create web-team --name 'Web team' --parent requester --permission certificate:update"
+    )]
     Create {
         /// Short code
         code: String,
@@ -42,6 +53,9 @@ pub(crate) enum Command {
         permissions: Vec<String>,
     },
     /// Change a role of your organization; what is not given stays
+    #[command(
+        after_help = "Example:\n  clm role update web-team --permission certificate:update --permission policy:read"
+    )]
     Update {
         /// Code or id
         role: String,
@@ -56,9 +70,7 @@ pub(crate) enum Command {
         permissions: Vec<String>,
     },
     /// Give a user a role
-    #[command(
-        after_help = "Example:\n  clm role assign approver --user 0199f0c3-... --until 2027-01-01T00:00:00Z"
-    )]
+    #[command(after_help = ASSIGN_EXAMPLES)]
     Assign {
         /// Code or id
         role: String,
@@ -68,6 +80,9 @@ pub(crate) enum Command {
         /// In every organization, and not only in yours
         #[arg(long)]
         everywhere: bool,
+        /// From when (RFC 3339); now unless given
+        #[arg(long)]
+        from: Option<DateTime<Utc>>,
         /// Until when (RFC 3339)
         #[arg(long)]
         until: Option<DateTime<Utc>>,
@@ -76,6 +91,9 @@ pub(crate) enum Command {
         reason: Option<String>,
     },
     /// Take a role back
+    #[command(
+        after_help = "Example:\n  clm role unassign 0199f0c6-a08c-7347-b915-62becd304178 --reason 'left the team'"
+    )]
     Unassign {
         /// The assignment
         id: Uuid,
@@ -84,6 +102,7 @@ pub(crate) enum Command {
         reason: Option<String>,
     },
     /// List who holds which role
+    #[command(after_help = "Example:\n  clm role assignments --user 0199f0c3-7d59-7014-a6e2-3f8b9a0d1e45")]
     Assignments {
         /// Only of this user
         #[arg(long)]
@@ -117,12 +136,12 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<ExitCode,
             let path = format!("/api/v1/roles/{}", resolve(&role, session).await?);
             print(&session.client.edit(Method::PUT, &path, change).await?, session);
         }
-        Command::Assign { role, user, everywhere, until, reason } => {
+        Command::Assign { role, user, everywhere, from, until, reason } => {
             let body = NewRoleAssignment {
                 user_id: user,
                 role_id: resolve(&role, session).await?,
                 everywhere,
-                valid_from: None,
+                valid_from: from,
                 valid_until: until,
                 reason,
             };

@@ -13,13 +13,18 @@ use crate::session::Session;
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// List users
+    #[command(after_help = "Example:\n  clm user list")]
     List(PageArguments),
     /// Show a user
+    #[command(after_help = "Example:\n  clm user show 0199f0c3-7d59-7014-a6e2-3f8b9a0d1e45")]
     Show {
         /// The user
         id: Uuid,
     },
     /// Make a user, without roles
+    #[command(
+        after_help = "Example:\n  clm user create ann --email ann@example.com --display-name 'Ann Example'"
+    )]
     Create {
         /// Name to sign in with
         username: String,
@@ -31,6 +36,9 @@ pub(crate) enum Command {
         display_name: Option<String>,
     },
     /// Change name and address of a user; what is not given stays
+    #[command(
+        after_help = "Example:\n  clm user update 0199f0c3-7d59-7014-a6e2-3f8b9a0d1e45 --email ann.example@example.com"
+    )]
     Update {
         /// The user
         id: Uuid,
@@ -42,11 +50,13 @@ pub(crate) enum Command {
         display_name: Option<String>,
     },
     /// Disable a user: its API keys end at once
+    #[command(after_help = "Example:\n  clm user disable 0199f0c3-7d59-7014-a6e2-3f8b9a0d1e45")]
     Disable {
         /// The user
         id: Uuid,
     },
     /// Let a disabled user in again
+    #[command(after_help = "Example:\n  clm user enable 0199f0c3-7d59-7014-a6e2-3f8b9a0d1e45")]
     Enable {
         /// The user
         id: Uuid,
