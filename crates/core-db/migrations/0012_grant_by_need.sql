@@ -57,6 +57,7 @@ GRANT UPDATE (email, display_name, password_hash, password_salt, password_change
               mfa_secret_encrypted, mfa_configuration, failed_login_attempts, last_failed_login_at, locked_until,
               last_login_at, last_login_address, updated_at, version, deleted_at)
     ON users TO clm_core_system;
+GRANT UPDATE (is_primary, status, joined_at, updated_at, version) ON user_organizations TO clm_core_system;
 GRANT UPDATE (role_name, description, permissions, updated_at, version, deleted_at) ON roles TO clm_core_system;
 GRANT UPDATE (revoked_at, revoked_by, revocation_reason, updated_at, version) ON user_roles TO clm_core_system;
 GRANT UPDATE (last_used_at, revoked_at, revoked_by, updated_at, version) ON api_keys TO clm_core_system;

@@ -9,6 +9,8 @@ TO clm_secure_app;
 GRANT SELECT ON chain_heads, expiring_certificates TO clm_secure_app;
 
 GRANT UPDATE (state, use_count, rotated_at, updated_at, version) ON encryption_keys TO clm_secure_app;
+GRANT UPDATE (status, rows_total, rows_reencrypted, rows_failed, last_row_id, failure_details, finished_at, updated_at, version)
+    ON key_rotation_history TO clm_secure_app;
 GRANT UPDATE (certificate_id, status, subject_key_id, envelope, crl_number, last_crl_at, next_crl_at, updated_at, version)
     ON certificate_authorities TO clm_secure_app;
 GRANT UPDATE (public_key_sha256, status, rejection_reason, certificate_id, decided_at, issued_at, updated_at, version)

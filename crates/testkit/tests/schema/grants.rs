@@ -74,6 +74,7 @@ async fn the_role_of_secure_changes_these_columns_alone() {
             "chain_heads: chain_hash sequence updated_at",
             "encryption_keys: rotated_at state updated_at use_count version",
             "issuance_intents: signed_at state updated_at version wrapped_private_key",
+            "key_rotation_history: failure_details finished_at last_row_id rows_failed rows_reencrypted rows_total status updated_at version",
             "operations: completed_at outcome",
             "private_keys: access_count last_accessed_at updated_at version",
         ]

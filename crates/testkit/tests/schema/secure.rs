@@ -95,7 +95,6 @@ async fn the_service_changes_state_and_owner_of_a_certificate_and_nothing_else()
     assert_eq!(
         columns,
         [
-            "deleted_at",
             "owner_user_id",
             "owner_version",
             "renewed_by_certificate_id",
@@ -177,12 +176,15 @@ async fn reports_see_no_key_material_and_write_nothing() {
 
 #[tokio::test]
 async fn a_private_key_is_wrapped_or_in_a_module_and_belongs_to_one_certificate() {
-    let (_database, app) = one_certificate().await;
+    let (database, app) = one_certificate().await;
     let second = "INSERT INTO private_keys (certificate_id, hsm_provider, hsm_key_reference, key_algorithm, key_size, public_key_sha256, origin, created_at, updated_at)
          VALUES ('01900000-0000-7000-8000-00000000000c', 'softhsm', 'key', 'ecdsa-p256', 256, sha256('k'), 'hsm', now(), now())";
     assert_eq!(refusal(&app, second).await, NOT_UNIQUE);
-    assert_eq!(refusal(&app, "UPDATE private_keys SET encrypted_key_material = NULL").await, NOT_ALLOWED);
-    run(&app, "UPDATE private_keys SET encrypted_key_material = NULL, destroyed_at = now()").await;
+    let superuser = database.superuser().await;
+    let without = "UPDATE private_keys SET encrypted_key_material = NULL";
+    assert_eq!(refusal(&app, without).await, FORBIDDEN);
+    assert_eq!(refusal(&superuser, without).await, NOT_ALLOWED);
+    run(&superuser, "UPDATE private_keys SET encrypted_key_material = NULL, destroyed_at = now()").await;
     let orphan = "INSERT INTO private_keys (certificate_id, hsm_provider, hsm_key_reference, key_algorithm, key_size, public_key_sha256, origin, created_at, updated_at)
          VALUES (uuid_generate_v7(), 'softhsm', 'key', 'ecdsa-p256', 256, sha256('k'), 'hsm', now(), now())";
     assert_eq!(refusal(&app, orphan).await, NO_SUCH_ROW);
