@@ -9,6 +9,9 @@ use anyhow::{Context, Result, bail};
 pub use rustix::process::Signal;
 use rustix::process::{kill_process, test_kill_process};
 
+use crate::files::read_end;
+use crate::os_user::OsUser;
+
 const POLL: Duration = Duration::from_millis(20);
 
 /// A process id.
@@ -83,9 +86,9 @@ impl Pid {
     }
 }
 
-/// The last lines of a log file, for error messages.
-pub fn tail(path: &Path) -> String {
-    let text = fs::read_to_string(path).unwrap_or_default();
+/// The last lines of a log file of `owner`, for error messages.
+pub fn tail(path: &Path, owner: &OsUser) -> String {
+    let text = read_end(path, owner).unwrap_or_default();
     let lines: Vec<&str> = text.lines().rev().take(15).collect();
     lines.into_iter().rev().collect::<Vec<_>>().join("\n")
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::files::{make_folder, open_log, write_private};
+use crate::files::{make_folder, open_log, read, write_private};
 use crate::options::Options;
 use crate::os_user::OsUser;
 use crate::placement::place;
@@ -90,7 +90,7 @@ impl Service {
 
     /// What stands in the pid file: perhaps a process that is no more, or another one by now.
     fn recorded_pid(&self) -> Option<Pid> {
-        Pid::new(fs::read_to_string(self.pid_file()).ok()?.trim().parse().ok()?)
+        Pid::new(read(&self.pid_file(), &self.os_user).ok()?.trim().parse().ok()?)
     }
 
     /// What the program says about itself: `1.2.3`.
@@ -205,7 +205,7 @@ impl Service {
                     continue;
                 }
             };
-            bail!("{} {problem}\n{}", self.name(), tail(&self.log_file()));
+            bail!("{} {problem}\n{}", self.name(), tail(&self.log_file(), &self.os_user));
         }
     }
 
@@ -268,6 +268,10 @@ impl Service {
     /// Whether the program, or a file that it read at its start, is newer than the process. One whose
     /// start was not recorded may be older than anything.
     fn is_outdated(&self, pid: Pid) -> bool {
+        self.os_user.act(|| Ok(self.has_older_files(pid))).unwrap_or(true)
+    }
+
+    fn has_older_files(&self, pid: Pid) -> bool {
         let modified = |path: &Path| fs::metadata(path).and_then(|file| file.modified()).ok();
         let Some(started) = modified(&self.pid_file()).filter(|_| self.recorded_pid() == Some(pid)) else {
             return true;
@@ -282,12 +286,12 @@ impl Service {
     }
 
     fn forget_pid(&self) -> Result<()> {
-        match fs::remove_file(self.pid_file()) {
+        self.os_user.act(|| match fs::remove_file(self.pid_file()) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 Err(error).context("cannot remove the pid file")
             }
             _ => Ok(()),
-        }
+        })
     }
 
     fn cannot_run(&self) -> String {
