@@ -124,7 +124,9 @@ impl Cluster {
         let data = self.options.data_folder();
         let file = read(&data.join("postmaster.pid"), &self.options.os_user).ok()?;
         let pid = Pid::new(file.lines().next()?.trim().parse().ok()?)?;
-        pid.runs_program("postgres", &[&data.display().to_string()]).then_some(pid)
+        let is_ours = pid.runs_program("postgres", &[&data.display().to_string()])
+            && pid.belongs_to(&self.options.os_user);
+        is_ours.then_some(pid)
     }
 
     /// Makes what is missing, starts the server and provisions the database with its roles. Done

@@ -84,7 +84,8 @@ impl Service {
     /// between has left no record.
     pub fn pid(&self) -> Option<Pid> {
         let config = self.config_file().display().to_string();
-        let is_ours = |pid: &Pid| pid.runs_program(&self.name(), &["serve", &config]);
+        let is_ours =
+            |pid: &Pid| pid.runs_program(&self.name(), &["serve", &config]) && pid.belongs_to(&self.os_user);
         self.recorded_pid().filter(is_ours).or_else(|| Pid::all().find(is_ours))
     }
 
@@ -301,4 +302,38 @@ impl Service {
 
 fn last_line(text: &str) -> &str {
     text.lines().last().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_only_claims_to_be_the_service_is_not_taken_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let os_user = OsUser::for_databases().unwrap();
+        let service = Service {
+            word: "core",
+            built: PathBuf::from("/nowhere/clm-core"),
+            program: PathBuf::from("/bin/sh"),
+            folder: folder.path().to_owned(),
+            admin_port: 1,
+            os_user: os_user.clone(),
+        };
+        let mut command = Command::new("/bin/sh");
+        os_user.run_as(&mut command);
+        command.arg0("/nowhere/clm-core").args(["-c", "read line", "serve"]).arg(service.config_file());
+        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+        let pid = Pid::new(i32::try_from(child.id()).unwrap());
+        while service.pid().is_none() {
+            sleep(POLL);
+        }
+        assert_eq!(service.pid(), pid);
+        // Not even when the number was recorded.
+        fs::write(service.pid_file(), child.id().to_string()).unwrap();
+        let stranger = OsUser { uid: os_user.uid + 1, ..os_user };
+        assert_eq!(Service { os_user: stranger, ..service.clone() }.pid(), None);
+        drop(child.stdin.take());
+        child.wait().unwrap();
+    }
 }
