@@ -1,14 +1,14 @@
 //! One PostgreSQL cluster with one of the product's databases: made, started, stopped.
 
 use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, bail};
 
 use crate::cluster_configuration::{SUPERUSER, pg_hba_conf, pg_ident_conf, postgresql_conf};
-use crate::files::{make_folder, make_folder_for, write_private};
+use crate::files::{make_folder, make_folder_for, read, write_private};
 use crate::os_user::OsUser;
 use crate::platform_ca::{KeyFiles, PlatformCa};
 use crate::postgres_programs::PostgresPrograms;
@@ -100,7 +100,7 @@ impl Cluster {
         if socket.as_os_str().len() > LONGEST_SOCKET_FOLDER {
             bail!("{} is too long a path for a Unix socket: choose a shorter folder", socket.display());
         }
-        let programs = PostgresPrograms::find(Some(&options.data_folder()))?;
+        let programs = PostgresPrograms::find(Some((&options.data_folder(), &options.os_user)))?;
         Ok(Self { options, programs })
     }
 
@@ -122,9 +122,11 @@ impl Cluster {
     /// The postmaster, if it runs.
     pub fn pid(&self) -> Option<Pid> {
         let data = self.options.data_folder();
-        let file = fs::read_to_string(data.join("postmaster.pid")).ok()?;
+        let file = read(&data.join("postmaster.pid"), &self.options.os_user).ok()?;
         let pid = Pid::new(file.lines().next()?.trim().parse().ok()?)?;
-        pid.runs_program("postgres", &[&data.display().to_string()]).then_some(pid)
+        let is_ours = pid.runs_program("postgres", &[&data.display().to_string()])
+            && pid.belongs_to(&self.options.os_user);
+        is_ours.then_some(pid)
     }
 
     /// Makes what is missing, starts the server and provisions the database with its roles. Done
@@ -143,7 +145,8 @@ impl Cluster {
         let log = self.options.log_folder().join("startup.log");
         let mut command = self.pg_ctl("start");
         command.args(["--wait", "--timeout=120", "--silent", "--log"]).arg(&log);
-        self.run(command, None).with_context(|| format!("the log says:\n{}", tail(&log)))?;
+        self.run(command, None)
+            .with_context(|| format!("the log says:\n{}", tail(&log, &self.options.os_user)))?;
         Ok(())
     }
 
@@ -221,9 +224,12 @@ impl Cluster {
     /// Makes the data folder under another name first, so that a half-made one is never started.
     fn init(&self) -> Result<()> {
         let unfinished = self.options.folder.join("data.new");
-        if unfinished.exists() {
-            fs::remove_dir_all(&unfinished).context("cannot remove an unfinished data folder")?;
-        }
+        self.options.os_user.act(|| match fs::remove_dir_all(&unfinished) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(error).context("cannot remove an unfinished data folder")
+            }
+            _ => Ok(()),
+        })?;
         let mut command = self.programs.command("initdb");
         command.args([
             "--data-checksums",
@@ -237,7 +243,9 @@ impl Cluster {
             command.arg("--no-sync");
         }
         self.run(command, None)?;
-        fs::rename(&unfinished, self.options.data_folder()).context("cannot name the new data folder")
+        self.options.os_user.act(|| {
+            fs::rename(&unfinished, self.options.data_folder()).context("cannot name the new data folder")
+        })
     }
 
     fn write_configuration(&self) -> Result<()> {

@@ -19,6 +19,7 @@ use crate::options::{Options, Ports};
 use crate::os_user::OsUser;
 use crate::platform_ca::PlatformCa;
 use crate::preflight;
+use crate::safe_folder;
 use crate::service::Service;
 
 /// The sandbox root signs intermediate authorities for five years, each with an approval.
@@ -46,9 +47,11 @@ pub struct Installation {
 }
 
 impl Installation {
-    /// The installation of `options`. Nothing is made or started.
+    /// The installation of `options`. Nothing is made or started. Fails where others could have put
+    /// something into the folder.
     pub fn new(options: Options) -> Result<Self> {
         let Options { folder, ports, .. } = &options;
+        safe_folder::check(folder)?;
         Ok(Self {
             databases: Databases::new(&folder.join("databases"), options.databases())?,
             core: Service::new("core", &options, ports.core_admin)?,
@@ -85,6 +88,7 @@ impl Installation {
 
     /// Stops everything, in reverse order; the data stays.
     pub fn down(&self) -> Result<()> {
+        safe_folder::check(self.folder())?;
         match Lock::take_existing(self.folder())? {
             Some(_lock) => self.stop(),
             None => Ok(()),
@@ -100,6 +104,7 @@ impl Installation {
     /// Stops everything and removes the folder with all data.
     pub fn reset(&self) -> Result<()> {
         let folder = &self.options.folder;
+        safe_folder::check(folder)?;
         if !folder.exists() {
             return Ok(());
         }
@@ -247,6 +252,7 @@ impl Installation {
         // Open to the users of servers and services, who must pass through; the folders below are
         // closed.
         make_folder(folder, 0o711, &OsUser::current()?)?;
+        safe_folder::check(folder)?;
         self.check_passage()?;
         Lock::take(folder)
     }

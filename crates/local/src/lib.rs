@@ -13,6 +13,7 @@ mod placement;
 mod postgres_programs;
 mod preflight;
 mod role;
+mod safe_folder;
 mod service;
 mod status;
 

@@ -1,12 +1,11 @@
 //! The file that makes a folder ours, and remembers the ports.
 
-use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::files::write_public;
+use crate::files::{read, write_public};
 use crate::options::Ports;
 use crate::os_user::OsUser;
 
@@ -32,7 +31,7 @@ pub(crate) fn ports(folder: &Path) -> Result<Option<Ports>> {
         return Ok(None);
     }
     let path = folder.join(MARKER);
-    let marker: Marker = serde_json::from_str(&fs::read_to_string(&path)?)
+    let marker: Marker = serde_json::from_str(&read(&path, &OsUser::current()?)?)
         .with_context(|| format!("{} is not a file of clm-local", path.display()))?;
     Ok(Some(marker.ports))
 }

@@ -1,13 +1,15 @@
 //! The operating system's user that owns a file or runs a process.
 
-use std::fs;
-use std::os::unix::fs::{MetadataExt, lchown};
+use std::ffi::CStr;
+use std::fs::{self, File};
+use std::os::unix::fs::{MetadataExt, fchown};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::Command;
 use std::thread;
 
 use anyhow::{Context, Result, anyhow};
+use rustix::fs::{AtFlags, Dir, Mode, OFlags, chownat, openat};
+use rustix::io::Errno;
 use rustix::process::geteuid;
 use rustix::thread::{Gid, Uid, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
@@ -89,25 +91,32 @@ impl OsUser {
     }
 
     /// Hands a folder of ours over to this user, with everything in it. One that is this user's
-    /// already is not looked into.
-    pub(crate) fn own_all(&self, folder: &Path) -> Result<()> {
-        if !geteuid().is_root() || fs::symlink_metadata(folder)?.uid() == self.uid {
+    /// already is not looked into. No link is followed, not even one that comes in meanwhile.
+    pub(crate) fn own_all(&self, folder: File) -> Result<()> {
+        if !geteuid().is_root() || folder.metadata()?.uid() == self.uid {
             return Ok(());
         }
-        for entry in fs::read_dir(folder)? {
+        for entry in Dir::read_from(&folder)? {
             let entry = entry?;
-            if entry.file_type()?.is_dir() {
-                self.own_all(&entry.path())?;
-            } else {
-                self.own(&entry.path())?;
+            let name = entry.file_name();
+            if name != c"." && name != c".." {
+                self.own(&folder, name).with_context(|| format!("chown {}", name.to_string_lossy()))?;
             }
         }
         // Last, so that an interrupted handover is taken up again.
-        self.own(folder)
+        fchown(folder, Some(self.uid), Some(self.gid)).context("chown")
     }
 
-    fn own(&self, path: &Path) -> Result<()> {
-        lchown(path, Some(self.uid), Some(self.gid)).with_context(|| format!("chown {}", path.display()))
+    fn own(&self, folder: &File, name: &CStr) -> Result<()> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match openat(folder, name, flags, Mode::empty()) {
+            Ok(below) => self.own_all(below.into()),
+            Err(Errno::NOTDIR | Errno::LOOP) => {
+                let (uid, gid) = (Uid::from_raw(self.uid), Gid::from_raw(self.gid));
+                Ok(chownat(folder, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?)
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn find(wanted: impl Fn(&Self) -> bool) -> Option<Self> {
@@ -158,7 +167,7 @@ mod tests {
         let write = || other.act(|| Ok(fs::write(&path, "text")?));
         if geteuid().is_root() {
             assert!(write().is_err());
-            other.own_all(folder.path()).unwrap();
+            other.own_all(File::open(folder.path()).unwrap()).unwrap();
         }
         write().unwrap();
         assert_eq!(fs::metadata(&path).unwrap().uid(), other.uid);

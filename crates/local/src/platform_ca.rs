@@ -14,7 +14,7 @@ use rcgen::{
 };
 use x509_parser::pem::parse_x509_pem;
 
-use crate::files::{make_folder, write_private, write_public};
+use crate::files::{self, make_folder, write_private, write_public};
 use crate::os_user::OsUser;
 
 const AUTHORITY_DAYS: i64 = 3650;
@@ -91,7 +91,7 @@ impl PlatformCa {
         // Key and certificate are two files: of one writer.
         static WRITING: Mutex<()> = Mutex::new(());
         let _guard = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
-        if files.key_file.exists() && self.is_still_good(&files.cert_file) {
+        if owner.act(|| Ok(files.key_file.exists()))? && self.is_still_good(&files.cert_file, owner) {
             return Ok(());
         }
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
@@ -111,12 +111,12 @@ impl PlatformCa {
         write_public(&files.cert_file, certificate.pem().as_bytes(), owner)
     }
 
-    fn is_still_good(&self, cert_file: &Path) -> bool {
+    fn is_still_good(&self, cert_file: &Path, owner: &OsUser) -> bool {
         let limit = (self.now + TimeDelta::days(RENEW_BEFORE_DAYS)).timestamp();
-        let Ok(pem) = fs::read(cert_file) else {
+        let Ok(pem) = files::read(cert_file, owner) else {
             return false;
         };
-        let Ok((_, pem)) = parse_x509_pem(&pem) else {
+        let Ok((_, pem)) = parse_x509_pem(pem.as_bytes()) else {
             return false;
         };
         pem.parse_x509().is_ok_and(|certificate| certificate.validity().not_after.timestamp() > limit)

@@ -7,6 +7,9 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use crate::files::read;
+use crate::os_user::OsUser;
+
 const OLDEST_SUPPORTED: u32 = 15;
 const DEBIAN_FOLDER: &str = "/usr/lib/postgresql";
 
@@ -19,9 +22,9 @@ pub(crate) struct PostgresPrograms {
 
 impl PostgresPrograms {
     /// The newest installed version that is supported, or the one that made `data_folder`: a
-    /// cluster runs only under the major version that made it.
-    pub(crate) fn find(data_folder: Option<&Path>) -> Result<Self> {
-        let wanted = data_folder.and_then(|data| fs::read_to_string(data.join("PG_VERSION")).ok());
+    /// cluster runs only under the major version that made it. The folder is of the user given with it.
+    pub(crate) fn find(data_folder: Option<(&Path, &OsUser)>) -> Result<Self> {
+        let wanted = data_folder.and_then(|(data, owner)| read(&data.join("PG_VERSION"), owner).ok());
         let wanted: Option<u32> = wanted.and_then(|text| text.trim().parse().ok());
         let found = installed().into_iter().filter(|programs| match wanted {
             Some(major) => programs.major == major,

@@ -10,6 +10,7 @@ use crate::lock::LOCK;
 use crate::marker;
 use crate::options::Ports;
 use crate::os_user::OsUser;
+use crate::safe_folder;
 use crate::throwaway::is_free;
 
 pub(crate) fn check(installation: &Installation) -> Result<()> {
@@ -25,6 +26,7 @@ fn check_folder(folder: &Path) -> Result<()> {
     if !folder.is_absolute() {
         bail!("{} is not an absolute path: give one with --dir", folder.display());
     }
+    safe_folder::check(folder)?;
     if !folder.exists() || marker::is_there(folder) {
         return Ok(());
     }

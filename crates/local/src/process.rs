@@ -9,6 +9,9 @@ use anyhow::{Context, Result, bail};
 pub use rustix::process::Signal;
 use rustix::process::{kill_process, test_kill_process};
 
+use crate::files::read_end;
+use crate::os_user::OsUser;
+
 const POLL: Duration = Duration::from_millis(20);
 
 /// A process id.
@@ -42,6 +45,17 @@ impl Pid {
         let words: Vec<_> = command_line.split(|byte| *byte == 0).map(String::from_utf8_lossy).collect();
         let runs = words.first().is_some_and(|first| Path::new(&**first).ends_with(program));
         runs && arguments.iter().all(|argument| words.iter().skip(1).any(|word| word == argument))
+    }
+
+    /// Whether the process has all its rights from `user`, and so can be that user's: what it was
+    /// started with, everybody could claim.
+    pub fn belongs_to(self, user: &OsUser) -> bool {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.number())).unwrap_or_default();
+        // Real, effective, saved and that for files. The owner of the folder in /proc says less: it is
+        // root once a process has closed its memory to others.
+        let ids = status.lines().find_map(|line| line.strip_prefix("Uid:")).unwrap_or_default();
+        let mut ids = ids.split_whitespace().peekable();
+        ids.peek().is_some() && ids.all(|id| id.parse() == Ok(user.uid))
     }
 
     /// Whether the process lives; a zombie does not, once all its threads have ended.
@@ -83,9 +97,9 @@ impl Pid {
     }
 }
 
-/// The last lines of a log file, for error messages.
-pub fn tail(path: &Path) -> String {
-    let text = fs::read_to_string(path).unwrap_or_default();
+/// The last lines of a log file of `owner`, for error messages.
+pub fn tail(path: &Path, owner: &OsUser) -> String {
+    let text = read_end(path, owner).unwrap_or_default();
     let lines: Vec<&str> = text.lines().rev().take(15).collect();
     lines.into_iter().rev().collect::<Vec<_>>().join("\n")
 }
@@ -109,6 +123,21 @@ mod tests {
         pid.wait(Duration::from_secs(5)).unwrap();
         assert!(!pid.is_alive());
         child.wait().unwrap();
+    }
+
+    #[test]
+    fn a_process_of_another_user_is_not_trusted() {
+        let user = OsUser::for_databases().unwrap();
+        let mut command = Command::new("sleep");
+        user.run_as(&mut command);
+        let mut child = command.arg("30").spawn().unwrap();
+        let pid = Pid::new(i32::try_from(child.id()).unwrap()).unwrap();
+        assert!(pid.belongs_to(&user));
+        assert!(!pid.belongs_to(&OsUser { uid: user.uid + 1, ..user.clone() }));
+        assert_eq!(pid.belongs_to(&OsUser::current().unwrap()), user == OsUser::current().unwrap());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!pid.belongs_to(&user));
     }
 
     #[test]

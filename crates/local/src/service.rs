@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::files::{make_folder, open_log, write_private};
+use crate::files::{make_folder, open_log, read, write_private};
 use crate::options::Options;
 use crate::os_user::OsUser;
 use crate::placement::place;
@@ -79,13 +80,14 @@ impl Service {
     /// between has left no record.
     pub fn pid(&self) -> Option<Pid> {
         let config = self.config_file().display().to_string();
-        let is_ours = |pid: &Pid| pid.runs_program(&self.name(), &["serve", &config]);
+        let is_ours =
+            |pid: &Pid| pid.runs_program(&self.name(), &["serve", &config]) && pid.belongs_to(&self.os_user);
         self.recorded_pid().filter(is_ours).or_else(|| Pid::all().find(is_ours))
     }
 
     /// What stands in the pid file: perhaps a process that is no more, or another one by now.
     fn recorded_pid(&self) -> Option<Pid> {
-        Pid::new(fs::read_to_string(self.pid_file()).ok()?.trim().parse().ok()?)
+        Pid::new(read(&self.pid_file(), &self.os_user).ok()?.trim().parse().ok()?)
     }
 
     /// What the program says about itself: `1.2.3`.
@@ -200,7 +202,7 @@ impl Service {
                     continue;
                 }
             };
-            bail!("{} {problem}\n{}", self.name(), tail(&self.log_file()));
+            bail!("{} {problem}\n{}", self.name(), tail(&self.log_file(), &self.os_user));
         }
     }
 
@@ -263,6 +265,19 @@ impl Service {
     /// Whether the program, or a file that it read at its start, is newer than the process. One whose
     /// start was not recorded may be older than anything.
     fn is_outdated(&self, pid: Pid) -> bool {
+        self.runs_another_program(pid) || self.os_user.act(|| Ok(self.has_older_files(pid))).unwrap_or(true)
+    }
+
+    /// Whether the process runs another file than the program is now. Unknown where a process of
+    /// ours hides what it runs: its time decides.
+    fn runs_another_program(&self, pid: Pid) -> bool {
+        let running = fs::metadata(format!("/proc/{}/exe", pid.number()));
+        let program = fs::metadata(&self.program);
+        let file = |file: fs::Metadata| (file.dev(), file.ino());
+        running.is_ok_and(|running| program.is_ok_and(|program| file(running) != file(program)))
+    }
+
+    fn has_older_files(&self, pid: Pid) -> bool {
         let modified = |path: &Path| fs::metadata(path).and_then(|file| file.modified()).ok();
         let Some(started) = modified(&self.pid_file()).filter(|_| self.recorded_pid() == Some(pid)) else {
             return true;
@@ -277,12 +292,12 @@ impl Service {
     }
 
     fn forget_pid(&self) -> Result<()> {
-        match fs::remove_file(self.pid_file()) {
+        self.os_user.act(|| match fs::remove_file(self.pid_file()) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 Err(error).context("cannot remove the pid file")
             }
             _ => Ok(()),
-        }
+        })
     }
 
     fn cannot_run(&self) -> String {
@@ -292,4 +307,42 @@ impl Service {
 
 fn last_line(text: &str) -> &str {
     text.lines().last().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_only_claims_to_be_the_service_is_not_taken_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let os_user = OsUser::for_databases().unwrap();
+        let service = Service {
+            word: "core",
+            built: PathBuf::from("/nowhere/clm-core"),
+            program: PathBuf::from("/bin/sh"),
+            folder: folder.path().to_owned(),
+            admin_port: 1,
+            os_user: os_user.clone(),
+        };
+        let mut command = Command::new("/bin/sh");
+        os_user.run_as(&mut command);
+        command.arg0("/nowhere/clm-core").args(["-c", "read line", "serve"]).arg(service.config_file());
+        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+        let pid = Pid::new(i32::try_from(child.id()).unwrap());
+        while service.pid().is_none() {
+            sleep(POLL);
+        }
+        assert_eq!(service.pid(), pid);
+        // Not even when the number was recorded.
+        fs::write(service.pid_file(), child.id().to_string()).unwrap();
+        let stranger = OsUser { uid: os_user.uid + 1, ..os_user };
+        assert_eq!(Service { os_user: stranger, ..service.clone() }.pid(), None);
+
+        assert!(!service.runs_another_program(pid.unwrap()));
+        let replaced = Service { program: std::env::current_exe().unwrap(), ..service };
+        assert!(replaced.runs_another_program(pid.unwrap()));
+        drop(child.stdin.take());
+        child.wait().unwrap();
+    }
 }
