@@ -69,6 +69,8 @@ impl Core {
         let (object_type, object_id) = match (&pair.left, &pair.right) {
             (Some(core), _) => ("request", core.id),
             (None, Some(secure)) if secure.trace == OperationTrace::Request => ("request", secure.object_id),
+            // The end of a hold is in the row of the hold, which has findings of its own.
+            (None, Some(secure)) if secure.trace == OperationTrace::Release => ("operation", pair.key()),
             (None, Some(secure)) => ("revocation", secure.object_id),
             (None, None) => return Ok(()),
         };

@@ -159,6 +159,30 @@ async fn a_revocation_is_never_taken_back() {
 }
 
 #[tokio::test]
+async fn a_hold_and_its_end_that_nobody_ordered_are_two_findings() {
+    let house = House::open().await;
+    let service = house.service().await;
+    let id = house.issue(&service, "www").await.record.certificate_id;
+    let hold =
+        NewRevocation { reason: RevocationReason::CertificateHold, invalidity_date: None, comment: None };
+    house.core.revoke_certificate(&service, id, hold, WAIT).await.unwrap();
+    house.core.release_certificate(&service, id, None, WAIT).await.unwrap();
+    aged(&house).await;
+    house
+        .tamper_with_secure(
+            "SET session_replication_role = replica;
+             UPDATE certificate_revocations SET operation_id = gen_random_uuid(), released_operation_id = gen_random_uuid()",
+        )
+        .await;
+    for _ in 0..2 {
+        let report = house.core.compare_databases().await.unwrap();
+        assert_eq!((report.alarms, report.resolved), (4, 0));
+    }
+    assert_eq!(findings(&house, "revocation_without_instance").await.len(), 2);
+    assert_eq!(findings(&house, "instance_without_revocation").await.len(), 2);
+}
+
+#[tokio::test]
 async fn one_run_at_a_time_whichever_process_it_is_in() {
     let house = House::open().await;
     let pool = house.databases.core.superuser().await;
