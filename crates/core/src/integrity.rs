@@ -89,7 +89,11 @@ impl Core {
                 () = shutdown.cancelled() => return,
                 () = tokio::time::sleep(interval) => {}
             }
-            match self.compare_databases().await {
+            // The lock of a run that is left goes with its connection.
+            let Some(outcome) = shutdown.run_until_cancelled(self.compare_databases()).await else {
+                return;
+            };
+            match outcome {
                 Ok(found) => report(&found),
                 // Another process is at it.
                 Err(error) if error.code() == Some(ErrorCode::Conflict) => {}
