@@ -106,7 +106,7 @@ pub fn write_reference(row: &CertificateReference) -> v1::Reference {
     }
 }
 
-fn read_operation(row: &v1::Operation) -> Result<OperationReference, Refusal> {
+pub(crate) fn read_operation(row: &v1::Operation) -> Result<OperationReference, Refusal> {
     Ok(OperationReference {
         operation_id: id(&row.operation_id, "operation_id")?,
         trace: row.trace.parse().map_err(|_| broken_answer())?,
