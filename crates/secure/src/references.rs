@@ -84,6 +84,7 @@ fn reference(row: &ReferenceRow) -> Result<CertificateReference, SecureError> {
         policy_id: row.policy_id.map(Into::into),
         operation_id: Some(row.operation_id.into()),
         status: row.status.parse().map_err(|_| damaged("status"))?,
+        not_after: row.not_after,
         category: row.category.parse().map_err(|_| damaged("category"))?,
         revoked_at: row.revoked_at,
         revocation_reason: reason.map_err(|_| damaged("revocation reason"))?,

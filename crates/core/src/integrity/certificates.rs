@@ -8,8 +8,8 @@ use clm_types::{CertificateCategory, CertificateReference, CertificateStatus};
 use uuid::Uuid;
 
 use super::differences::{
-    Compared, MissingIds, both_sides, dangling, forged, links_in_core, links_in_secure, organization_of,
-    same_revocation, same_status, unsound,
+    Compared, MissingIds, both_sides, dangling, expired_too_early, forged, links_in_core, links_in_secure,
+    organization_of, same_revocation, same_status, unsound,
 };
 use super::{BATCH, Found, GRACE, Run, Subject, created_at};
 use crate::merge::{Side, pair_up};
@@ -50,7 +50,10 @@ impl Core {
         for pair in pairs {
             run.report.compared += 1;
             let within_secure = pair.right.as_ref().map(unsound).unwrap_or_default();
-            for found in dangling(&pair, &missing).into_iter().chain(within_secure) {
+            let now = self.clock.now();
+            let too_early =
+                pair.right.as_ref().and_then(|row| expired_too_early(pair.left.as_ref(), row, now));
+            for found in dangling(&pair, &missing).into_iter().chain(within_secure).chain(too_early) {
                 self.note_pair(run, &pair, found).await?;
             }
             match (&pair.left, &pair.right) {
