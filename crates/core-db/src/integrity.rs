@@ -87,17 +87,33 @@ pub async fn upsert_findings(conn: &mut PgConnection, rows: &[NewFindingRow]) ->
     Ok(())
 }
 
-/// Resolves what a whole run did not see again; how many findings that were.
+/// Resolves what a whole run did not see again; how many findings that were. That nobody approved a certificate cannot be
+/// seen again: it stays until the certificate is revoked or has ended.
 pub async fn resolve_unseen(conn: &mut PgConnection, run_id: Uuid, now: Time) -> Result<u64, DbError> {
     let result = sqlx::query!(
         "UPDATE integrity_findings SET status = 'resolved', resolved_at = $2, updated_at = $2
-         WHERE resolved_at IS NULL AND run_id <> $1",
+         WHERE resolved_at IS NULL AND run_id <> $1
+           AND NOT (kind = 'issued_without_approval' AND EXISTS (
+               SELECT FROM certificate_metadata m
+               WHERE m.certificate_id = object_id AND m.status <> 'revoked' AND m.not_after >= $2))",
         run_id,
         now
     )
     .execute(conn)
     .await?;
     Ok(result.rows_affected())
+}
+
+/// How many alarms stand that a whole run did not see again.
+pub async fn count_standing_alarms(conn: &mut PgConnection, run_id: Uuid) -> Result<u64, DbError> {
+    let count = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM integrity_findings
+         WHERE resolved_at IS NULL AND run_id <> $1 AND status = 'alarm'"#,
+        run_id
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(count.unsigned_abs())
 }
 
 /// A finding as it stands.

@@ -158,6 +158,7 @@ impl Core {
         let finished_at = self.clock.now();
         let mut conn = self.system.acquire().await.map_err(DbError::from)?;
         run.report.resolved = integrity::resolve_unseen(&mut conn, run.report.run_id, finished_at).await?;
+        run.report.alarms += integrity::count_standing_alarms(&mut conn, run.report.run_id).await?;
         run.report.finished_at = finished_at;
         let report = &run.report;
         tracing::info!(run_id = %report.run_id, compared = report.compared, open = report.open,

@@ -207,11 +207,13 @@ enum Verdict {
 }
 
 fn verdict(core: WorkflowStatus, secure: RequestStatus) -> Verdict {
-    use RequestStatus::{Issued, Pending};
+    use RequestStatus::{Issued, Issuing, Pending};
     use WorkflowStatus::{Cancelled, Completed, Executing, Expired, Failed, Rejected};
     match (core, secure) {
         (Completed, Issued) | (Executing, _) => Verdict::Fits,
         (Completed, _) | (_, Issued) => Verdict::Contradicts,
+        // Nobody approved it.
+        (WorkflowStatus::Pending | Rejected | Cancelled | Expired, Issuing) => Verdict::Contradicts,
         (Rejected | Cancelled | Expired | Failed, Pending) => Verdict::Unclosed,
         _ => Verdict::Fits,
     }
@@ -316,10 +318,12 @@ mod tests {
             assert_eq!(verdict(core, RequestStatus::Rejected), Verdict::Fits);
             assert_eq!(verdict(core, Pending), Verdict::Unclosed);
             assert_eq!(verdict(core, Issued), Verdict::Contradicts);
+            assert_eq!(verdict(core, Issuing), Verdict::Contradicts);
         }
         assert_eq!(verdict(WorkflowStatus::Completed, Issued), Verdict::Fits);
         assert_eq!(verdict(WorkflowStatus::Completed, Pending), Verdict::Contradicts);
         assert_eq!(verdict(WorkflowStatus::Pending, Issued), Verdict::Contradicts);
+        assert_eq!(verdict(WorkflowStatus::Pending, Issuing), Verdict::Contradicts);
         assert_eq!(verdict(WorkflowStatus::Executing, Issuing), Verdict::Fits);
         assert_eq!(verdict(WorkflowStatus::Failed, Issuing), Verdict::Fits);
     }
