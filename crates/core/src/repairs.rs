@@ -44,10 +44,11 @@ impl Core {
         Ok(certificates::find(&mut conn, id).await?)
     }
 
-    /// Takes over Secure's status, date and reason, unless Core's status is no longer `from`.
+    /// Takes over Secure's status, date and reason, unless Core's row is no longer the one of `from` and `version`.
     pub(crate) async fn repair_status(
         &self,
         from: CertificateStatus,
+        version: i64,
         record: &CertificateRecord,
     ) -> Result<bool, CoreError> {
         let now = self.clock.now();
@@ -55,6 +56,7 @@ impl Core {
         let repair = StatusRepairRow {
             certificate_id: record.certificate_id.into(),
             from: from.as_str(),
+            version,
             to: record.status.as_str(),
             revoked_at: record.revoked_at,
             reason: record.revocation_reason.map(RevocationReason::as_str),

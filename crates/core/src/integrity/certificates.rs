@@ -164,7 +164,7 @@ impl Core {
         let found = if status == CertificateStatus::Revoked && !same_status {
             // Nothing is taken back.
             Found::alarm(kind, "core")
-        } else if self.repair_status(status, record).await? {
+        } else if self.repair_status(status, listed.version, record).await? {
             Found::repaired(kind, "core")
         } else {
             // Changed meanwhile: the next run will see what it is then.
