@@ -54,17 +54,20 @@ pub struct NewFindingRow {
     pub found_at: Time,
 }
 
-/// Writes findings down; one that is known and not resolved is only seen again.
+/// Writes findings down; one that is known and not resolved is only seen again. Of several of one kind about one object
+/// the first counts.
 pub async fn upsert_findings(conn: &mut PgConnection, rows: &[NewFindingRow]) -> Result<(), DbError> {
     sqlx::query!(
         "INSERT INTO integrity_findings (id, run_id, kind, side, object_type, object_id, organization_id, detail, status,
              found_at, last_seen_at, resolved_at, created_at, updated_at)
-         SELECT new.id, new.run_id, new.kind, new.side, new.object_type, new.object_id, o.id, new.detail, new.status,
+         SELECT DISTINCT ON (new.kind, new.object_id) new.id, new.run_id, new.kind, new.side, new.object_type, new.object_id, o.id, new.detail, new.status,
              new.found_at, new.found_at, CASE WHEN new.status = 'repaired' THEN new.found_at END, new.found_at, new.found_at
          FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::uuid[], $8::jsonb[], $9::text[],
              $10::timestamptz[])
-             AS new (id, run_id, kind, side, object_type, object_id, organization_id, detail, status, found_at)
+             WITH ORDINALITY
+             AS new (id, run_id, kind, side, object_type, object_id, organization_id, detail, status, found_at, place)
          LEFT JOIN organizations o ON o.id = new.organization_id
+         ORDER BY new.kind, new.object_id, new.place
          ON CONFLICT (kind, object_id) WHERE resolved_at IS NULL DO UPDATE
              SET run_id = EXCLUDED.run_id, side = EXCLUDED.side, detail = EXCLUDED.detail, status = EXCLUDED.status,
                  last_seen_at = EXCLUDED.last_seen_at, resolved_at = EXCLUDED.resolved_at, updated_at = EXCLUDED.updated_at",
@@ -84,17 +87,33 @@ pub async fn upsert_findings(conn: &mut PgConnection, rows: &[NewFindingRow]) ->
     Ok(())
 }
 
-/// Resolves what a whole run did not see again; how many findings that were.
+/// Resolves what a whole run did not see again; how many findings that were. That nobody approved a certificate cannot be
+/// seen again: it stays until the certificate is revoked or has ended.
 pub async fn resolve_unseen(conn: &mut PgConnection, run_id: Uuid, now: Time) -> Result<u64, DbError> {
     let result = sqlx::query!(
         "UPDATE integrity_findings SET status = 'resolved', resolved_at = $2, updated_at = $2
-         WHERE resolved_at IS NULL AND run_id <> $1",
+         WHERE resolved_at IS NULL AND run_id <> $1
+           AND NOT (kind = 'issued_without_approval' AND EXISTS (
+               SELECT FROM certificate_metadata m
+               WHERE m.certificate_id = object_id AND m.status <> 'revoked' AND m.not_after >= $2))",
         run_id,
         now
     )
     .execute(conn)
     .await?;
     Ok(result.rows_affected())
+}
+
+/// How many alarms stand that a whole run did not see again.
+pub async fn count_standing_alarms(conn: &mut PgConnection, run_id: Uuid) -> Result<u64, DbError> {
+    let count = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM integrity_findings
+         WHERE resolved_at IS NULL AND run_id <> $1 AND status = 'alarm'"#,
+        run_id
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(count.unsigned_abs())
 }
 
 /// A finding as it stands.

@@ -93,6 +93,18 @@ pub async fn claim(
     Ok(rows)
 }
 
+/// Whether a job is to tell Secure of a certificate's owner.
+pub async fn is_owner_on_its_way(conn: &mut PgConnection, certificate_id: Uuid) -> Result<bool, DbError> {
+    let waits = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM jobs WHERE kind = 'owner' AND status IN ('queued', 'running')
+             AND payload @> jsonb_build_object('certificate_id', $1::uuid)) AS "waits!""#,
+        certificate_id
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(waits)
+}
+
 /// Which job, and which try of it: who lost it to another try can no longer change it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Held {

@@ -108,8 +108,22 @@ pub struct IssuedEffect {
     pub effect: EffectRow,
 }
 
+/// An operation that was completed by a certificate.
+#[derive(Debug, Clone)]
+pub struct AppliedRow {
+    /// The operation.
+    pub operation_id: Uuid,
+    /// Its certificate.
+    pub certificate_id: Uuid,
+    /// Where it stood before, if from there nothing leads to a certificate: nobody had approved it.
+    pub unapproved: Option<String>,
+}
+
 /// Puts issued certificates into the inventory, completes their operations, tells owners and requesters, and links the
 /// certificates they replace. Gives the operations that this call completed.
+///
+/// One that nobody approved is taken over too, for what is in no inventory cannot be revoked; the audit entry says so,
+/// and a finding is an alarm until it is revoked.
 ///
 /// Operations that another transaction holds are left out, so that one of them does not hold up the rest: call
 /// [`lock_operation`] before, in the same transaction, to wait for one.
@@ -120,13 +134,14 @@ pub async fn apply_issued(
     conn: &mut PgConnection,
     effects: &[&IssuedEffect],
     again: bool,
-) -> Result<Vec<Uuid>, DbError> {
+) -> Result<Vec<AppliedRow>, DbError> {
     let issued: Vec<&IssuedRow> = effects.iter().map(|it| &it.issued).collect();
     let told: Vec<&EffectRow> = effects.iter().map(|it| &it.effect).collect();
     // The organization is compared in a way that no index serves: the operation alone finds the row.
-    let applied = sqlx::query_scalar!(
+    let applied = sqlx::query_as!(
+        AppliedRow,
         r#"WITH new AS MATERIALIZED (
-             SELECT id, certificate_id, operation_id, organization_id, request_id, authority_id, profile, serial_number,
+             SELECT DISTINCT ON (operation_id) id, certificate_id, operation_id, organization_id, request_id, authority_id, profile, serial_number,
                  fingerprint_sha256, subject, issuer, common_name, sans, key_algorithm, not_before, not_after, status,
                  revoked_at, revocation_reason, renewal_of, outcome, notification_id, second_notification_id, title, body,
                  audit_id, at
@@ -137,20 +152,22 @@ pub async fn apply_issued(
                  AS new (id, certificate_id, operation_id, organization_id, request_id, authority_id, profile, serial_number,
                      fingerprint_sha256, subject, issuer, common_name, sans, key_algorithm, not_before, not_after, status,
                      revoked_at, revocation_reason, renewal_of, outcome, notification_id, second_notification_id, title,
-                     body, audit_id, at)),
+                     body, audit_id, at)
+             ORDER BY operation_id),
          held AS MATERIALIZED (
-             SELECT i.id FROM workflow_instances i JOIN new ON new.operation_id = i.operation_id FOR UPDATE OF i SKIP LOCKED),
+             SELECT i.id, CASE WHEN i.status NOT IN ('executing', 'failed', 'completed') THEN i.status END AS unapproved
+             FROM workflow_instances i JOIN new ON new.operation_id = i.operation_id FOR UPDATE OF i SKIP LOCKED),
          instance AS (
              UPDATE workflow_instances i SET status = 'completed', certificate_id = new.certificate_id, current_step = 0,
                  due_at = NULL, outcome = new.outcome, failure_code = NULL, failure_detail = NULL, completed_at = new.at,
                  updated_at = new.at, version = i.version + 1
-             FROM new
-             WHERE i.operation_id = new.operation_id AND i.organization_id IS NOT DISTINCT FROM new.organization_id
-               AND i.id IN (SELECT id FROM held) AND i.instance_type <> 'revocation'
+             FROM new, held
+             WHERE i.operation_id = new.operation_id AND i.id = held.id AND i.organization_id IS NOT DISTINCT FROM new.organization_id
+               AND i.instance_type <> 'revocation'
                AND (i.status <> 'completed'
                     OR ($28 AND NOT EXISTS (SELECT FROM certificate_metadata m WHERE m.certificate_id = new.certificate_id)))
-             RETURNING i.operation_id, i.organization_id, i.policy_id, i.policy_version, i.requester_user_id, i.owner_user_id,
-                 i.context),
+             RETURNING i.id, i.operation_id, i.organization_id, i.policy_id, i.policy_version, i.requester_user_id,
+                 i.owner_user_id, i.context, i.certificate_id, held.unapproved),
          metadata AS (
              INSERT INTO certificate_metadata (id, certificate_id, operation_id, organization_id, request_id, authority_id,
                  profile, serial_number, fingerprint_sha256, subject, issuer, common_name, sans, key_algorithm, not_before,
@@ -184,11 +201,21 @@ pub async fn apply_issued(
              INSERT INTO audit_log (id, occurred_at, actor_type, organization_id, operation_id, action, object_type, object_id,
                  after_state, outcome, detail, created_at)
              SELECT new.audit_id, new.at, 'system', i.organization_id, new.operation_id, 'certificate.issue', 'certificate',
-                 new.certificate_id, new.outcome, 'allowed', CASE WHEN $28 THEN 'put back into the inventory' END, new.at
+                 new.certificate_id, new.outcome, 'allowed', 
+                 COALESCE('issued without approval: the request was ' || i.unapproved,
+                          CASE WHEN $28 THEN 'put back into the inventory' END), new.at
              FROM new JOIN instance i ON i.operation_id = new.operation_id),
+         alarmed AS (
+             INSERT INTO integrity_findings (id, run_id, kind, side, object_type, object_id, organization_id, detail, status,
+                 found_at, last_seen_at, created_at, updated_at)
+             SELECT new.audit_id, new.audit_id, 'issued_without_approval', 'secure', 'certificate', new.certificate_id,
+                 i.organization_id, jsonb_build_object('request_id', i.id, 'operation_id', i.operation_id,
+                     'status', i.unapproved), 'alarm', new.at, new.at, new.at, new.at
+             FROM new JOIN instance i ON i.operation_id = new.operation_id WHERE i.unapproved IS NOT NULL
+             ON CONFLICT (kind, object_id) WHERE resolved_at IS NULL DO NOTHING),
          done AS (
              DELETE FROM jobs WHERE operation_id IN (SELECT operation_id FROM instance) AND kind IN ('submit', 'issue'))
-         SELECT operation_id AS "operation_id!" FROM instance"#,
+         SELECT operation_id AS "operation_id!", certificate_id AS "certificate_id!", unapproved FROM instance"#,
         &column(&issued, |i| i.id),
         &column(&issued, |i| i.certificate_id),
         &column(&issued, |i| i.operation_id),

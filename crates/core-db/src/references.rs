@@ -45,7 +45,7 @@ pub async fn find(
 }
 
 /// How many certificates of an organization are active, may become so again, or are about to be issued, counted up to
-/// `most`. What is on hold is never marked as expired, so its end is asked for.
+/// `most`. What is on hold past its end cannot become active, and is marked as expired some time later: its end is asked for.
 pub async fn count_licensed(
     conn: &mut PgConnection,
     organization_id: Uuid,

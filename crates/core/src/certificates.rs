@@ -160,14 +160,10 @@ pub struct CertificateChange {
 }
 
 impl Certificate {
-    /// Reads what is stored; a certificate past its end is expired whether or not that is written down yet.
+    /// Reads what is stored; whether a certificate is expired is in its dates, whatever is written down.
     pub(crate) fn read(row: CertificateRow, now: Time) -> Result<Self, CoreError> {
-        let status = match stored(&row.status)? {
-            CertificateStatus::Active | CertificateStatus::OnHold if row.not_after < now => {
-                CertificateStatus::Expired
-            }
-            status => status,
-        };
+        let reason = row.revocation_reason.as_deref().map(stored).transpose()?;
+        let status = stored::<CertificateStatus>(&row.status)?.at(now, row.not_after, reason);
         let unreadable = |error| CoreError::defect_of("stored labels cannot be read", error);
         let owner =
             row.owner_user_id.map(|_| row.owner_username.unwrap_or_else(|| "unknown owner".to_owned()));

@@ -3,11 +3,11 @@
 //! Nobody waits when nobody else does. What fails together for any reason but a lost database is written again one by
 //! one, so that a bad write fails alone, and a commit that takes long does not hold up those after it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use clm_core_db::intents::{self, IntentRow};
-use clm_core_db::records::{self, IssuedEffect};
+use clm_core_db::records::{self, AppliedRow, IssuedEffect};
 use clm_core_db::{DbError, PgPool};
 use clm_types::{ErrorCode, Refusal};
 use futures::{StreamExt, stream};
@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::CoreError;
+use crate::records::report_unapproved;
 
 /// Writes that wait at most; more are held back at the caller.
 const QUEUE: usize = 1024;
@@ -132,6 +133,8 @@ async fn apply_together(system: &PgPool, issued: Vec<Waiting<IssuedEffect, bool>
         Err(error @ DbError::Unavailable(_)) => return fail(issued, error),
         Err(_) => Vec::new(),
     };
+    report_unapproved(&applied);
+    let applied: HashSet<Uuid> = applied.into_iter().map(|row| row.operation_id).collect();
     let is_applied =
         |waiting: &Waiting<IssuedEffect, bool>| applied.contains(&waiting.write.issued.operation_id);
     let (done, left): (Vec<_>, Vec<_>) = issued.into_iter().partition(is_applied);
@@ -141,7 +144,7 @@ async fn apply_together(system: &PgPool, issued: Vec<Waiting<IssuedEffect, bool>
     stream::iter(left).for_each_concurrent(ALONE_AT_ONCE, |waiting| apply_alone(system, waiting)).await;
 }
 
-async fn apply_issued(system: &PgPool, rows: &[&IssuedEffect]) -> Result<Vec<Uuid>, DbError> {
+async fn apply_issued(system: &PgPool, rows: &[&IssuedEffect]) -> Result<Vec<AppliedRow>, DbError> {
     let mut conn = system.acquire().await?;
     records::apply_issued(&mut conn, rows, false).await
 }
@@ -151,9 +154,12 @@ async fn apply_alone(system: &PgPool, waiting: Waiting<IssuedEffect, bool>) {
     let outcome = clm_pg::transaction(system, "apply_issued", |mut tx| async move {
         records::lock_operation(&mut tx, effect.issued.operation_id).await?;
         let applied = records::apply_issued(&mut tx, &[effect], false).await?;
-        Ok::<_, CoreError>((tx, !applied.is_empty()))
+        Ok::<_, CoreError>((tx, applied))
     });
-    let outcome = outcome.await;
+    let outcome = outcome.await.map(|applied| {
+        report_unapproved(&applied);
+        !applied.is_empty()
+    });
     waiting.answer(outcome);
 }
 

@@ -89,7 +89,11 @@ impl Core {
                 () = shutdown.cancelled() => return,
                 () = tokio::time::sleep(interval) => {}
             }
-            match self.compare_databases().await {
+            // The lock of a run that is left goes with its connection.
+            let Some(outcome) = shutdown.run_until_cancelled(self.compare_databases()).await else {
+                return;
+            };
+            match outcome {
                 Ok(found) => report(&found),
                 // Another process is at it.
                 Err(error) if error.code() == Some(ErrorCode::Conflict) => {}
@@ -154,6 +158,7 @@ impl Core {
         let finished_at = self.clock.now();
         let mut conn = self.system.acquire().await.map_err(DbError::from)?;
         run.report.resolved = integrity::resolve_unseen(&mut conn, run.report.run_id, finished_at).await?;
+        run.report.alarms += integrity::count_standing_alarms(&mut conn, run.report.run_id).await?;
         run.report.finished_at = finished_at;
         let report = &run.report;
         tracing::info!(run_id = %report.run_id, compared = report.compared, open = report.open,
@@ -218,10 +223,11 @@ impl Run {
         self.held.push(finding);
     }
 
-    /// Whether something that was done at `time` may still be on its way to the other side. A time that is none, or
-    /// lies in the future, hides nothing.
-    fn is_young(&self, time: Option<Time>) -> bool {
-        time.is_some_and(|time| (time - self.report.started_at).abs() < GRACE)
+    /// Whether something that was done at `time` may still have been on its way when it was read: shortly before the
+    /// run or during it, for the sides are not read at one moment. A time that is none, or lies in the future, hides
+    /// nothing.
+    fn is_young(&self, time: Option<Time>, now: Time) -> bool {
+        time.is_some_and(|time| self.report.started_at - GRACE < time && time < now + GRACE)
     }
 
     /// Whether an operation that has not changed since `time` should have ended.
@@ -273,12 +279,22 @@ mod tests {
     fn only_what_was_just_done_may_be_on_its_way() {
         let now = chrono::DateTime::from_timestamp(1_700_000_000, 0).unwrap();
         let run = Run::new(Uuid::nil(), now);
+        let is_young = |seconds, took| {
+            run.is_young(Some(now + TimeDelta::seconds(seconds)), now + TimeDelta::seconds(took))
+        };
         for seconds in [-29, 0, 29] {
-            assert!(run.is_young(Some(now + TimeDelta::seconds(seconds))), "{seconds}");
+            assert!(is_young(seconds, 0), "{seconds}");
         }
         for seconds in [-31, 31, 1_000_000_000] {
-            assert!(!run.is_young(Some(now + TimeDelta::seconds(seconds))), "{seconds}");
+            assert!(!is_young(seconds, 0), "{seconds}");
         }
-        assert!(!run.is_young(None));
+        // However long the run takes.
+        for seconds in [-29, 31, 599, 629] {
+            assert!(is_young(seconds, 600), "{seconds}");
+        }
+        for seconds in [-31, 631] {
+            assert!(!is_young(seconds, 600), "{seconds}");
+        }
+        assert!(!run.is_young(None, now));
     }
 }

@@ -1,7 +1,8 @@
 //! A certificate's owner is Core's to decide, and Secure's to write down: a change goes there as a job of its own.
 
-use clm_core_db::jobs::NewJobRow;
-use clm_types::{CertificateId, ErrorCode, OperationId, OrganizationId, OwnerChange, UserId};
+use clm_core_db::DbError;
+use clm_core_db::jobs::{self, NewJobRow};
+use clm_types::{CertificateId, ErrorCode, OperationId, OrganizationId, OwnerChange, Time, UserId};
 use serde::Deserialize;
 use serde_json::json;
 use uuid::Uuid;
@@ -51,9 +52,13 @@ impl Core {
         self.finish(job).await
     }
 
-    /// Makes Secure's owner Core's, as both are now. None when they agree by now; false when Secure knows of a later
-    /// decision than Core, or Core of no owner.
-    pub(crate) async fn repair_owner(&self, id: CertificateId) -> Result<Option<bool>, CoreError> {
+    /// Makes Secure's owner Core's, as both are now. None when they agree by now, or a change was decided after `since`
+    /// or is on its way; false when Secure knows of a later decision than Core, or Core of no owner.
+    pub(crate) async fn repair_owner(
+        &self,
+        id: CertificateId,
+        since: Time,
+    ) -> Result<Option<bool>, CoreError> {
         let Some(row) = self.inventory_row(id.into()).await? else {
             return Ok(None);
         };
@@ -63,6 +68,12 @@ impl Core {
         if issued.record.owner_user_id.map(Uuid::from) == row.owner_user_id {
             return Ok(None);
         }
+        // Asked after the row was read: what was decided meanwhile has its job by now.
+        let mut conn = self.system.acquire().await.map_err(DbError::from)?;
+        if row.updated_at > since || jobs::is_owner_on_its_way(&mut conn, id.into()).await? {
+            return Ok(None);
+        }
+        drop(conn);
         let Some(to) = row.owner_user_id else {
             return Ok(Some(false));
         };

@@ -1,7 +1,7 @@
 //! Reflecting what Secure did: whoever brings it, the saga or the follower, it is applied once.
 
 use clm_core_db::jobs::Held;
-use clm_core_db::records::{self, EffectRow, FailedRow, IssuedEffect, IssuedRow, RevokedRow};
+use clm_core_db::records::{self, AppliedRow, EffectRow, FailedRow, IssuedEffect, IssuedRow, RevokedRow};
 use clm_core_db::{DbError, PgConnection};
 use clm_types::{
     CertificateRecord, CertificateStatus, Entropy, OperationId, Refusal, RevocationReason, RevocationRecord,
@@ -88,7 +88,19 @@ pub(crate) async fn apply_issued_in(
 ) -> Result<bool, CoreError> {
     let effect = issued_effect(record, now, entropy)?;
     records::lock_operation(conn, effect.issued.operation_id).await?;
-    Ok(!records::apply_issued(conn, &[&effect], again).await?.is_empty())
+    let applied = records::apply_issued(conn, &[&effect], again).await?;
+    report_unapproved(&applied);
+    Ok(!applied.is_empty())
+}
+
+/// What nobody approved is in the inventory, so that it can be revoked, and a finding; it is an incident nevertheless.
+pub(crate) fn report_unapproved(applied: &[AppliedRow]) {
+    for row in applied {
+        if let Some(status) = &row.unapproved {
+            tracing::error!(operation_id = %row.operation_id, certificate_id = %row.certificate_id, %status,
+                "Secure issued a certificate that nobody approved: a person must look");
+        }
+    }
 }
 
 /// As [`Core::apply_revoked`], within the follower's transaction; the caller forgets the answers.

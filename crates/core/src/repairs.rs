@@ -23,13 +23,19 @@ impl Core {
         if !records::is_known(&mut conn, operation_id).await? {
             return Ok(false);
         }
+        drop(conn);
         let Some(issued) = self.secure.find_certificate(id).await? else {
             return Ok(false);
         };
         let now = self.clock.now();
         let record = &issued.record;
-        Ok(apply_issued_in(&mut conn, record, false, now, &self.entropy).await?
-            || apply_issued_in(&mut conn, record, true, now, &self.entropy).await?)
+        let restored = self.in_system("restore_metadata", |mut tx| async move {
+            // The first one locks the operation, so that the second one finds what the first one saw.
+            let restored = apply_issued_in(&mut tx, record, false, now, &self.entropy).await?
+                || apply_issued_in(&mut tx, record, true, now, &self.entropy).await?;
+            Ok((tx, restored))
+        });
+        restored.await
     }
 
     /// The certificate as Core has it now.
@@ -38,10 +44,11 @@ impl Core {
         Ok(certificates::find(&mut conn, id).await?)
     }
 
-    /// Takes over Secure's status, date and reason, unless Core's status is no longer `from`.
+    /// Takes over Secure's status, date and reason, unless Core's row is no longer the one of `from` and `version`.
     pub(crate) async fn repair_status(
         &self,
         from: CertificateStatus,
+        version: i64,
         record: &CertificateRecord,
     ) -> Result<bool, CoreError> {
         let now = self.clock.now();
@@ -49,6 +56,7 @@ impl Core {
         let repair = StatusRepairRow {
             certificate_id: record.certificate_id.into(),
             from: from.as_str(),
+            version,
             to: record.status.as_str(),
             revoked_at: record.revoked_at,
             reason: record.revocation_reason.map(RevocationReason::as_str),

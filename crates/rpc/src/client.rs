@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use clm_types::{
     AuthorityId, AuthorityRecord, CertificateId, CertificateSpec, ErrorCode, IssuedCertificate, Mandate,
-    OperationId, OrganizationId, OwnerChange, Refusal, RequestId, RevocationRecord, RevocationSpec,
-    SecureAuditEntry, SecureEvent, Time, UserId,
+    OperationId, OperationReference, OrganizationId, OwnerChange, Refusal, RequestId, RevocationRecord,
+    RevocationSpec, SecureAuditEntry, SecureEvent, Time, UserId,
 };
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::TlsFiles;
 use crate::codec::{document, id, id_bytes, optional_id_bytes, parse_document};
-use crate::references::{OperationStream, OrphanStream, ReferenceStream};
+use crate::references::{OperationStream, OrphanStream, ReferenceStream, read_operation};
 use crate::status::from_status;
 use crate::v1::{self, secure_service_client::SecureServiceClient};
 
@@ -281,6 +281,19 @@ impl SecureClient {
         let batches =
             self.inner.clone().stream_operations(v1::StreamOperationsCall {}).await.map_err(refusal)?;
         Ok(OperationStream::new(batches.into_inner()))
+    }
+
+    /// What one operation left behind.
+    ///
+    /// # Errors
+    /// `unavailable`.
+    pub async fn find_operation(
+        &self,
+        operation_id: OperationId,
+    ) -> Result<Option<OperationReference>, Refusal> {
+        let call = v1::FindOperationCall { operation_id: id_bytes(operation_id).into() };
+        let reply = self.inner.clone().find_operation(call).await.map_err(refusal)?.into_inner();
+        reply.operation.as_ref().map(read_operation).transpose()
     }
 
     /// Private keys and revocations whose certificate does not exist.

@@ -72,6 +72,7 @@ fn read_reference(row: &v1::Reference) -> Result<CertificateReference, Refusal> 
         policy_id: optional_id(&row.policy_id, "policy_id")?,
         operation_id: optional_id(&row.operation_id, "operation_id")?,
         status: row.status.parse().map_err(|_| broken_answer())?,
+        not_after: read_time(row.not_after)?,
         category: row.category.parse().map_err(|_| broken_answer())?,
         revoked_at: row.revoked_at.map(read_time).transpose()?,
         revocation_reason: text(&row.revocation_reason)
@@ -103,10 +104,11 @@ pub fn write_reference(row: &CertificateReference) -> v1::Reference {
         explained: row.explained,
         revocation_recorded: row.revocation_recorded,
         key_fits: row.key_fits,
+        not_after: row.not_after.timestamp_micros(),
     }
 }
 
-fn read_operation(row: &v1::Operation) -> Result<OperationReference, Refusal> {
+pub(crate) fn read_operation(row: &v1::Operation) -> Result<OperationReference, Refusal> {
     Ok(OperationReference {
         operation_id: id(&row.operation_id, "operation_id")?,
         trace: row.trace.parse().map_err(|_| broken_answer())?,

@@ -23,6 +23,8 @@ pub struct ReferenceRow {
     pub operation_id: Uuid,
     /// `active`, `on_hold`, `revoked`, `expired`.
     pub status: String,
+    /// When it ends.
+    pub not_after: DateTime<Utc>,
     /// `leaf`, `authority`, `responder`.
     pub category: String,
     /// When it was revoked or put on hold.
@@ -52,7 +54,7 @@ pub async fn list_references(
 ) -> Result<Vec<ReferenceRow>, DbError> {
     let rows = sqlx::query_as!(
         ReferenceRow,
-        r#"SELECT c.certificate_id, c.organization_id, c.owner_user_id, c.policy_id, c.operation_id, c.status, c.category,
+        r#"SELECT c.certificate_id, c.organization_id, c.owner_user_id, c.policy_id, c.operation_id, c.status, c.not_after, c.category,
              c.revoked_at, c.revocation_reason, c.renewal_of_certificate_id, c.renewed_by_certificate_id,
              (c.category = 'leaf' OR EXISTS (SELECT FROM certificate_authorities a WHERE a.certificate_id = c.certificate_id))
                  AS "explained!",
@@ -60,7 +62,7 @@ pub async fn list_references(
               AND (r.id IS NULL OR c.status <> 'active')) AS "revocation_recorded!",
              (k.id IS NULL OR (k.organization_id IS NOT DISTINCT FROM c.organization_id
                                AND k.public_key_sha256 = c.public_key_sha256)) AS "key_fits!"
-         FROM (SELECT certificate_id, organization_id, owner_user_id, policy_id, operation_id, status, category, revoked_at,
+         FROM (SELECT certificate_id, organization_id, owner_user_id, policy_id, operation_id, status, not_after, category, revoked_at,
                    revocation_reason, renewal_of_certificate_id, renewed_by_certificate_id, public_key_sha256
                FROM certificates WHERE certificate_id > $1 AND deleted_at IS NULL
                ORDER BY certificate_id LIMIT $2) c

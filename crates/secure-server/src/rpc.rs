@@ -153,6 +153,12 @@ impl SecureService for Rpc {
         Ok(Response::new(batches))
     }
 
+    async fn find_operation(&self, call: Request<v1::FindOperationCall>) -> Answer<v1::FindOperationReply> {
+        let operation_id = id(&call.get_ref().operation_id, "operation_id").map_err(refused)?;
+        let found = self.secure.find_operation(operation_id).await.map_err(failed)?;
+        Ok(Response::new(v1::FindOperationReply { operation: found.as_ref().map(write_operation) }))
+    }
+
     type StreamOrphansStream = BoxStream<'static, Result<v1::OrphanBatch, Status>>;
 
     async fn stream_orphans(&self, _: Request<v1::StreamOrphansCall>) -> Answer<Self::StreamOrphansStream> {

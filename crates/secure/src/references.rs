@@ -1,7 +1,7 @@
 //! What Core's integrity job reads, batch by batch.
 
 use clm_secure_db::references::{self, OperationTraceRow, ReferenceRow};
-use clm_types::{CertificateReference, OperationReference, Orphan, OrphanKind};
+use clm_types::{CertificateReference, OperationId, OperationReference, Orphan, OrphanKind};
 use uuid::Uuid;
 
 use crate::{Secure, SecureError};
@@ -30,6 +30,21 @@ impl Secure {
         let mut conn = clm_pg::begin(&self.parts.pool).await?;
         let rows = references::list_operations(&mut conn, after, BATCH).await?;
         rows.into_iter().map(operation).collect()
+    }
+
+    /// What one operation left behind.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn find_operation(
+        &self,
+        operation_id: OperationId,
+    ) -> Result<Option<OperationReference>, SecureError> {
+        // The first one after the id before: the same statement.
+        let before = Uuid::from_u128(operation_id.0.as_u128().saturating_sub(1));
+        let mut conn = clm_pg::begin(&self.parts.pool).await?;
+        let row = references::list_operations(&mut conn, before, 1).await?.pop();
+        row.filter(|row| row.operation_id == operation_id.0).map(operation).transpose()
     }
 
     /// Some of the rows without their certificate, after `after`, and where to go on; none at the end.
@@ -69,6 +84,7 @@ fn reference(row: &ReferenceRow) -> Result<CertificateReference, SecureError> {
         policy_id: row.policy_id.map(Into::into),
         operation_id: Some(row.operation_id.into()),
         status: row.status.parse().map_err(|_| damaged("status"))?,
+        not_after: row.not_after,
         category: row.category.parse().map_err(|_| damaged("category"))?,
         revoked_at: row.revoked_at,
         revocation_reason: reason.map_err(|_| damaged("revocation reason"))?,

@@ -141,7 +141,7 @@ impl Secure {
         Ok(Write {
             status_changes: vec![StatusChange {
                 certificate_id: order.certificate.certificate_id,
-                from: from.as_str().into(),
+                from: order.certificate.status.clone(),
                 to: to.as_str().into(),
                 revoked_at: (!released).then_some(record.revoked_at),
                 reason: (!released).then(|| order.spec.reason.as_str().into()),
@@ -226,14 +226,11 @@ impl Order {
     }
 }
 
-/// The status now; nothing in the database moves when a certificate ends.
+/// The status now, by the dates: what is written down comes later, or may be wrong.
 fn status(certificate: &CertificateView, now: Time) -> Result<CertificateStatus, SecureError> {
     let damaged =
         |_| SecureError::Damaged(format!("the status of certificate {}", certificate.certificate_id));
-    match certificate.status.parse().map_err(damaged)? {
-        CertificateStatus::Active | CertificateStatus::OnHold if certificate.not_after < now => {
-            Ok(CertificateStatus::Expired)
-        }
-        status => Ok(status),
-    }
+    let reason = certificate.revocation_reason.as_deref().map(str::parse).transpose().map_err(damaged)?;
+    let stored: CertificateStatus = certificate.status.parse().map_err(damaged)?;
+    Ok(stored.at(now, certificate.not_after, reason))
 }

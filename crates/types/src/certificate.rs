@@ -1,6 +1,6 @@
 //! States of a certificate.
 
-use crate::{ErrorCode, Refusal, RevocationReason, text_enum};
+use crate::{ErrorCode, Refusal, RevocationReason, Time, text_enum};
 
 text_enum! {
     /// `certificates.status` and `certificate_metadata.status`.
@@ -29,6 +29,20 @@ text_enum! {
 }
 
 impl CertificateStatus {
+    /// What is stored, read at `now`: the date says whether a certificate has ended, not the word for it, which is
+    /// written down later, and never takes away that a certificate can be revoked.
+    #[must_use]
+    pub fn at(self, now: Time, not_after: Time, reason: Option<RevocationReason>) -> Self {
+        match (self, reason) {
+            (Self::Active | Self::OnHold, _) if not_after < now => Self::Expired,
+            (Self::Expired, _) if not_after < now => Self::Expired,
+            (Self::Expired, None) => Self::Active,
+            (Self::Expired, Some(RevocationReason::CertificateHold)) => Self::OnHold,
+            (Self::Expired, Some(_)) => Self::Revoked,
+            (status, _) => status,
+        }
+    }
+
     /// The state after a revocation.
     ///
     /// # Errors
@@ -60,6 +74,22 @@ impl CertificateStatus {
 mod tests {
     use super::*;
     use RevocationReason::{CertificateHold, KeyCompromise, RemoveFromCrl, Superseded};
+
+    #[test]
+    fn a_certificate_has_ended_when_its_date_says_so() {
+        use CertificateStatus::{Active, Expired, OnHold, Revoked};
+        let now = chrono::DateTime::UNIX_EPOCH;
+        let (past, future) = (now - chrono::TimeDelta::seconds(1), now + chrono::TimeDelta::seconds(1));
+        for (stored, reason) in
+            [(Active, None), (OnHold, Some(CertificateHold)), (Revoked, Some(KeyCompromise))]
+        {
+            let ended = if stored == Revoked { Revoked } else { Expired };
+            assert_eq!(stored.at(now, past, reason), ended);
+            assert_eq!(stored.at(now, future, reason), stored);
+            assert_eq!(Expired.at(now, past, reason), Expired);
+            assert_eq!(Expired.at(now, future, reason), stored);
+        }
+    }
 
     #[test]
     fn only_a_hold_can_be_released() {

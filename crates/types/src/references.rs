@@ -23,6 +23,8 @@ pub struct CertificateReference {
     pub operation_id: Option<OperationId>,
     /// State in Secure.
     pub status: CertificateStatus,
+    /// When it ends.
+    pub not_after: Time,
     /// What it is for.
     pub category: CertificateCategory,
     /// When it was revoked or put on hold.

@@ -61,6 +61,17 @@ pub async fn list_operations(
     Ok(rows)
 }
 
+/// One operation.
+pub async fn find_operation(
+    conn: &mut PgConnection,
+    operation_id: Uuid,
+) -> Result<Option<OperationRow>, DbError> {
+    // The first one after the id before: the same statement.
+    let before = Uuid::from_u128(operation_id.as_u128().saturating_sub(1));
+    let row = list_operations(conn, Some(before), 1).await?.pop();
+    Ok(row.filter(|row| row.operation_id == operation_id))
+}
+
 /// An operation that should have ended long ago.
 #[derive(Debug, Clone)]
 pub struct StuckOperationRow {

@@ -13,6 +13,8 @@ pub struct StatusRepairRow {
     pub certificate_id: Uuid,
     /// The state that Core had.
     pub from: &'static str,
+    /// The version of the row that had it.
+    pub version: i64,
     /// The state in Secure.
     pub to: &'static str,
     /// Since when, if it is revoked or on hold.
@@ -28,14 +30,14 @@ pub struct StatusRepairRow {
 }
 
 /// Sets the state, date and reason that Secure says, with the audit entry. False, and nothing happens, when Core has
-/// another state by now, or would take a revocation back: that never happens.
+/// changed the row by now, or would take a revocation back: that never happens.
 pub async fn repair_status(conn: &mut PgConnection, row: &StatusRepairRow) -> Result<bool, DbError> {
     let answer = sqlx::query!(
         r#"WITH before AS (SELECT revoked_at, revocation_reason FROM certificate_metadata WHERE certificate_id = $1),
          repaired AS (
              UPDATE certificate_metadata SET status = $3, revoked_at = $4, revocation_reason = $5, updated_at = $8,
                  version = version + 1
-             WHERE certificate_id = $1 AND status = $2 AND (status <> 'revoked' OR $3 = 'revoked')
+             WHERE certificate_id = $1 AND status = $2 AND version = $9 AND (status <> 'revoked' OR $3 = 'revoked')
              RETURNING organization_id),
          audited AS (
              INSERT INTO audit_log (id, occurred_at, actor_type, organization_id, action, object_type, object_id, before_state,
@@ -54,7 +56,8 @@ pub async fn repair_status(conn: &mut PgConnection, row: &StatusRepairRow) -> Re
         row.reason,
         row.forget,
         row.audit_id,
-        row.now
+        row.now,
+        row.version
     )
     .fetch_one(conn)
     .await?;

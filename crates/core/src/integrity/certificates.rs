@@ -8,10 +8,10 @@ use clm_types::{CertificateCategory, CertificateReference, CertificateStatus};
 use uuid::Uuid;
 
 use super::differences::{
-    Compared, MissingIds, both_sides, dangling, forged, links_in_core, links_in_secure, organization_of,
-    same_revocation, same_status, unsound,
+    Compared, MissingIds, both_sides, dangling, expired_too_early, forged, links_in_core, links_in_secure,
+    organization_of, same_revocation, same_status, unsound,
 };
-use super::{BATCH, Found, Run, Subject, created_at};
+use super::{BATCH, Found, GRACE, Run, Subject, created_at};
 use crate::merge::{Side, pair_up};
 use crate::request_view::stored;
 use crate::{Core, CoreError};
@@ -50,21 +50,28 @@ impl Core {
         for pair in pairs {
             run.report.compared += 1;
             let within_secure = pair.right.as_ref().map(unsound).unwrap_or_default();
-            for found in dangling(&pair, &missing).into_iter().chain(within_secure) {
+            let now = self.clock.now();
+            let too_early =
+                pair.right.as_ref().and_then(|row| expired_too_early(pair.left.as_ref(), row, now));
+            for found in dangling(&pair, &missing).into_iter().chain(within_secure).chain(too_early) {
                 self.note_pair(run, &pair, found).await?;
             }
             match (&pair.left, &pair.right) {
                 (Some(core), Some(secure)) => self.judge_both(run, &pair, core, secure).await?,
-                (Some(_), None) if !run.is_young(created_at(pair.key())) => {
-                    self.note_pair(run, &pair, Found::alarm("metadata_without_certificate", "core")).await?;
+                (Some(_), None) if !self.is_new(run, &pair) => {
+                    self.judge_missing_certificate(run, &pair).await?;
                 }
-                (None, Some(secure)) if !run.is_young(created_at(pair.key())) => {
+                (None, Some(secure)) if !self.is_new(run, &pair) => {
                     self.judge_missing_metadata(run, &pair, secure).await?;
                 }
                 _ => {}
             }
         }
         Ok(())
+    }
+
+    fn is_new(&self, run: &Run, pair: &Compared) -> bool {
+        run.is_young(created_at(pair.key()), self.clock.now())
     }
 
     async fn note_pair(&self, run: &mut Run, pair: &Compared, found: Found) -> Result<(), CoreError> {
@@ -93,11 +100,18 @@ impl Core {
         if links_in_core(core) != links_in_secure(secure) {
             self.judge_links(run, pair, core, secure).await?;
         }
-        if secure.owner_user_id.map(Uuid::from) != core.owner_user_id && !run.is_young(Some(core.updated_at))
-        {
+        if secure.owner_user_id.map(Uuid::from) != core.owner_user_id {
             self.judge_owner(run, pair).await?;
         }
         Ok(())
+    }
+
+    /// What Secure lacks has no right answer. Secure is asked again, for it was listed apart.
+    async fn judge_missing_certificate(&self, run: &mut Run, pair: &Compared) -> Result<(), CoreError> {
+        if self.secure.find_certificate(pair.key().into()).await?.is_some() {
+            return Ok(());
+        }
+        self.note_pair(run, pair, Found::alarm("metadata_without_certificate", "core")).await
     }
 
     /// A certificate that Core ordered goes back into the inventory; one that nobody ordered is an incident.
@@ -150,7 +164,7 @@ impl Core {
         let found = if status == CertificateStatus::Revoked && !same_status {
             // Nothing is taken back.
             Found::alarm(kind, "core")
-        } else if self.repair_status(status, record).await? {
+        } else if self.repair_status(status, listed.version, record).await? {
             Found::repaired(kind, "core")
         } else {
             // Changed meanwhile: the next run will see what it is then.
@@ -170,7 +184,7 @@ impl Core {
         let (before, after) = (links_in_core(core), links_in_secure(secure));
         // A renewal on its way: Secure has the new one already.
         let renewed = after.1.and_then(created_at);
-        if run.is_young(renewed) || run.is_young(created_at(pair.key())) {
+        if run.is_young(renewed, self.clock.now()) || self.is_new(run, pair) {
             return Ok(());
         }
         let Some(issued) = self.secure.find_certificate(pair.key().into()).await? else {
@@ -186,7 +200,7 @@ impl Core {
 
     /// Core is right about the owner: people decide it there.
     async fn judge_owner(&self, run: &mut Run, pair: &Compared) -> Result<(), CoreError> {
-        let found = match self.repair_owner(pair.key().into()).await? {
+        let found = match self.repair_owner(pair.key().into(), run.report.started_at - GRACE).await? {
             None => return Ok(()),
             Some(true) => Found::repaired("owner_differs", "secure"),
             Some(false) => Found::open("owner_differs", "core"),

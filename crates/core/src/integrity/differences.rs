@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 
 use clm_core_db::integrity::certificates::{InventoryReferenceRow, MissingRow};
-use clm_types::{CertificateCategory, CertificateReference, CertificateStatus, RevocationReason};
+use clm_types::{CertificateCategory, CertificateReference, CertificateStatus, RevocationReason, Time};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::Found;
+use super::{Found, GRACE};
 use crate::merge::Pair;
 
 /// One certificate on both sides.
@@ -89,6 +89,25 @@ pub(super) fn forged(core: &InventoryReferenceRow, secure: &CertificateReference
     found.map(|(kind, _)| Found::alarm(kind, "both")).collect()
 }
 
+/// Who says too early that a certificate has ended. Each side writes it down after the end.
+pub(super) fn expired_too_early(
+    core: Option<&InventoryReferenceRow>,
+    secure: &CertificateReference,
+    now: Time,
+) -> Option<Found> {
+    if secure.not_after < now + GRACE {
+        return None;
+    }
+    let says_so = CertificateStatus::Expired;
+    let side = match (core.is_some_and(|row| row.status == says_so.as_str()), secure.status == says_so) {
+        (true, true) => "both",
+        (true, false) => "core",
+        (false, true) => "secure",
+        (false, false) => return None,
+    };
+    Some(Found::alarm("expired_too_early", side))
+}
+
 /// Expiry follows from the dates; each side writes it down in its own time.
 pub(super) fn same_status(core: CertificateStatus, secure: CertificateStatus) -> bool {
     use CertificateStatus::{Active, Expired, OnHold};
@@ -160,6 +179,7 @@ mod tests {
             policy_id: None,
             operation_id: None,
             status: CertificateStatus::Active,
+            not_after: chrono::DateTime::UNIX_EPOCH + chrono::TimeDelta::days(1),
             category: CertificateCategory::Leaf,
             revoked_at: None,
             revocation_reason: None,
@@ -227,6 +247,20 @@ mod tests {
         assert!(same_status(Active, Expired) && same_status(Expired, Active) && same_status(OnHold, Expired));
         assert!(!same_status(Active, Revoked) && !same_status(Revoked, OnHold));
         assert!(!same_status(Expired, Revoked) && !same_status(Active, OnHold));
+    }
+
+    #[test]
+    fn nothing_has_ended_before_its_date() {
+        let expired = CertificateReference { status: CertificateStatus::Expired, ..secure_row(9) };
+        let in_core = InventoryReferenceRow { status: "expired".to_owned(), ..core_row(9) };
+        let (now, end) = (chrono::DateTime::UNIX_EPOCH, expired.not_after);
+        let side = |core, secure, now| expired_too_early(core, secure, now).map(|found| found.side);
+        assert_eq!(side(Some(&core_row(9)), &secure_row(9), now), None);
+        assert_eq!(side(Some(&core_row(9)), &expired, now), Some("secure"));
+        assert_eq!(side(Some(&in_core), &secure_row(9), now), Some("core"));
+        assert_eq!(side(Some(&in_core), &expired, now), Some("both"));
+        assert_eq!(side(None, &expired, now), Some("secure"));
+        assert_eq!(side(Some(&in_core), &expired, end), None);
     }
 
     #[test]

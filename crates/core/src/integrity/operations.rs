@@ -1,7 +1,7 @@
 //! Every operation that Core ordered, with what it left behind in Secure: a second merge join.
 
+use clm_core_db::DbError;
 use clm_core_db::integrity::operations::{self, OperationRow};
-use clm_core_db::{DbError, records};
 use clm_types::{OperationReference, OperationTrace, RequestStatus, UserId, WorkflowStatus};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -46,12 +46,14 @@ impl Core {
         Ok(operations::list_operations(&mut conn, after, BATCH).await?)
     }
 
-    async fn judge_operation(&self, run: &mut Run, pair: &Compared) -> Result<(), CoreError> {
-        let young = |run: &Run| {
-            let core = pair.left.as_ref().is_some_and(|row| run.is_young(Some(row.updated_at)));
-            core || pair.right.as_ref().is_some_and(|row| run.is_young(Some(row.recorded_at)))
-        };
-        if young(run) {
+    /// What looks wrong is read again from both sides, for they were listed apart: only what is wrong then, and has not
+    /// changed since the run began, counts.
+    async fn judge_operation(&self, run: &mut Run, listed: &Compared) -> Result<(), CoreError> {
+        if self.is_under_way(run, listed) || fits(run, listed)? {
+            return Ok(());
+        }
+        let pair = &self.read_again(listed.key()).await?;
+        if self.is_under_way(run, pair) {
             return Ok(());
         }
         if pair.left.as_ref().is_some_and(|row| !row.certificate_exists) {
@@ -65,10 +67,25 @@ impl Core {
         }
     }
 
+    fn is_under_way(&self, run: &Run, pair: &Compared) -> bool {
+        let now = self.clock.now();
+        let core = pair.left.as_ref().is_some_and(|row| run.is_young(Some(row.updated_at), now));
+        core || pair.right.as_ref().is_some_and(|row| run.is_young(Some(row.recorded_at), now))
+    }
+
+    async fn read_again(&self, operation_id: Uuid) -> Result<Compared, CoreError> {
+        let secure = self.secure.find_operation(operation_id.into()).await?;
+        let mut conn = self.system.acquire().await.map_err(DbError::from)?;
+        let core = operations::find_operation(&mut conn, operation_id).await?;
+        Ok(Compared::new(operation_id, core, secure))
+    }
+
     async fn note_operation(&self, run: &mut Run, pair: &Compared, found: Found) -> Result<(), CoreError> {
         let (object_type, object_id) = match (&pair.left, &pair.right) {
             (Some(core), _) => ("request", core.id),
             (None, Some(secure)) if secure.trace == OperationTrace::Request => ("request", secure.object_id),
+            // The end of a hold is in the row of the hold, which has findings of its own.
+            (None, Some(secure)) if secure.trace == OperationTrace::Release => ("operation", pair.key()),
             (None, Some(secure)) => ("revocation", secure.object_id),
             (None, None) => return Ok(()),
         };
@@ -82,18 +99,13 @@ impl Core {
         self.note(run, found, subject).await
     }
 
-    /// Secure did what no operation of Core ordered: an incident. Core is asked again, for it was listed apart.
+    /// Secure did what no operation of Core ordered: an incident.
     async fn judge_unordered(
         &self,
         run: &mut Run,
         pair: &Compared,
         secure: &OperationReference,
     ) -> Result<(), CoreError> {
-        let mut conn = self.system.acquire().await.map_err(DbError::from)?;
-        if records::is_known(&mut conn, pair.key()).await? {
-            return Ok(());
-        }
-        drop(conn);
         let kind = match secure.trace {
             OperationTrace::Request => "request_without_instance",
             OperationTrace::Revocation | OperationTrace::Release => "revocation_without_instance",
@@ -162,6 +174,28 @@ impl Core {
     }
 }
 
+/// Whether nothing looks wrong, so that neither side need be asked again.
+fn fits(run: &Run, pair: &Compared) -> Result<bool, CoreError> {
+    if pair.left.as_ref().is_some_and(|row| !row.certificate_exists) {
+        return Ok(false);
+    }
+    match (&pair.left, &pair.right) {
+        (None, None) => Ok(true),
+        (None, Some(_)) => Ok(false),
+        (Some(core), None) => Ok(match stored(&core.status)? {
+            WorkflowStatus::Completed => false,
+            WorkflowStatus::Executing | WorkflowStatus::Pending => !run.is_overdue(core.updated_at),
+            _ => true,
+        }),
+        (Some(core), Some(secure)) => {
+            let recorded = secure.status.as_deref().map(stored).transpose()?;
+            let status = stored(&core.status)?;
+            Ok(!differs(core, secure)
+                && recorded.is_none_or(|recorded| verdict(status, recorded) == Verdict::Fits))
+        }
+    }
+}
+
 /// What two states of one request say together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
@@ -173,11 +207,13 @@ enum Verdict {
 }
 
 fn verdict(core: WorkflowStatus, secure: RequestStatus) -> Verdict {
-    use RequestStatus::{Issued, Pending};
+    use RequestStatus::{Issued, Issuing, Pending};
     use WorkflowStatus::{Cancelled, Completed, Executing, Expired, Failed, Rejected};
     match (core, secure) {
         (Completed, Issued) | (Executing, _) => Verdict::Fits,
         (Completed, _) | (_, Issued) => Verdict::Contradicts,
+        // Nobody approved it.
+        (WorkflowStatus::Pending | Rejected | Cancelled | Expired, Issuing) => Verdict::Contradicts,
         (Rejected | Cancelled | Expired | Failed, Pending) => Verdict::Unclosed,
         _ => Verdict::Fits,
     }
@@ -282,10 +318,12 @@ mod tests {
             assert_eq!(verdict(core, RequestStatus::Rejected), Verdict::Fits);
             assert_eq!(verdict(core, Pending), Verdict::Unclosed);
             assert_eq!(verdict(core, Issued), Verdict::Contradicts);
+            assert_eq!(verdict(core, Issuing), Verdict::Contradicts);
         }
         assert_eq!(verdict(WorkflowStatus::Completed, Issued), Verdict::Fits);
         assert_eq!(verdict(WorkflowStatus::Completed, Pending), Verdict::Contradicts);
         assert_eq!(verdict(WorkflowStatus::Pending, Issued), Verdict::Contradicts);
+        assert_eq!(verdict(WorkflowStatus::Pending, Issuing), Verdict::Contradicts);
         assert_eq!(verdict(WorkflowStatus::Executing, Issuing), Verdict::Fits);
         assert_eq!(verdict(WorkflowStatus::Failed, Issuing), Verdict::Fits);
     }

@@ -43,7 +43,7 @@ impl Core {
             };
             after = last.id;
             for row in rows.into_iter().filter(|row| row.orphan) {
-                if !run.is_young(Some(row.created_at)) {
+                if !run.is_young(Some(row.created_at), self.clock.now()) {
                     let found = Found::open("notification_without_certificate", "core");
                     self.note(run, found, message(&row)).await?;
                 }

@@ -76,6 +76,36 @@ async fn secure_marks_them_too_and_forgets_no_revocation() {
 }
 
 #[tokio::test]
+async fn what_is_marked_as_expired_too_early_is_an_alarm_and_can_be_revoked() {
+    let house = House::open().await;
+    let service = house.service().await;
+    house.issue(&service, "www").await;
+    house.issue(&service, "held").await;
+    let listed = house.core.list_certificates(&service, &CertificateQuery::default(), FIRST).await.unwrap();
+    let held = listed.items.iter().find(|it| it.sans == ["dns:held.example.com"]).unwrap().id;
+    let revoke = async |id, reason| {
+        let new = NewRevocation { reason, invalidity_date: None, comment: None };
+        house.core.revoke_certificate(&service, id, new, WAIT).await.unwrap();
+    };
+    revoke(held, RevocationReason::CertificateHold).await;
+    aged(&house).await;
+    house.tamper_with_secure("UPDATE certificates SET status = 'expired' WHERE category = 'leaf'").await;
+    house.tamper_with_core("UPDATE certificate_metadata SET status = 'expired'").await;
+    let report = house.core.compare_databases().await.unwrap();
+    assert_eq!((report.open, report.repaired, report.alarms), (0, 0, 2));
+    let listed = house.core.list_certificates(&service, &CertificateQuery::default(), FIRST).await.unwrap();
+    for certificate in &listed.items {
+        assert_ne!(certificate.status, CertificateStatus::Expired);
+        revoke(certificate.id, RevocationReason::KeyCompromise).await;
+    }
+    let revoked =
+        "SELECT count(*) FROM certificates WHERE status = 'revoked' AND revocation_reason = 'keyCompromise'";
+    assert_eq!(house.count_in_secure(revoked).await, 2);
+    let report = house.core.compare_databases().await.unwrap();
+    assert_eq!((report.alarms, report.resolved), (0, 2));
+}
+
+#[tokio::test]
 async fn an_ended_hold_that_the_inventory_lost_comes_back_with_its_date() {
     let house = with_ended().await;
     house.secure.expire_certificates().await.unwrap();

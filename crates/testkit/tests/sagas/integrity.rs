@@ -159,6 +159,61 @@ async fn a_revocation_is_never_taken_back() {
 }
 
 #[tokio::test]
+async fn a_hold_and_its_end_that_nobody_ordered_are_two_findings() {
+    let house = House::open().await;
+    let service = house.service().await;
+    let id = house.issue(&service, "www").await.record.certificate_id;
+    let hold =
+        NewRevocation { reason: RevocationReason::CertificateHold, invalidity_date: None, comment: None };
+    house.core.revoke_certificate(&service, id, hold, WAIT).await.unwrap();
+    house.core.release_certificate(&service, id, None, WAIT).await.unwrap();
+    aged(&house).await;
+    house
+        .tamper_with_secure(
+            "SET session_replication_role = replica;
+             UPDATE certificate_revocations SET operation_id = gen_random_uuid(), released_operation_id = gen_random_uuid()",
+        )
+        .await;
+    for _ in 0..2 {
+        let report = house.core.compare_databases().await.unwrap();
+        assert_eq!((report.alarms, report.resolved), (4, 0));
+    }
+    assert_eq!(findings(&house, "revocation_without_instance").await.len(), 2);
+    assert_eq!(findings(&house, "instance_without_revocation").await.len(), 2);
+}
+
+#[tokio::test]
+async fn what_nobody_approved_is_taken_over_with_an_alarm_until_it_is_revoked() {
+    let house = House::open().await;
+    let service = house.service().await;
+    house.issue(&service, "sound").await;
+    house.issue(&service, "rogue").await;
+    // As if Secure had issued it while the request was rejected in Core.
+    house
+        .tamper_with_core(
+            "DELETE FROM certificate_metadata WHERE sans = '{dns:rogue.example.com}';
+             DELETE FROM notifications;
+             UPDATE workflow_instances SET status = 'rejected', certificate_id = NULL
+                 WHERE context -> 'certificate' -> 'sans' ->> 0 = 'dns:rogue.example.com'",
+        )
+        .await;
+    house.follow().await;
+    let audited = "SELECT count(*) FROM audit_log a JOIN certificate_metadata m ON m.certificate_id = a.object_id
+         WHERE a.action = 'certificate.issue' AND a.detail = 'issued without approval: the request was rejected'";
+    assert_eq!(house.count_in_core(audited).await, 1);
+    for _ in 0..2 {
+        let report = house.core.compare_databases().await.unwrap();
+        assert_eq!((report.open, report.repaired, report.alarms, report.resolved), (0, 0, 1, 0));
+    }
+    let found = findings(&house, "issued_without_approval").await;
+    assert_eq!((found.len(), found[0].side.as_str(), found[0].status.as_str()), (1, "secure", "alarm"));
+    let new = NewRevocation { reason: RevocationReason::KeyCompromise, invalidity_date: None, comment: None };
+    house.core.revoke_certificate(&service, found[0].object_id.into(), new, WAIT).await.unwrap();
+    let report = house.core.compare_databases().await.unwrap();
+    assert_eq!((report.alarms, report.resolved), (0, 1));
+}
+
+#[tokio::test]
 async fn one_run_at_a_time_whichever_process_it_is_in() {
     let house = House::open().await;
     let pool = house.databases.core.superuser().await;

@@ -1,9 +1,9 @@
-use clm_core::certificates::CertificateChange;
+use clm_core::certificates::{CertificateChange, CertificateQuery};
 use clm_core::roles::REQUESTER;
 use clm_core::{Core, Ctx};
 use clm_types::{CertificateId, ErrorCode, OperationId, OwnerChange, UserId};
 
-use crate::house::House;
+use crate::house::{FIRST, House};
 use crate::integrity::{aged, findings};
 
 async fn give(core: &Core, by: &Ctx, id: CertificateId, version: i64, to: &Ctx) {
@@ -83,6 +83,25 @@ async fn a_change_of_owner_happens_once_and_the_later_decision_stays() {
     assert_eq!(code(secure.change_owner(operation(4), &foreign).await), ErrorCode::CertificateNotFound);
     let audited = "SELECT count(*) FROM secure_audit_log WHERE action = 'certificate.change_owner'";
     assert_eq!(house.count_in_secure(audited).await, 2);
+}
+
+#[tokio::test]
+async fn a_change_of_owner_on_its_way_is_left_alone() {
+    let house = House::open().await;
+    let (service, administrator) = (house.service().await, house.administrator().await);
+    house.issue(&service, "www").await;
+    aged(&house).await;
+    let listed = house.core.list_certificates(&service, &CertificateQuery::default(), FIRST).await.unwrap();
+    let (id, ann) = (listed.items[0].id, house.hire("ann", REQUESTER).await);
+    give(&house.core, &administrator, id, listed.items[0].version, &ann).await;
+    let repaired = async || house.core.compare_databases().await.unwrap().repaired;
+    assert_eq!(repaired().await, 0);
+    let age = "UPDATE certificate_metadata SET updated_at = updated_at - interval '1 minute'";
+    house.tamper_with_core(age).await;
+    assert_eq!(repaired().await, 0);
+    house.tamper_with_core("DELETE FROM jobs").await;
+    assert_eq!(repaired().await, 1);
+    assert_eq!(owner_in_secure(&house, id).await, ann.actor.user_id);
 }
 
 #[tokio::test]
