@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -266,13 +267,24 @@ impl Service {
         Ok(answer)
     }
 
-    /// Whether the program, or a file that it read at its start, is newer than the process. One whose
-    /// start was not recorded may be older than anything.
+    /// Whether the program, or a file that it read at its start, is another one by now.
     fn is_outdated(&self, pid: Pid) -> bool {
-        self.os_user.act(|| Ok(self.has_older_files(pid))).unwrap_or(true)
+        self.runs_another_program(pid)
+            || self.os_user.act(|| Ok(self.is_older_than_its_files(pid))).unwrap_or(true)
     }
 
-    fn has_older_files(&self, pid: Pid) -> bool {
+    /// Whether the process runs another file than the program is now. Unknown where a process of
+    /// ours hides what it runs: its time decides.
+    fn runs_another_program(&self, pid: Pid) -> bool {
+        let running = fs::metadata(format!("/proc/{}/exe", pid.number()));
+        let program = fs::metadata(&self.program);
+        let file = |file: fs::Metadata| (file.dev(), file.ino());
+        running.is_ok_and(|running| program.is_ok_and(|program| file(running) != file(program)))
+    }
+
+    /// Whether the program or a file changed after the start. One whose start was not recorded may be
+    /// older than anything.
+    fn is_older_than_its_files(&self, pid: Pid) -> bool {
         let modified = |path: &Path| fs::metadata(path).and_then(|file| file.modified()).ok();
         let Some(started) = modified(&self.pid_file()).filter(|_| self.recorded_pid() == Some(pid)) else {
             return true;
@@ -333,6 +345,10 @@ mod tests {
         fs::write(service.pid_file(), child.id().to_string()).unwrap();
         let stranger = OsUser { uid: os_user.uid + 1, ..os_user };
         assert_eq!(Service { os_user: stranger, ..service.clone() }.pid(), None);
+
+        assert!(!service.runs_another_program(pid.unwrap()));
+        let replaced = Service { program: std::env::current_exe().unwrap(), ..service };
+        assert!(replaced.runs_another_program(pid.unwrap()));
         drop(child.stdin.take());
         child.wait().unwrap();
     }
