@@ -262,10 +262,10 @@ impl Service {
         Ok(answer)
     }
 
-    /// Whether the program, or a file that it read at its start, is newer than the process. One whose
-    /// start was not recorded may be older than anything.
+    /// Whether the program, or a file that it read at its start, is another one by now.
     fn is_outdated(&self, pid: Pid) -> bool {
-        self.runs_another_program(pid) || self.os_user.act(|| Ok(self.has_older_files(pid))).unwrap_or(true)
+        self.runs_another_program(pid)
+            || self.os_user.act(|| Ok(self.is_older_than_its_files(pid))).unwrap_or(true)
     }
 
     /// Whether the process runs another file than the program is now. Unknown where a process of
@@ -277,7 +277,9 @@ impl Service {
         running.is_ok_and(|running| program.is_ok_and(|program| file(running) != file(program)))
     }
 
-    fn has_older_files(&self, pid: Pid) -> bool {
+    /// Whether the program or a file changed after the start. One whose start was not recorded may be
+    /// older than anything.
+    fn is_older_than_its_files(&self, pid: Pid) -> bool {
         let modified = |path: &Path| fs::metadata(path).and_then(|file| file.modified()).ok();
         let Some(started) = modified(&self.pid_file()).filter(|_| self.recorded_pid() == Some(pid)) else {
             return true;

@@ -254,10 +254,11 @@ mod tests {
         let expired = CertificateReference { status: CertificateStatus::Expired, ..secure_row(9) };
         let in_core = InventoryReferenceRow { status: "expired".to_owned(), ..core_row(9) };
         let (now, end) = (chrono::DateTime::UNIX_EPOCH, expired.not_after);
+        let (core, secure) = (core_row(9), secure_row(9));
         let side = |core, secure, now| expired_too_early(core, secure, now).map(|found| found.side);
-        assert_eq!(side(Some(&core_row(9)), &secure_row(9), now), None);
-        assert_eq!(side(Some(&core_row(9)), &expired, now), Some("secure"));
-        assert_eq!(side(Some(&in_core), &secure_row(9), now), Some("core"));
+        assert_eq!(side(Some(&core), &secure, now), None);
+        assert_eq!(side(Some(&core), &expired, now), Some("secure"));
+        assert_eq!(side(Some(&in_core), &secure, now), Some("core"));
         assert_eq!(side(Some(&in_core), &expired, now), Some("both"));
         assert_eq!(side(None, &expired, now), Some("secure"));
         assert_eq!(side(Some(&in_core), &expired, end), None);
