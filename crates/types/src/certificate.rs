@@ -34,8 +34,7 @@ impl CertificateStatus {
     #[must_use]
     pub fn at(self, now: Time, not_after: Time, reason: Option<RevocationReason>) -> Self {
         match (self, reason) {
-            (Self::Active | Self::OnHold, _) if not_after < now => Self::Expired,
-            (Self::Expired, _) if not_after < now => Self::Expired,
+            (Self::Active | Self::OnHold | Self::Expired, _) if not_after < now => Self::Expired,
             (Self::Expired, None) => Self::Active,
             (Self::Expired, Some(RevocationReason::CertificateHold)) => Self::OnHold,
             (Self::Expired, Some(_)) => Self::Revoked,

@@ -211,9 +211,10 @@ fn verdict(core: WorkflowStatus, secure: RequestStatus) -> Verdict {
     use WorkflowStatus::{Cancelled, Completed, Executing, Expired, Failed, Rejected};
     match (core, secure) {
         (Completed, Issued) | (Executing, _) => Verdict::Fits,
-        (Completed, _) | (_, Issued) => Verdict::Contradicts,
-        // Nobody approved it.
-        (WorkflowStatus::Pending | Rejected | Cancelled | Expired, Issuing) => Verdict::Contradicts,
+        // What Secure is issuing somebody has approved.
+        (Completed, _)
+        | (_, Issued)
+        | (WorkflowStatus::Pending | Rejected | Cancelled | Expired, Issuing) => Verdict::Contradicts,
         (Rejected | Cancelled | Expired | Failed, Pending) => Verdict::Unclosed,
         _ => Verdict::Fits,
     }
