@@ -23,6 +23,8 @@ need openssl command -v openssl
 need gcc command -v cc
 need libc6-dev test -e /usr/include/stdio.h
 need curl command -v curl
+need softhsm2 test -e /usr/lib/softhsm/libsofthsm2.so
+need opensc command -v pkcs11-tool
 need python3-venv python3 -c 'import ensurepip'
 
 may_install=true

@@ -84,3 +84,50 @@ pub struct AuditQuery {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
 }
+
+/// Which accesses to a private key to list, newest first.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct KeyAccessQuery {
+    /// Items per page, 1 to 200; 50 unless told.
+    #[param(minimum = 1, maximum = 200)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+}
+
+/// A signed state of Secure's audit chain, as Core keeps it.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct AuditCheckpoint {
+    /// The last entry that it covers.
+    pub sequence: i64,
+    /// That entry's chain hash, hexadecimal.
+    pub chain_hash: String,
+    /// Entries up to it.
+    pub entry_count: i64,
+    /// When it was signed.
+    pub signed_at: DateTime<Utc>,
+    /// ECDSA with SHA-256, base64.
+    pub signature: String,
+    /// Which audit key signed.
+    pub key_reference: String,
+    /// That key's SubjectPublicKeyInfo, DER in base64.
+    pub public_key: String,
+}
+
+/// Which signed states to list, newest first.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct AuditCheckpointQuery {
+    /// Only before this sequence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<i64>,
+    /// Items, 1 to 200; 50 unless told.
+    #[param(minimum = 1, maximum = 200)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+}

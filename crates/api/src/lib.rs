@@ -10,6 +10,7 @@ pub mod authorities;
 pub mod bootstrap;
 pub mod certificates;
 pub mod integrity;
+pub mod keys;
 pub mod me;
 pub mod notifications;
 pub mod organizations;

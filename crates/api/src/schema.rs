@@ -1,8 +1,8 @@
 //! Schemas of the enumerations that `clm-types` declares.
 
 use clm_types::{
-    CertificateStatus, KeyAlgorithm, KeySource, Permission, RevocationReason, StepStatus, WorkflowKind,
-    WorkflowStatus,
+    CertificateStatus, KeyAlgorithm, KeyExportPurpose, KeySource, Permission, RevocationReason, StepStatus,
+    WorkflowKind, WorkflowStatus,
 };
 use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
 
@@ -20,6 +20,8 @@ enum_schemas! {
     certificate_status => CertificateStatus,
     /// `ecdsa-p256`, …
     key_algorithm => KeyAlgorithm,
+    /// `export`, `recovery`.
+    key_export_purpose => KeyExportPurpose,
     /// `csr`, `generated`, `reused`.
     key_source => KeySource,
     /// `noun:verb`.
@@ -28,7 +30,7 @@ enum_schemas! {
     revocation_reason => RevocationReason,
     /// `pending`, `approved`, …
     step_status => StepStatus,
-    /// `issuance`, `renewal`, `revocation`.
+    /// `issuance`, `renewal`, `revocation`, `key_export`.
     workflow_kind => WorkflowKind,
     /// `pending`, `executing`, …
     workflow_status => WorkflowStatus,

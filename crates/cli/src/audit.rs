@@ -2,8 +2,9 @@
 
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
-use clm_api::audit::{AuditEntry, AuditQuery};
-use clm_types::{OperationId, UserId};
+use clm_api::Page;
+use clm_api::audit::{AuditCheckpoint, AuditCheckpointQuery, AuditEntry, AuditQuery, KeyAccessQuery};
+use clm_types::{CertificateId, OperationId, UserId};
 use uuid::Uuid;
 
 use crate::arguments::PageArguments;
@@ -18,6 +19,17 @@ pub(crate) enum Command {
         after_help = "Example:\n  clm audit list --operation 0199f0c2-6c48-7f03-b5d1-2e7a8f9c0d34   both databases, oldest first"
     )]
     List(Box<List>),
+    /// Print the signed states of Secure's audit chain that Core keeps, one JSON document a line, newest first
+    #[command(after_help = "Example:\n  clm audit checkpoints > checkpoints.ndjson")]
+    Checkpoints,
+    /// List every access to a certificate's private key, allowed or refused
+    #[command(after_help = "Example:\n  clm audit key-access 0199f0c1-1b7d-7e52-8a36-4c0d9e5f7b12 --all")]
+    KeyAccess {
+        /// The certificate
+        id: CertificateId,
+        #[command(flatten)]
+        page: PageArguments,
+    },
 }
 
 #[derive(Args)]
@@ -45,7 +57,30 @@ pub(crate) struct List {
 }
 
 pub(crate) async fn run(command: Command, session: &Session) -> Result<ExitCode, CliError> {
-    let Command::List(arguments) = command;
+    match command {
+        Command::List(arguments) => list(*arguments, session).await,
+        Command::Checkpoints => checkpoints(session).await,
+        Command::KeyAccess { id, page } => {
+            let path = format!("/api/v1/certificates/{id}/key/accesses");
+            print(&session.client.list(&path, &KeyAccessQuery::default(), &page).await?, session);
+            Ok(ExitCode::Done)
+        }
+    }
+}
+
+async fn checkpoints(session: &Session) -> Result<ExitCode, CliError> {
+    let mut query = AuditCheckpointQuery { before: None, limit: Some(200) };
+    loop {
+        let page: Vec<AuditCheckpoint> = session.client.find("/api/v1/audit/checkpoints", &query).await?;
+        let Some(last) = page.last() else { return Ok(ExitCode::Done) };
+        query.before = Some(last.sequence);
+        for checkpoint in &page {
+            output::json_line(checkpoint);
+        }
+    }
+}
+
+async fn list(arguments: List, session: &Session) -> Result<ExitCode, CliError> {
     let query = AuditQuery {
         operation_id: arguments.operation,
         object: arguments.object,
@@ -55,9 +90,13 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<ExitCode,
         until: arguments.until,
         ..AuditQuery::default()
     };
-    let page = session.client.list("/api/v1/audit", &query, &arguments.page).await?;
+    print(&session.client.list("/api/v1/audit", &query, &arguments.page).await?, session);
+    Ok(ExitCode::Done)
+}
+
+fn print(page: &Page<AuditEntry>, session: &Session) {
     let headers = ["TIME", "DATABASE", "ACTOR", "ACTION", "OBJECT", "OUTCOME", "OPERATION", "DETAIL"];
-    output::list(session.output, &page, &headers, |one: &AuditEntry| {
+    output::list(session.output, page, &headers, |one: &AuditEntry| {
         vec![
             output::time(one.occurred_at),
             one.source.clone(),
@@ -69,5 +108,4 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<ExitCode,
             output::maybe(one.detail.as_ref()),
         ]
     });
-    Ok(ExitCode::Done)
 }

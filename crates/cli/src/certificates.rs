@@ -19,7 +19,7 @@ use reqwest::Method;
 use crate::arguments::PageArguments;
 use crate::error::{CliError, ExitCode};
 use crate::session::Session;
-use crate::{files, output, requests};
+use crate::{files, keys, output, requests};
 
 const LOOKUP_EXAMPLES: &str = "\
 Examples:
@@ -101,6 +101,11 @@ pub(crate) enum Command {
     /// Change the metadata of a certificate
     #[command(after_help = UPDATE_EXAMPLES)]
     Update(Box<Update>),
+    /// The certificate's private key, if Secure holds it
+    Key {
+        #[command(subcommand)]
+        command: keys::Command,
+    },
     /// Show what a certificate file says, without any server
     #[command(after_help = INSPECT_EXAMPLES)]
     Inspect {
@@ -287,6 +292,7 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<ExitCode,
         }
         Command::Renew(arguments) => return renew(arguments, session).await,
         Command::Update(arguments) => return update(*arguments, session).await,
+        Command::Key { command } => return keys::run(command, session).await,
         Command::Inspect { file } => return crate::inspect::run(&file, session.output),
     }
     Ok(ExitCode::Done)

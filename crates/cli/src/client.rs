@@ -141,6 +141,23 @@ impl Client {
         serde_json::from_slice(&octets).map_err(|error| CliError::Answer(error.to_string()))
     }
 
+    /// Sends what is the same when it is repeated, or may be done again.
+    pub(crate) async fn call<B: Serialize, T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&B>,
+    ) -> Result<T, CliError> {
+        let send = || {
+            let request = self.request(method.clone(), path)?;
+            Ok(match body {
+                Some(body) => request.json(body),
+                None => request,
+            })
+        };
+        Ok(read(self.send(send).await?).await?.body)
+    }
+
     /// POST that is answered without a body.
     pub(crate) async fn post_for_nothing<B: Serialize>(&self, path: &str, body: &B) -> Result<(), CliError> {
         self.post::<B, ()>(path, body, None).await.map(|_| ())

@@ -17,6 +17,14 @@ pub(crate) fn json<T: Serialize>(value: &T) {
     }
 }
 
+/// One document a line.
+pub(crate) fn json_line<T: Serialize>(value: &T) {
+    match serde_json::to_string(value) {
+        Ok(text) => line(&text),
+        Err(error) => eprintln!("error: cannot print: {error}"),
+    }
+}
+
 /// A list: a table with `headers`, one row each.
 pub(crate) fn list<T: Serialize>(
     form: Output,

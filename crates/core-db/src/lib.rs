@@ -8,6 +8,7 @@ pub mod approvals;
 pub mod audit;
 pub mod bootstrap;
 pub mod certificates;
+pub mod checkpoints;
 mod columns;
 pub mod follower;
 pub mod idempotency;

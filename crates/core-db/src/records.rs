@@ -163,7 +163,7 @@ pub async fn apply_issued(
                  updated_at = new.at, version = i.version + 1
              FROM new, held
              WHERE i.operation_id = new.operation_id AND i.id = held.id AND i.organization_id IS NOT DISTINCT FROM new.organization_id
-               AND i.instance_type <> 'revocation'
+               AND i.instance_type IN ('issuance', 'renewal')
                AND (i.status <> 'completed'
                     OR ($28 AND NOT EXISTS (SELECT FROM certificate_metadata m WHERE m.certificate_id = new.certificate_id)))
              RETURNING i.id, i.operation_id, i.organization_id, i.policy_id, i.policy_version, i.requester_user_id,
@@ -378,7 +378,7 @@ pub async fn apply_failed(
          closing AS (
              INSERT INTO jobs (id, kind, operation_id, organization_id, payload, status, run_at, created_at, updated_at)
              SELECT $5, 'reject', $1, i.organization_id, $6, 'queued', $10, $10, $10
-             FROM instance i WHERE i.instance_type <> 'revocation'
+             FROM instance i WHERE i.instance_type IN ('issuance', 'renewal')
              ON CONFLICT (kind, operation_id) DO NOTHING)
          SELECT EXISTS (SELECT FROM instance) AS "applied!""#,
         row.operation_id,
@@ -393,6 +393,51 @@ pub async fn apply_failed(
         effect.now,
         effect.audit_id,
         row.job.attempts
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(applied)
+}
+
+/// Completes an operation that lets a private key be fetched, if its job is held. True if this call did it.
+pub async fn apply_granted(
+    conn: &mut PgConnection,
+    operation_id: Uuid,
+    job: Held,
+    outcome: &serde_json::Value,
+    effect: &EffectRow,
+) -> Result<bool, DbError> {
+    let applied = sqlx::query_scalar!(
+        r#"WITH held AS (
+             SELECT id FROM jobs WHERE id = $2 AND attempts = $3 AND status = 'running' FOR UPDATE),
+         instance AS (
+             UPDATE workflow_instances SET status = 'completed', current_step = 0, due_at = NULL, outcome = $4, completed_at = $8,
+                 updated_at = $8, version = version + 1
+             WHERE operation_id = $1 AND status = 'executing' AND EXISTS (SELECT FROM held)
+             RETURNING id, organization_id, requester_user_id, certificate_id),
+         told AS (
+             INSERT INTO notifications (id, user_id, organization_id, kind, channel, priority, title, body,
+                 related_certificate_id, related_operation_id, status, delivered_at, created_at, updated_at)
+             SELECT $5, i.requester_user_id, i.organization_id, $6, 'in_app', 'normal', $7, $9, i.certificate_id, $1, 'delivered',
+                 $8, $8, $8
+             FROM instance i),
+         audited AS (
+             INSERT INTO audit_log (id, occurred_at, actor_type, organization_id, operation_id, action, object_type, object_id,
+                 outcome, created_at)
+             SELECT $10, $8, 'system', i.organization_id, $1, $6, 'request', i.id, 'allowed', $8
+             FROM instance i),
+         done AS (DELETE FROM jobs WHERE id IN (SELECT id FROM held))
+         SELECT EXISTS (SELECT FROM instance) AS "applied!""#,
+        operation_id,
+        job.id,
+        job.attempts,
+        outcome,
+        effect.notification_id,
+        effect.notification_kind,
+        effect.title,
+        effect.now,
+        effect.body,
+        effect.audit_id
     )
     .fetch_one(conn)
     .await?;

@@ -62,7 +62,7 @@ pub async fn count_licensed(
                WHERE organization_id = $1 AND status = 'on_hold' AND not_after >= $2 AND deleted_at IS NULL
                UNION ALL
                SELECT 1 FROM workflow_instances
-               WHERE organization_id = $1 AND status = 'executing' AND instance_type <> 'revocation'
+               WHERE organization_id = $1 AND status = 'executing' AND instance_type IN ('issuance', 'renewal')
                LIMIT $3) AS counted"#,
         organization_id,
         now,

@@ -33,6 +33,7 @@ const fn status(code: ErrorCode) -> StatusCode {
         | C::UserNotActive
         | C::LicenseLimitReached => StatusCode::FORBIDDEN,
         C::NotFound
+        | C::KeyNotFound
         | C::UserNotFound
         | C::PolicyNotFound
         | C::OrganizationNotFound
@@ -45,6 +46,9 @@ const fn status(code: ErrorCode) -> StatusCode {
         | C::ApiKeyNotFound => StatusCode::NOT_FOUND,
         C::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         C::IdempotencyKeyInFlight
+        | C::KeyExists
+        | C::KeyNotExportable
+        | C::KeyExportNotOpen
         | C::AuthoritySuspended
         | C::OperationIdReused
         | C::RequestNotPending
@@ -67,6 +71,8 @@ const fn status(code: ErrorCode) -> StatusCode {
             StatusCode::INTERNAL_SERVER_ERROR
         }
         C::IdempotencyKeyReused
+        | C::KeyMismatch
+        | C::KeyUnsealable
         | C::CsrMalformed
         | C::CsrTrailingData
         | C::CsrSignatureInvalid
@@ -79,6 +85,7 @@ const fn status(code: ErrorCode) -> StatusCode {
         | C::KeyAlgorithmUnsupported
         | C::KeyAlgorithmNotAllowed
         | C::KeyTooWeak
+        | C::KeyCompromised
         | C::KeyMalformed
         | C::RsaExponentInvalid
         | C::RsaModulusWeak
@@ -239,6 +246,7 @@ const fn texts(code: ErrorCode) -> (&'static str, &'static str) {
             "Use one of the algorithms that the policy lists.",
         ),
         C::KeyTooWeak => ("The key is too short", "Make an RSA key of 2048 bits or more, or an ECDSA key."),
+        C::KeyCompromised => ("The key is known to be compromised", "Make a new key."),
         C::KeyMalformed => ("The key is not what its algorithm says", "Make a new key."),
         C::RsaExponentInvalid => (
             "The RSA key's exponent is even, too small or too large",
@@ -328,6 +336,28 @@ const fn texts(code: ErrorCode) -> (&'static str, &'static str) {
         C::AuthoritySuspended => {
             ("The authority does not sign now", "Use another authority, or ask the operator to resume it.")
         }
+        C::KeyNotFound => (
+            "Secure holds no such private key",
+            "Ask who made the certificate's key, or renew with a new key.",
+        ),
+        C::KeyExists => (
+            "The certificate has a private key already",
+            "Nothing need be done; `clm cert key show` tells of it.",
+        ),
+        C::KeyMismatch => {
+            ("The private key is another certificate's", "Send the key that the certificate was made for.")
+        }
+        C::KeyUnsealable => {
+            ("The private key was sealed for somebody else", "Fetch the transport key again and seal to it.")
+        }
+        C::KeyNotExportable => (
+            "The private key may not leave",
+            "Let whoever manages keys allow it first: `clm cert key set-access`.",
+        ),
+        C::KeyExportNotOpen => (
+            "The private key cannot be fetched now",
+            "Wait for the approvals; when its time is over, ask again.",
+        ),
         C::AuthorityLocked => (
             "The authority's key cannot be reached now",
             "Try again later; the operator may have to unlock the key.",

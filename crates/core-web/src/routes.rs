@@ -116,6 +116,17 @@ pub const ROUTES: &[Route] = {
         get("/api/v1/certificates/lookup", may(P::CertificateRead)),
         get("/api/v1/certificates/{id}", may(P::CertificateRead)),
         change("PATCH", "/api/v1/certificates/{id}", may(P::CertificateUpdate)),
+        get("/api/v1/transport-key", may(P::KeyImport)),
+        get("/api/v1/certificates/{id}/key", may(P::KeyRead)),
+        route("PUT", "/api/v1/certificates/{id}/key", may(P::KeyImport)),
+        route("PATCH", "/api/v1/certificates/{id}/key", may(P::KeyManage)),
+        route("DELETE", "/api/v1/certificates/{id}/key", may(P::KeyManage)),
+        post("/api/v1/certificates/{id}/key/restore", may(P::KeyManage)),
+        get("/api/v1/certificates/{id}/key/accesses", may(P::KeyRead)),
+        // Export or recovery: the rule checks which.
+        once("/api/v1/certificates/{id}/key/exports", SignedIn),
+        // Only the requester may; the answer is kept nowhere.
+        route("POST", "/api/v1/requests/{id}/key", SignedIn),
         once("/api/v1/certificates/{id}/revoke", may(P::CertificateRevoke)),
         once("/api/v1/certificates/{id}/release", may(P::CertificateRevoke)),
         once("/api/v1/certificates/{id}/renew", may(P::CertificateRenew)),
@@ -157,6 +168,8 @@ pub const ROUTES: &[Route] = {
         get("/api/v1/notifications", may(P::NotificationRead)),
         post("/api/v1/notifications/{id}/read", may(P::NotificationRead)),
         get("/api/v1/audit", may(P::AuditRead)),
+        // For all organizations: the rule checks it.
+        get("/api/v1/audit/checkpoints", may(P::AuditRead)),
         post("/api/v1/integrity/runs", may(P::IntegrityRun)),
         get("/api/v1/integrity/runs/{id}", may(P::IntegrityRun)),
         get("/api/v1/integrity/findings", may(P::IntegrityRun)),

@@ -183,7 +183,7 @@ impl Core {
             self.close_as_failed(conn, ctx, row, &refusal).await?;
             return Ok(Decided::Failed(refusal));
         }
-        if row.instance_type != WorkflowKind::Revocation.as_str() {
+        if stored::<WorkflowKind>(&row.instance_type)?.makes_certificate() {
             // There may be room again tomorrow: the approval is refused, the request goes on waiting.
             licenses::check_certificates(conn, row.organization_id.into(), ctx.now).await?;
         }

@@ -114,6 +114,29 @@ pub(crate) fn choose_authority<'a>(
     })
 }
 
+/// Successions that are followed from one authority.
+const LONGEST_SUCCESSION: usize = 8;
+
+/// Who signs for `chosen`: itself, or, when it ends before what is asked for, the authority that takes over from it.
+pub(crate) fn succeeding<'a>(
+    list: &'a [AuthorityRecord],
+    chosen: &'a AuthorityRecord,
+    validity_seconds: u64,
+    now: Time,
+) -> &'a AuthorityRecord {
+    let seconds = i64::try_from(validity_seconds).unwrap_or(i64::MAX);
+    let outlives = |authority: &AuthorityRecord| (authority.not_after - now).num_seconds() >= seconds;
+    let mut signer = chosen;
+    for _ in 0..LONGEST_SUCCESSION {
+        let next = list.iter().find(|one| Some(one.authority_id) == signer.successor_id);
+        match next {
+            Some(next) if !outlives(signer) && next.status == "active" => signer = next,
+            _ => break,
+        }
+    }
+    signer
+}
+
 /// Fails unless the authority can do this now, as far as Core knows it.
 ///
 /// # Errors
@@ -190,6 +213,7 @@ mod tests {
             not_after: now() + TimeDelta::days(100),
             profiles: vec!["tls-server".to_owned()],
             max_validity_seconds: 90 * 86_400,
+            successor_id: None,
             crl_number: 1,
             next_crl_at: None,
         }
@@ -208,6 +232,29 @@ mod tests {
         assert_eq!(chosen(Some("none")).unwrap_err().code, ErrorCode::AuthorityNotFound);
         let refused = choose_authority(&list, None, "tls-server", |_| false).unwrap_err();
         assert_eq!(refused.code, ErrorCode::AuthorityNotAllowed);
+    }
+
+    #[test]
+    fn who_cannot_outlive_a_certificate_leaves_it_to_the_successor() {
+        let day = 86_400_u64;
+        let third =
+            AuthorityRecord { not_after: now() + TimeDelta::days(900), ..authority("3", true, "active") };
+        let second =
+            AuthorityRecord { successor_id: Some(third.authority_id), ..authority("2", true, "active") };
+        let first = AuthorityRecord {
+            not_after: now() + TimeDelta::days(10),
+            successor_id: Some(second.authority_id),
+            ..authority("1", true, "active")
+        };
+        let list = [first.clone(), second.clone(), third];
+        let signer =
+            |list: &[AuthorityRecord], days| succeeding(list, &list[0], days * day, now()).name.clone();
+        assert_eq!(
+            ["1", "1", "2", "2", "3"],
+            [1, 10, 11, 100, 101].map(|days| signer(&list, days)).each_ref().map(String::as_str)
+        );
+        let suspended = AuthorityRecord { status: "suspended".to_owned(), ..second };
+        assert_eq!(signer(&[first, suspended], 11), "1", "it is then told that it ends too early");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use clm_types::{OperationId, SecureEvent, Time, ids};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::checkpoints;
 use crate::records::{apply_issued_in, apply_revoked_in};
 use crate::validation::Notice;
 use crate::{Core, CoreError};
@@ -147,6 +148,8 @@ impl Core {
         for event in events {
             if let SecureEvent::CrlPublished { authority_id, .. } = event.event {
                 follower::announce(conn, &Notice::Crl(authority_id).to_string()).await?;
+            } else if let SecureEvent::AuditCheckpoint(checkpoint) = &event.event {
+                checkpoints::keep(conn, checkpoint, now, &self.entropy).await?;
             } else if unapplied.contains(&event.operation_id.into()) {
                 self.apply_event(conn, event, now).await?;
             }
@@ -169,6 +172,7 @@ impl Core {
             }
             SecureEvent::OwnerChanged(_)
             | SecureEvent::CertificateExpired { .. }
+            | SecureEvent::AuditCheckpoint(_)
             | SecureEvent::CrlPublished { .. } => return Ok(()),
         };
         if applied {
@@ -188,6 +192,7 @@ fn is_of_an_organization(event: &SecureEvent) -> bool {
         SecureEvent::CertificateRevoked(record) => record.organization_id.is_some(),
         SecureEvent::OwnerChanged(_)
         | SecureEvent::CertificateExpired { .. }
+        | SecureEvent::AuditCheckpoint(_)
         | SecureEvent::CrlPublished { .. } => false,
     }
 }
@@ -196,6 +201,7 @@ fn notice_of(event: &SecureEvent) -> Option<Notice> {
     match event {
         SecureEvent::CertificateIssued(_)
         | SecureEvent::OwnerChanged(_)
+        | SecureEvent::AuditCheckpoint(_)
         | SecureEvent::CertificateExpired { .. } => None,
         SecureEvent::CertificateRevoked(record) => Some(Notice::of_revocation(record)),
         SecureEvent::CrlPublished { authority_id, .. } => Some(Notice::Crl(*authority_id)),

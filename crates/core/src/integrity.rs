@@ -3,6 +3,7 @@
 //! What has one right answer is repaired, what has none raises an alarm. Differences that are
 //! younger than a moment are operations on their way, and are left to them.
 
+mod audit_chain;
 mod certificates;
 mod differences;
 mod operations;
@@ -154,6 +155,7 @@ impl Core {
         self.compare_certificates(&mut run).await?;
         self.compare_operations(&mut run).await?;
         self.find_orphans(&mut run).await?;
+        self.compare_audit_chain(&mut run).await?;
         self.flush(&mut run).await?;
         let finished_at = self.clock.now();
         let mut conn = self.system.acquire().await.map_err(DbError::from)?;

@@ -40,7 +40,7 @@ pub(crate) struct Draft {
     pub(crate) requester_user_id: UserId,
     pub(crate) owner_user_id: Option<UserId>,
     pub(crate) policy: Option<Arc<ReadPolicy>>,
-    /// The certificate to be revoked.
+    /// The certificate that it is about, when it is there already.
     pub(crate) certificate_id: Option<CertificateId>,
     pub(crate) context: RequestContext,
     pub(crate) plan: WorkflowPlan,
@@ -60,7 +60,7 @@ impl Core {
         }
         let job_kind = match (steps.is_empty(), draft.kind) {
             (true, _) => Some(JobKind::carries(&draft.context)),
-            (false, WorkflowKind::Revocation) => None,
+            (false, kind) if !kind.makes_certificate() => None,
             (false, _) => Some(JobKind::Submit),
         };
         let (job_row, job) = job_kind.map(|kind| self.held_job(kind, json!({}), ctx.now)).unzip();
@@ -266,10 +266,16 @@ impl Draft {
             state.insert("certificate_id".to_owned(), json!(spec.certificate_id));
             state.insert("reason".to_owned(), json!(spec.reason));
         }
+        if let (Some(spec), Some(state)) = (&self.context.key_export, state.as_object_mut()) {
+            state.insert("certificate_id".to_owned(), json!(spec.certificate_id));
+            state.insert("purpose".to_owned(), json!(spec.purpose));
+            state.insert("reason".to_owned(), json!(spec.reason));
+        }
         let action = match self.kind {
             WorkflowKind::Issuance => "request.create",
             WorkflowKind::Renewal => "request.renew",
             WorkflowKind::Revocation => "request.revoke",
+            WorkflowKind::KeyExport => "request.export_key",
         };
         (action, state)
     }

@@ -49,10 +49,13 @@ pub(crate) enum JobKind {
     Reject,
     /// Writes down a certificate's new owner.
     Owner,
+    /// Lets a private key be fetched.
+    ExportKey,
 }
 
 impl JobKind {
-    const ALL: [Self; 5] = [Self::Submit, Self::Issue, Self::Revoke, Self::Reject, Self::Owner];
+    const ALL: [Self; 6] =
+        [Self::Submit, Self::Issue, Self::Revoke, Self::Reject, Self::Owner, Self::ExportKey];
 
     /// `jobs.kind`.
     pub(crate) const fn as_str(self) -> &'static str {
@@ -62,6 +65,7 @@ impl JobKind {
             Self::Revoke => "revoke",
             Self::Reject => "reject",
             Self::Owner => "owner",
+            Self::ExportKey => "export_key",
         }
     }
 
@@ -72,7 +76,11 @@ impl JobKind {
 
     /// What carries out an approved operation.
     pub(crate) const fn carries(context: &RequestContext) -> Self {
-        if context.revocation.is_some() { Self::Revoke } else { Self::Issue }
+        match (&context.revocation, &context.key_export) {
+            (Some(_), _) => Self::Revoke,
+            (None, Some(_)) => Self::ExportKey,
+            (None, None) => Self::Issue,
+        }
     }
 }
 

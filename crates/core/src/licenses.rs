@@ -46,7 +46,7 @@ impl Core {
         let Some(owner) = instance.owner_user_id else {
             return Ok(false);
         };
-        if instance.instance_type == WorkflowKind::Revocation.as_str() {
+        if !instance.instance_type.parse().is_ok_and(WorkflowKind::makes_certificate) {
             return Ok(false);
         }
         let known = self.find_references(ctx, UserId(owner)).await?;

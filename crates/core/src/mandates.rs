@@ -2,8 +2,8 @@
 
 use chrono::TimeDelta;
 use clm_types::{
-    Approval, AuthorityId, CertificateSpec, Entropy, Mandate, MandateId, OperationId, OrganizationId, Time,
-    UserId, WorkflowInstanceId, canonical_json,
+    Approval, AuthorityId, CertificateSpec, Entropy, KeyExportSpec, Mandate, MandateId, OperationId,
+    OrganizationId, Time, UserId, WorkflowInstanceId, canonical_json,
 };
 use serde::Serialize;
 
@@ -49,6 +49,17 @@ pub(crate) fn to_revoke<T: Serialize>(
     entropy: &Entropy,
 ) -> Result<Mandate, CoreError> {
     mandate(decided, "revoke", spec, authority_id, now, entropy)
+}
+
+/// The mandate to hand out exactly the private key of `spec`.
+pub(crate) fn to_export_key(
+    decided: &Decided,
+    spec: &KeyExportSpec,
+    authority_id: AuthorityId,
+    now: Time,
+    entropy: &Entropy,
+) -> Result<Mandate, CoreError> {
+    mandate(decided, "export-key", spec, authority_id, now, entropy)
 }
 
 fn mandate<T: Serialize>(

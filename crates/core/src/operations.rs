@@ -67,6 +67,7 @@ impl Core {
                 JobKind::Issue => self.issue(operation, job).await,
                 JobKind::Revoke => self.revoke(operation, job).await,
                 JobKind::Reject => self.reject(operation, job).await,
+                JobKind::ExportKey => self.grant_key_export(operation, job).await,
                 JobKind::Owner => Err(CoreError::defect("a change of owner is no workflow")),
             }
         };
@@ -140,6 +141,28 @@ impl Core {
         fail::fail_point!("core_revoke_after_secure");
         self.apply_revoked(&record).await?;
         fail::fail_point!("core_revoke_after_apply");
+        Ok(Outcome::Done)
+    }
+
+    /// Has Secure let a private key be fetched.
+    async fn grant_key_export(&self, operation: &Operation, job: &HeldJob) -> Result<Outcome, CoreError> {
+        if operation.status != WorkflowStatus::Executing {
+            self.finish(job).await?;
+            return Ok(Outcome::Done);
+        }
+        let context = &operation.context;
+        let spec = context
+            .key_export
+            .as_ref()
+            .ok_or_else(|| CoreError::defect("an export without a private key to export"))?;
+        let now = self.clock.now();
+        let mandate =
+            mandates::to_export_key(&operation.decided, spec, context.authority_id, now, &self.entropy)?;
+        fail::fail_point!("core_export_before_secure");
+        let grant = within(LONGEST_RUN, self.secure.grant_key_export(spec, &mandate)).await?;
+        fail::fail_point!("core_export_after_secure");
+        self.apply_granted(job, &grant).await?;
+        fail::fail_point!("core_export_after_apply");
         Ok(Outcome::Done)
     }
 

@@ -55,6 +55,8 @@ pub struct PolicyWorkflows {
     pub renewal: Option<String>,
     /// For revocations, holds and releases.
     pub revocation: Option<String>,
+    /// For handing out private keys; without one, two approvers decide.
+    pub key_export: Option<String>,
 }
 
 impl PolicyWorkflows {
@@ -64,6 +66,7 @@ impl PolicyWorkflows {
             WorkflowKind::Issuance => self.issuance.as_deref(),
             WorkflowKind::Renewal => self.renewal.as_deref(),
             WorkflowKind::Revocation => self.revocation.as_deref(),
+            WorkflowKind::KeyExport => self.key_export.as_deref(),
         }
     }
 }

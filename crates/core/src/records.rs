@@ -4,13 +4,13 @@ use clm_core_db::jobs::Held;
 use clm_core_db::records::{self, AppliedRow, EffectRow, FailedRow, IssuedEffect, IssuedRow, RevokedRow};
 use clm_core_db::{DbError, PgConnection};
 use clm_types::{
-    CertificateRecord, CertificateStatus, Entropy, OperationId, Refusal, RevocationReason, RevocationRecord,
-    Time, UserId, ids,
+    CertificateRecord, CertificateStatus, Entropy, KeyExportGrant, OperationId, Refusal, RevocationReason,
+    RevocationRecord, Time, UserId, ids,
 };
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::jobs::Closing;
+use crate::jobs::{Closing, HeldJob};
 use crate::validation::Notice;
 use crate::{Core, CoreError};
 
@@ -46,6 +46,29 @@ impl Core {
         // Even when the commit failed: Secure has revoked it.
         self.validation.forget(&Notice::of_revocation(record));
         Ok(applied?)
+    }
+
+    /// Notes that a private key may be fetched, if its job is still held. True if this call did it.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(crate) async fn apply_granted(
+        &self,
+        job: &HeldJob,
+        grant: &KeyExportGrant,
+    ) -> Result<bool, CoreError> {
+        let until = grant.until.format("%F %H:%M UTC");
+        let effect = effect(
+            "request.completed",
+            "A private key can be fetched".to_owned(),
+            format!("It can be fetched until {until}."),
+            self.clock.now(),
+            &self.entropy,
+        );
+        let outcome = json!({ "until": grant.until });
+        let mut conn = self.system.acquire().await.map_err(DbError::from)?;
+        Ok(records::apply_granted(&mut conn, grant.operation_id.into(), job.held(), &outcome, &effect)
+            .await?)
     }
 
     /// Ends an operation that was refused for good, if its job is still held. True if this call did it.

@@ -62,7 +62,7 @@ pub(crate) async fn recheck(
     row: &InstanceRow,
     now: Time,
 ) -> Result<Option<Refusal>, CoreError> {
-    let makes = row.instance_type != WorkflowKind::Revocation.as_str();
+    let makes = row.instance_type.parse().is_ok_and(WorkflowKind::makes_certificate);
     let people = [
         ("requester", "/requester_user_id", Some(row.requester_user_id)),
         ("owner", "/owner_user_id", row.owner_user_id.filter(|_| makes)),

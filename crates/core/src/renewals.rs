@@ -7,6 +7,7 @@ use clm_core_db::{PgConnection, renewals};
 use clm_types::{CertificateId, ErrorCode, KeyAlgorithm, Permission, Refusal, WorkflowKind};
 use clm_x509::{San, SubjectName};
 
+use crate::authorities::succeeding;
 use crate::certificates::Certificate;
 use crate::policies::policy_not_found;
 use crate::request_view::stored;
@@ -71,11 +72,14 @@ impl Core {
         let authority_id = old
             .authority_id
             .ok_or_else(|| CoreError::defect(format!("certificate {} names no authority", old.id)))?;
+        let authority = self.find_authority(authority_id).await?;
+        let authorities = self.authorities().await?;
         let validity_seconds = new.validity_seconds.unwrap_or(policy.rules.default_validity_seconds);
         Ok(Asked {
             kind: WorkflowKind::Renewal,
             profile,
-            authority: self.find_authority(authority_id).await?,
+            signer: succeeding(&authorities, &authority, validity_seconds, ctx.now).clone(),
+            authority,
             key,
             subject: old.subject.parse::<SubjectName>()?,
             sans: old.sans.iter().map(|name| name.parse::<San>()).collect::<Result<_, _>>()?,

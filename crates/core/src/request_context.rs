@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use clm_types::{AuthorityId, CertificateSpec, ErrorCode, KeyAlgorithm, Refusal, RevocationSpec};
+use clm_types::{
+    AuthorityId, CertificateSpec, ErrorCode, KeyAlgorithm, KeyExportSpec, Refusal, RevocationSpec,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -19,12 +21,15 @@ const LONGEST_TEXT: usize = 2000;
 /// The stored request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RequestContext {
-    /// What shall be issued; absent for revocations. The mandate's digest covers exactly this.
+    /// What shall be issued; absent where no certificate is to be made. The mandate's digest covers exactly this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) certificate: Option<CertificateSpec>,
-    /// What shall be revoked; absent for issuance.
+    /// What shall be revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) revocation: Option<RevocationSpec>,
+    /// The private key that shall be handed out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) key_export: Option<KeyExportSpec>,
     /// The authority that shall act.
     pub(crate) authority_id: AuthorityId,
     /// Of the key in the CSR or the one to be generated.

@@ -15,7 +15,7 @@ use clm_x509::{Csr, Profile, San, SubjectName};
 use uuid::Uuid;
 
 use crate::audit::AuditEntry;
-use crate::authorities::{check_authority, choose_authority};
+use crate::authorities::{check_authority, choose_authority, succeeding};
 use crate::intents::Draft;
 use crate::jobs::{Closing, JobKind};
 use crate::page::{Page, PageRequest};
@@ -81,7 +81,10 @@ pub(crate) struct Asked {
     pub(crate) kind: WorkflowKind,
     pub(crate) policy: Arc<ReadPolicy>,
     pub(crate) profile: Profile,
+    /// The authority that was named: the policy decides on it.
     pub(crate) authority: AuthorityRecord,
+    /// Who signs for it: itself, or its successor.
+    pub(crate) signer: AuthorityRecord,
     pub(crate) key: AskedKey,
     pub(crate) subject: SubjectName,
     pub(crate) sans: Vec<San>,
@@ -186,18 +189,19 @@ impl Core {
         let authority =
             choose_authority(&authorities, new.authority.as_deref(), &new.profile, |authority| {
                 takes_authority(&policy, authority)
-            })?
-            .clone();
+            })?;
+        let validity_seconds = new.validity_seconds.unwrap_or(policy.rules.default_validity_seconds);
         Ok(Asked {
             kind: WorkflowKind::Issuance,
-            validity_seconds: new.validity_seconds.unwrap_or(policy.rules.default_validity_seconds),
+            validity_seconds,
             owner_user_id: match new.owner_user_id {
                 Some(owner) => owner,
                 None => ctx.user_id()?,
             },
             policy,
             profile,
-            authority,
+            authority: authority.clone(),
+            signer: succeeding(&authorities, authority, validity_seconds, ctx.now).clone(),
             key,
             subject,
             sans,
@@ -231,10 +235,11 @@ impl Core {
             policy: Some(Arc::clone(&asked.policy)),
             certificate_id: None,
             context: RequestContext {
-                authority_id: asked.authority.authority_id,
+                authority_id: asked.signer.authority_id,
                 key_algorithm: Some(asked.key.algorithm()),
                 certificate: Some(spec),
                 revocation: None,
+                key_export: None,
                 labels: asked.labels,
                 comment: asked.comment,
                 approval_reason: None,
@@ -325,7 +330,7 @@ impl Core {
         self.read_stored_request(ctx, id).await
     }
 
-    /// Has Secure record that a request ended without a certificate; nothing for revocations.
+    /// Has Secure record that a request ended without a certificate; nothing where none was to be made.
     pub(crate) async fn enqueue_closing(
         &self,
         conn: &mut clm_core_db::PgConnection,
@@ -333,7 +338,7 @@ impl Core {
         row: &InstanceRow,
         reason: &str,
     ) -> Result<(), CoreError> {
-        if row.instance_type == WorkflowKind::Revocation.as_str() {
+        if !row.instance_type.parse().is_ok_and(WorkflowKind::makes_certificate) {
             return Ok(());
         }
         let closing = Closing {
@@ -365,7 +370,7 @@ impl Asked {
             requester_role_ids: ctx.actor.role_ids.clone(),
         };
         self.policy.rules.check(&proposed)?;
-        check_authority(&self.authority, &self.profile.name, self.validity_seconds, ctx.now)?;
+        check_authority(&self.signer, &self.profile.name, self.validity_seconds, ctx.now)?;
         Ok(proposed)
     }
 
@@ -388,7 +393,7 @@ impl Asked {
             policy_id: self.policy.id(),
             policy_version: self.policy.policy.policy_version,
             workflow_instance_id: instance_id,
-            authority_id: self.authority.authority_id,
+            authority_id: self.signer.authority_id,
             profile: self.profile.name.clone(),
             key_source: self.key.source(),
             csr: match &self.key {

@@ -116,6 +116,7 @@ impl Core {
                     requested_by: requester,
                     comment: new.comment,
                 }),
+                key_export: None,
                 authority_id,
                 key_algorithm: None,
                 labels: Labels::default(),

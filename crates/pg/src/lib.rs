@@ -17,5 +17,5 @@ pub use error::{DbError, expect_rows};
 pub use migrate::{check_schema, migrate};
 pub use partition::{ensure_partitions, id_floor};
 pub use pool::{connect, connect_migrator, ping};
-pub use sqlx::PgPool;
-pub use transaction::{Tx, begin, commit, transaction};
+pub use sqlx::{PgConnection, PgPool};
+pub use transaction::{Tx, begin, begin_snapshot, commit, transaction};

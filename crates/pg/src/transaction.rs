@@ -17,6 +17,11 @@ pub async fn begin(pool: &PgPool) -> Result<Tx, DbError> {
     Ok(pool.begin().await?)
 }
 
+/// Begins a transaction that reads one snapshot of the database, and cannot write.
+pub async fn begin_snapshot(pool: &PgPool) -> Result<Tx, DbError> {
+    Ok(pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?)
+}
+
 /// Commits. After an error the outcome is unknown: the caller must be idempotent.
 pub async fn commit(tx: Tx) -> Result<(), DbError> {
     Ok(tx.commit().await?)

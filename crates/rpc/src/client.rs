@@ -26,7 +26,7 @@ const LARGEST_ANSWER: usize = 16 * 1024 * 1024;
 /// A connection to Secure that opens on first use and opens again after a loss. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct SecureClient {
-    inner: SecureServiceClient<Channel>,
+    pub(crate) inner: SecureServiceClient<Channel>,
 }
 
 /// One event of Secure's outbox.
@@ -303,6 +303,16 @@ impl SecureClient {
     pub async fn stream_orphans(&self) -> Result<OrphanStream, Refusal> {
         let batches = self.inner.clone().stream_orphans(v1::StreamOrphansCall {}).await.map_err(refusal)?;
         Ok(OrphanStream::new(batches.into_inner()))
+    }
+
+    /// The chain hash of one audit entry of Secure; none when its log has no such entry.
+    ///
+    /// # Errors
+    /// `unavailable`.
+    pub async fn find_chain_hash(&self, sequence: i64) -> Result<Option<Vec<u8>>, Refusal> {
+        let reply = self.inner.clone().find_chain_hash(v1::FindChainHashCall { sequence }).await;
+        let hash = reply.map_err(refusal)?.into_inner().chain_hash;
+        Ok((!hash.is_empty()).then(|| hash.to_vec()))
     }
 
     /// Audit entries of Secure, newest first.

@@ -35,9 +35,10 @@ const fn grpc_code(code: ErrorCode) -> Code {
     match code {
         ErrorCode::Unavailable | ErrorCode::AuthorityLocked => Code::Unavailable,
         ErrorCode::Internal => Code::Internal,
-        ErrorCode::CertificateNotFound | ErrorCode::RequestNotFound | ErrorCode::AuthorityNotFound => {
-            Code::NotFound
-        }
+        ErrorCode::CertificateNotFound
+        | ErrorCode::RequestNotFound
+        | ErrorCode::AuthorityNotFound
+        | ErrorCode::KeyNotFound => Code::NotFound,
         ErrorCode::PermissionDenied | ErrorCode::MandateInvalid | ErrorCode::MandateOutsideEnvelope => {
             Code::PermissionDenied
         }

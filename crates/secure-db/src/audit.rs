@@ -5,6 +5,8 @@ use clm_pg::{DbError, expect_rows};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::chain_heads::Head;
+
 /// One entry with its place in the chain.
 #[derive(Debug, Clone)]
 pub struct AuditRow {
@@ -40,6 +42,8 @@ pub struct AuditRow {
     pub previous_hash: Vec<u8>,
     /// This entry's chain hash.
     pub chain_hash: Vec<u8>,
+    /// The same as `occurred_at`.
+    pub created_at: DateTime<Utc>,
 }
 
 /// Appends entries.
@@ -101,7 +105,7 @@ pub async fn list(conn: &mut PgConnection, query: &AuditQuery) -> Result<Vec<Aud
     let rows = sqlx::query_as!(
         AuditRow,
         "SELECT id, sequence, occurred_at, actor, actor_type, organization_id, operation_id, action, object_type, object_id,
-             outcome, reason, canonical_payload, payload_sha256, previous_hash, chain_hash
+             outcome, reason, canonical_payload, payload_sha256, previous_hash, chain_hash, created_at
          FROM secure_audit_log
          WHERE ($1::uuid IS NULL OR organization_id = $1) AND ($2::uuid IS NULL OR operation_id = $2)
            AND ($3::uuid IS NULL OR object_id = $3) AND ($4::uuid IS NULL OR id < $4)
@@ -117,6 +121,34 @@ pub async fn list(conn: &mut PgConnection, query: &AuditQuery) -> Result<Vec<Aud
     Ok(rows)
 }
 
+/// What was done, or refused, with the private key of a certificate, newest first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn list_key_accesses(
+    conn: &mut PgConnection,
+    certificate_id: Uuid,
+    before: Option<Uuid>,
+    limit: i64,
+) -> Result<Vec<AuditRow>, DbError> {
+    let rows = sqlx::query_as!(
+        AuditRow,
+        "SELECT id, sequence, occurred_at, actor, actor_type, organization_id, operation_id, action, object_type, object_id,
+             outcome, reason, canonical_payload, payload_sha256, previous_hash, chain_hash, created_at
+         FROM secure_audit_log
+         WHERE object_type = 'private_key'
+           AND object_id = ANY (ARRAY(SELECT id FROM private_keys WHERE certificate_id = $1) || $1)
+           AND ($2::uuid IS NULL OR id < $2)
+         ORDER BY id DESC LIMIT $3",
+        certificate_id,
+        before,
+        limit
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows)
+}
+
 /// Entries of the sequences `after + 1` to `until` in the order of the chain, for verification. One more than that at
 /// most is given, so that a sequence that stands in the log twice shows.
 ///
@@ -126,7 +158,7 @@ pub async fn list_chain(conn: &mut PgConnection, after: i64, until: i64) -> Resu
     let rows = sqlx::query_as!(
         AuditRow,
         "SELECT id, sequence, occurred_at, actor, actor_type, organization_id, operation_id, action, object_type, object_id,
-             outcome, reason, canonical_payload, payload_sha256, previous_hash, chain_hash
+             outcome, reason, canonical_payload, payload_sha256, previous_hash, chain_hash, created_at
          FROM secure_audit_log WHERE sequence > $1 AND sequence <= $2 ORDER BY sequence LIMIT $2 - $1 + 1",
         after,
         until
@@ -161,4 +193,30 @@ pub async fn find_end(conn: &mut PgConnection) -> Result<ChainEnd, DbError> {
     .fetch_one(conn)
     .await?;
     Ok(end)
+}
+
+/// The entry with the highest sequence, as a head; none when the log is empty.
+///
+/// # Errors
+/// When the database fails.
+pub async fn find_last(conn: &mut PgConnection) -> Result<Option<Head>, DbError> {
+    let last = sqlx::query_as!(
+        Head,
+        "SELECT sequence, chain_hash FROM secure_audit_log ORDER BY sequence DESC LIMIT 1"
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(last)
+}
+
+/// The chain hash of the entry with this sequence; none when the log has none.
+///
+/// # Errors
+/// When the database fails.
+pub async fn find_chain_hash(conn: &mut PgConnection, sequence: i64) -> Result<Option<Vec<u8>>, DbError> {
+    let hash =
+        sqlx::query_scalar!("SELECT chain_hash FROM secure_audit_log WHERE sequence = $1 LIMIT 1", sequence)
+            .fetch_optional(conn)
+            .await?;
+    Ok(hash)
 }

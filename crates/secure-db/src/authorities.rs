@@ -53,6 +53,10 @@ pub struct AuthorityRow {
     pub ocsp_url: String,
     /// This authority's certificate.
     pub issuer_url: String,
+    /// Its key.
+    pub private_key_id: Option<Uuid>,
+    /// The authority that issues what this one cannot outlive.
+    pub successor_authority_id: Option<Uuid>,
     /// Number of the newest CRL.
     pub crl_number: i64,
     /// When the newest CRL was made.
@@ -94,24 +98,146 @@ pub async fn insert(conn: &mut PgConnection, row: &NewAuthority) -> Result<(), D
     expect_rows(&result, 1)
 }
 
-/// Gives an authority its certificate and makes it active.
+/// A certificate of an authority, and its key.
+#[derive(Debug, Clone)]
+pub struct ActivationRow {
+    /// Which authority.
+    pub authority_id: Uuid,
+    /// Its new certificate.
+    pub certificate_id: Uuid,
+    /// The key that this certifies.
+    pub private_key_id: Uuid,
+    /// Of that key.
+    pub subject_key_id: Vec<u8>,
+}
+
+/// Gives an authority its first certificate and its key, and makes it active.
 ///
 /// # Errors
 /// `RowCount` when it has one, or when the database fails.
 pub async fn activate(
     conn: &mut PgConnection,
-    id: Uuid,
-    certificate_id: Uuid,
-    subject_key_id: &[u8],
+    row: &ActivationRow,
     now: DateTime<Utc>,
 ) -> Result<(), DbError> {
     let result = sqlx::query!(
-        "UPDATE certificate_authorities SET status = 'active', certificate_id = $2, subject_key_id = $3, updated_at = $4,
-             version = version + 1
+        "UPDATE certificate_authorities SET status = 'active', certificate_id = $2, private_key_id = $3, subject_key_id = $4,
+             updated_at = $5, version = version + 1
          WHERE id = $1 AND status = 'pending'",
+        row.authority_id,
+        row.certificate_id,
+        row.private_key_id,
+        row.subject_key_id,
+        now
+    )
+    .execute(&mut *conn)
+    .await?;
+    expect_rows(&result, 1)?;
+    link_certificate(conn, row.authority_id, row.certificate_id, "own", now).await
+}
+
+/// Replaces the certificate of an authority by a newer one of the same key.
+///
+/// # Errors
+/// `RowCount` when `old` is not its certificate, or when the database fails.
+pub async fn renew(
+    conn: &mut PgConnection,
+    id: Uuid,
+    (old, new): (Uuid, Uuid),
+    now: DateTime<Utc>,
+) -> Result<(), DbError> {
+    let result = sqlx::query!(
+        "UPDATE certificate_authorities SET certificate_id = $3, updated_at = $4, version = version + 1
+         WHERE id = $1 AND certificate_id = $2",
         id,
+        old,
+        new,
+        now
+    )
+    .execute(&mut *conn)
+    .await?;
+    expect_rows(&result, 1)?;
+    link_certificate(conn, id, new, "own", now).await
+}
+
+/// Notes that a certificate is an authority's: `own`, or `cross`.
+///
+/// # Errors
+/// `Conflict` when it is noted, or when the database fails.
+pub async fn link_certificate(
+    conn: &mut PgConnection,
+    authority_id: Uuid,
+    certificate_id: Uuid,
+    kind: &str,
+    now: DateTime<Utc>,
+) -> Result<(), DbError> {
+    let result = sqlx::query!(
+        "INSERT INTO authority_certificates (authority_id, certificate_id, kind, created_at) VALUES ($1, $2, $3, $4)",
+        authority_id,
         certificate_id,
-        subject_key_id,
+        kind,
+        now
+    )
+    .execute(conn)
+    .await?;
+    expect_rows(&result, 1)
+}
+
+/// Every certificate that an authority ever had, newest first, 1,000 at most: kind and PEM.
+///
+/// # Errors
+/// When the database fails.
+pub async fn list_certificates(
+    conn: &mut PgConnection,
+    authority_id: Uuid,
+) -> Result<Vec<(String, String)>, DbError> {
+    let rows = sqlx::query!(
+        "SELECT l.kind, c.pem_encoded_cert FROM authority_certificates l JOIN certificates c ON c.certificate_id = l.certificate_id
+         WHERE l.authority_id = $1 ORDER BY l.created_at DESC, l.id DESC LIMIT 1000",
+        authority_id
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.kind, row.pem_encoded_cert)).collect())
+}
+
+/// Moves an authority from one state to another.
+///
+/// # Errors
+/// `RowCount` when it is not in state `from`, or when the database fails.
+pub async fn set_status(
+    conn: &mut PgConnection,
+    id: Uuid,
+    (from, to): (&str, &str),
+    now: DateTime<Utc>,
+) -> Result<(), DbError> {
+    let result = sqlx::query!(
+        "UPDATE certificate_authorities SET status = $3, updated_at = $4, version = version + 1 WHERE id = $1 AND status = $2",
+        id,
+        from,
+        to,
+        now
+    )
+    .execute(conn)
+    .await?;
+    expect_rows(&result, 1)
+}
+
+/// Says which authority takes over from another one.
+///
+/// # Errors
+/// `RowCount` when another one does already, or when the database fails.
+pub async fn set_successor(
+    conn: &mut PgConnection,
+    id: Uuid,
+    successor: Uuid,
+    now: DateTime<Utc>,
+) -> Result<(), DbError> {
+    let result = sqlx::query!(
+        "UPDATE certificate_authorities SET successor_authority_id = $2, updated_at = $3, version = version + 1
+         WHERE id = $1 AND id <> $2 AND (successor_authority_id IS NULL OR successor_authority_id = $2)",
+        id,
+        successor,
         now
     )
     .execute(conn)
@@ -148,7 +274,7 @@ pub async fn list(conn: &mut PgConnection) -> Result<Vec<AuthorityRow>, DbError>
     let rows = sqlx::query_as!(
         AuthorityRow,
         r#"SELECT a.id, a.name, a.parent_authority_id, a.status, a.key_algorithm, a.subject, a.envelope, a.crl_url, a.ocsp_url,
-             a.issuer_url, a.crl_number, a.last_crl_at, a.next_crl_at, a.certificate_id AS "certificate_id!", c.der_encoded_cert,
+             a.issuer_url, a.private_key_id, a.successor_authority_id, a.crl_number, a.last_crl_at, a.next_crl_at, a.certificate_id AS "certificate_id!", c.der_encoded_cert,
              c.not_before, c.not_after
          FROM certificate_authorities a JOIN certificates c ON c.certificate_id = a.certificate_id
          WHERE a.status <> 'pending' ORDER BY a.id LIMIT 1000"#

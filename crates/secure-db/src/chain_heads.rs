@@ -5,7 +5,7 @@ use clm_pg::{DbError, expect_rows};
 use sqlx::PgConnection;
 
 /// The last sequence and hash of a chain.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {
     /// Last sequence given out; 0 at first.
     pub sequence: i64,

@@ -4,7 +4,11 @@
 //! once: the committer of crate `clm-secure` writes what has queued up as one transaction.
 
 pub mod audit;
+pub mod audit_checkpoints;
+pub mod audit_keys;
 pub mod authorities;
+pub mod blocked_keys;
+pub mod ceremonies;
 pub mod certificates;
 pub mod chain_heads;
 pub mod crls;
@@ -18,6 +22,9 @@ pub mod private_keys;
 pub mod references;
 pub mod requests;
 pub mod revocations;
+pub mod rotations;
+pub mod row_digests;
+pub mod wrapped_keys;
 
 /// The migrations of `clm_secure_db`, embedded.
 pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");

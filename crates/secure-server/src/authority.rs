@@ -2,13 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
-use clm_secure::ceremony::AuthorityPlan;
+use clm_secure::authority_states::AuthorityAction;
 use clm_secure::envelope::Envelope;
+use clm_secure::new_authorities::AuthorityPlan;
+use clm_secure::signing_keys::KeyStore;
 use clm_types::KeyAlgorithm;
 
 use crate::ConfigFile;
+use crate::operator::{account, print_line};
 use crate::serve::open;
 
 #[derive(Subcommand)]
@@ -17,8 +20,56 @@ pub(crate) enum Command {
     Create(Box<Create>),
     /// Set what an authority may sign; the running service follows within seconds.
     SetEnvelope(SetEnvelope),
+    /// Stop an authority from signing certificates; its CRLs and OCSP answers go on.
+    Suspend(Change),
+    /// Let a suspended authority sign again.
+    Resume(Change),
+    /// Stop an authority from signing certificates for ever.
+    Retire(Change),
+    /// Renew an authority's certificate with the same key.
+    Renew(Renew),
+    /// Name the authority that issues what another one cannot outlive; two roots certify each other.
+    Succeed(Succeed),
+    /// Print every certificate that an authority ever had, newest first (PEM).
+    Certificates(Named),
     /// List the authorities.
     List(ConfigFile),
+}
+
+#[derive(Args)]
+pub(crate) struct Named {
+    #[command(flatten)]
+    config: ConfigFile,
+    /// Name of the authority.
+    #[arg(long)]
+    name: String,
+}
+
+#[derive(Args)]
+pub(crate) struct Change {
+    #[command(flatten)]
+    named: Named,
+    /// Why.
+    #[arg(long)]
+    reason: String,
+}
+
+#[derive(Args)]
+pub(crate) struct Renew {
+    #[command(flatten)]
+    named: Named,
+    /// Days that the new certificate lives.
+    #[arg(long)]
+    validity_days: u32,
+}
+
+#[derive(Args)]
+pub(crate) struct Succeed {
+    #[command(flatten)]
+    named: Named,
+    /// Name of the authority that takes over.
+    #[arg(long)]
+    successor: String,
 }
 
 #[derive(Args)]
@@ -40,6 +91,9 @@ pub(crate) struct Create {
     /// Algorithm of its key: ecdsa-p256, ecdsa-p384, rsa-3072, rsa-4096, ed25519, ml-dsa-65.
     #[arg(long, default_value = "ecdsa-p384")]
     key_algorithm: KeyAlgorithm,
+    /// Where its key is made and stays: in the database, wrapped, or in the token of [hsm].
+    #[arg(long, value_enum, default_value = "software")]
+    key_store: Store,
     /// Days that its certificate lives.
     #[arg(long)]
     validity_days: u32,
@@ -69,29 +123,96 @@ enum Profile {
     IssuingCa,
 }
 
+#[derive(Clone, Copy, ValueEnum)]
+enum Store {
+    Software,
+    Token,
+}
+
+impl From<Store> for KeyStore {
+    fn from(store: Store) -> Self {
+        match store {
+            Store::Software => Self::Software,
+            Store::Token => Self::Token,
+        }
+    }
+}
+
 impl Command {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         match self {
             Self::Create(create) => create.run().await,
             Self::SetEnvelope(set) => set.run().await,
+            Self::Suspend(change) => change.run(AuthorityAction::Suspend).await,
+            Self::Resume(change) => change.run(AuthorityAction::Resume).await,
+            Self::Retire(change) => change.run(AuthorityAction::Retire).await,
+            Self::Renew(renew) => renew.run().await,
+            Self::Succeed(succeed) => succeed.run().await,
+            Self::Certificates(named) => named.print_certificates().await,
             Self::List(file) => list(&file).await,
         }
     }
 }
 
+impl Change {
+    async fn run(&self, action: AuthorityAction) -> anyhow::Result<()> {
+        let Named { config, name } = &self.named;
+        let (secure, _) = open(&config.load()?).await?;
+        secure.change_authority(name, action, &self.reason, &account()).await?;
+        eprintln!("done; running services follow within seconds");
+        Ok(())
+    }
+}
+
+impl Renew {
+    async fn run(&self) -> anyhow::Result<()> {
+        let Named { config, name } = &self.named;
+        let (secure, _) = open(&config.load()?).await?;
+        let certificate_id = secure.renew_authority(name, self.validity_days, &account()).await?;
+        eprintln!("authority `{name}` has a new certificate of the same key");
+        print_line(&certificate_id.to_string());
+        Ok(())
+    }
+}
+
+impl Succeed {
+    async fn run(&self) -> anyhow::Result<()> {
+        let Named { config, name } = &self.named;
+        let (secure, _) = open(&config.load()?).await?;
+        secure.succeed_authority(name, &self.successor, &account()).await?;
+        eprintln!("`{}` issues what `{name}` cannot outlive", self.successor);
+        Ok(())
+    }
+}
+
+impl Named {
+    async fn print_certificates(&self) -> anyhow::Result<()> {
+        let (secure, _) = open(&self.config.load()?).await?;
+        for (kind, pem) in secure.list_authority_certificates(&self.name).await? {
+            print_line(&format!("{kind}\n{}", pem.trim_end()));
+        }
+        Ok(())
+    }
+}
+
 impl Create {
     async fn run(&self) -> anyhow::Result<()> {
-        let (secure, _) = open(&self.config.load()?).await?;
+        let config = self.config.load()?;
+        if config.ceremony.is_some() {
+            bail!("the configuration asks for a quorum: use `clm-secure ceremony hold`");
+        }
+        let (secure, _) = open(&config).await?;
         let plan = AuthorityPlan {
             name: self.name.clone(),
             subject: self.subject.clone(),
             profile: self.profile.name().into(),
             parent: self.parent.clone(),
             key_algorithm: self.key_algorithm,
+            key_store: self.key_store.into(),
             validity_days: self.validity_days,
             base_url: self.base_url.clone(),
             envelope: self.envelope()?,
-            operator: operator(),
+            operator: account(),
         };
         let made = secure.create_authority(&plan).await?;
         let what = if made.existed { "exists already" } else { "made" };
@@ -108,7 +229,7 @@ impl Create {
 impl SetEnvelope {
     async fn run(&self) -> anyhow::Result<()> {
         let (secure, _) = open(&self.config.load()?).await?;
-        secure.set_envelope(&self.name, &read_envelope(&self.envelope)?, operator()).await?;
+        secure.set_envelope(&self.name, &read_envelope(&self.envelope)?, account()).await?;
         eprintln!("authority `{}` has a new envelope", self.name);
         Ok(())
     }
@@ -138,18 +259,12 @@ impl Profile {
             key_algorithms: KeyAlgorithm::ALL.to_vec(),
             max_validity_seconds: days * 86_400,
             required_approvals: 0,
+            export_approvals: 2,
             dns_suffixes: std::collections::BTreeMap::new(),
             crl_validity_seconds: 7 * 86_400,
             ocsp_validity_seconds: 3_600,
         }
     }
-}
-
-/// The account behind the command, for the audit log.
-fn operator() -> String {
-    let account =
-        std::env::var("SUDO_USER").or_else(|_| std::env::var("LOGNAME")).or_else(|_| std::env::var("USER"));
-    account.unwrap_or_else(|_| "unknown".to_owned())
 }
 
 async fn list(file: &ConfigFile) -> anyhow::Result<()> {
@@ -163,9 +278,4 @@ async fn list(file: &ConfigFile) -> anyhow::Result<()> {
         ));
     }
     Ok(())
-}
-
-#[expect(clippy::print_stdout, reason = "the command's answer")]
-fn print_line(line: &str) {
-    println!("{line}");
 }

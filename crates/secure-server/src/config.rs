@@ -1,8 +1,10 @@
 //! `secure.toml`.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use chrono::TimeDelta;
 use clm_pg::PgConfig;
 use clm_rpc::TlsFiles;
 use clm_service::{AdminConfig, LogConfig};
@@ -20,6 +22,21 @@ pub(crate) struct Config {
     pub(crate) database: PgConfig,
     /// The master key.
     pub(crate) master_key: MasterKeyConfig,
+    /// The master key that takes over, while `clm-secure master rotate` is under way.
+    pub(crate) next_master_key: Option<MasterKeyConfig>,
+    /// The token.
+    pub(crate) hsm: Option<HsmConfig>,
+    /// When encryption keys are rotated by themselves.
+    #[serde(default)]
+    pub(crate) rotation: RotationConfig,
+    /// How long what was deleted is kept.
+    #[serde(default)]
+    pub(crate) retention: RetentionConfig,
+    /// The audit log.
+    #[serde(default)]
+    pub(crate) audit: AuditConfig,
+    /// Who may make authorities; without it, any operator.
+    pub(crate) ceremony: Option<CeremonyConfig>,
     /// Log lines.
     #[serde(default)]
     pub(crate) log: LogConfig,
@@ -46,23 +63,121 @@ impl RpcConfig {
     }
 }
 
-/// Where the master key is.
+/// When encryption keys are rotated by themselves.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct MasterKeyConfig {
-    /// `sealed-file`, the one there is.
-    #[expect(dead_code, reason = "read so that a file naming another provider is refused")]
-    provider: Provider,
-    /// The sealed file.
-    pub(crate) file: PathBuf,
-    /// What opens it.
-    pub(crate) passphrase_file: PathBuf,
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RotationConfig {
+    /// Days before the end of a key's crypto-period.
+    pub(crate) days_before: u16,
+    /// Hours between two looks; 0: never by themselves.
+    pub(crate) check_hours: u16,
 }
 
+impl Default for RotationConfig {
+    fn default() -> Self {
+        Self { days_before: 30, check_hours: 1 }
+    }
+}
+
+/// The audit log.
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum Provider {
-    SealedFile,
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct AuditConfig {
+    /// Minutes between two signed states of the chain, while it grows.
+    checkpoint_minutes: u16,
+}
+
+impl AuditConfig {
+    pub(crate) fn checkpoint_every(&self) -> TimeDelta {
+        TimeDelta::minutes(self.checkpoint_minutes.into())
+    }
+}
+
+impl Default for AuditConfig {
+    fn default() -> Self {
+        Self { checkpoint_minutes: 5 }
+    }
+}
+
+/// Who may make authorities.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CeremonyConfig {
+    /// How many of them must have signed a plan, 2 at least.
+    pub(crate) threshold: usize,
+    /// Operators by name, each with the PEM file of a public key.
+    pub(crate) operators: BTreeMap<String, PathBuf>,
+}
+
+/// How long what was deleted is kept.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RetentionConfig {
+    /// Days from the deletion of a private key to its erasure.
+    deleted_keys_days: u16,
+}
+
+impl RetentionConfig {
+    pub(crate) fn deleted_keys(&self) -> TimeDelta {
+        TimeDelta::days(self.deleted_keys_days.into())
+    }
+}
+
+impl Default for RetentionConfig {
+    fn default() -> Self {
+        Self { deleted_keys_days: 90 }
+    }
+}
+
+/// Where a master key is.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "provider", rename_all = "kebab-case")]
+pub(crate) enum MasterKeyConfig {
+    /// A sealed file, opened by a passphrase or a quorum of shares.
+    SealedFile(SealedFileConfig),
+    /// An AES-256 key in the token of `[hsm]`.
+    Pkcs11(TokenKeyConfig),
+}
+
+/// A sealed file and what opens it: exactly one of the three.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SealedFileConfig {
+    /// The sealed file.
+    pub(crate) file: PathBuf,
+    /// A file with the passphrase.
+    pub(crate) passphrase_file: Option<PathBuf>,
+    /// The name of a systemd credential with the passphrase (`LoadCredentialEncrypted=`).
+    pub(crate) passphrase_credential: Option<String>,
+    /// Where custodians lay down their shares.
+    pub(crate) shares_directory: Option<PathBuf>,
+}
+
+/// A key of the token.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TokenKeyConfig {
+    /// Its label.
+    pub(crate) key_label: String,
+}
+
+/// The PKCS#11 token, for the master key, for keys of authorities, or for both.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct HsmConfig {
+    /// The module's shared library.
+    pub(crate) module: PathBuf,
+    /// The token's label.
+    pub(crate) token_label: String,
+    /// A file with the user PIN.
+    pub(crate) pin_file: PathBuf,
+    /// Calls at the same time.
+    #[serde(default = "default_sessions")]
+    pub(crate) sessions: usize,
+}
+
+const fn default_sessions() -> usize {
+    4
 }
 
 /// `secure-migrate.toml`, which only an operator has.
@@ -82,6 +197,13 @@ mod tests {
     fn the_sample_configurations_are_read() {
         toml::from_str::<super::Config>(SERVICE).unwrap();
         toml::from_str::<super::MigrationConfig>(MIGRATION).unwrap();
+    }
+
+    #[test]
+    fn a_master_key_may_lie_in_the_token() {
+        let sample = SERVICE.replace("[log]", "[hsm]\nmodule = \"/m.so\"\ntoken_label = \"clm\"\npin_file = \"/pin\"\n[next_master_key]\nprovider = \"pkcs11\"\nkey_label = \"clm-master\"\n[log]");
+        let config = toml::from_str::<super::Config>(&sample).unwrap();
+        assert!(matches!(config.next_master_key, Some(super::MasterKeyConfig::Pkcs11(_))));
     }
 
     #[test]

@@ -1,18 +1,23 @@
 //! `clm-secure`: the program of the Secure Service, and the operator's commands on its database.
 
 mod audit;
+mod audit_export;
 mod authority;
+mod ceremony;
 mod config;
+mod key_stores;
+mod keys;
+mod master;
+mod operator;
 mod rpc;
 mod serve;
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use clm_secure::MasterKey;
-use clm_service::Secret;
-use clm_types::{Clock, Entropy};
+use clm_secure::SecureError;
 
 use crate::config::{Config, MigrationConfig};
 
@@ -34,19 +39,19 @@ enum Command {
     CheckConfig(ConfigFile),
     /// The master key.
     #[command(subcommand)]
-    Master(Master),
+    Master(master::Command),
+    /// Encryption keys: what protects private keys in the database.
+    #[command(subcommand)]
+    Keys(keys::Command),
     /// Certificate authorities.
     #[command(subcommand)]
     Authority(authority::Command),
+    /// Making authorities by a plan that operators signed.
+    #[command(subcommand)]
+    Ceremony(ceremony::Command),
     /// The audit log.
     #[command(subcommand)]
     Audit(audit::Command),
-}
-
-#[derive(Subcommand)]
-enum Master {
-    /// Make the sealed master key file, unless it exists.
-    Init(ConfigFile),
 }
 
 #[derive(clap::Args)]
@@ -75,11 +80,25 @@ impl MigrationFile {
     }
 }
 
-fn main() -> anyhow::Result<()> {
-    let arguments = Arguments::parse();
+fn main() -> ExitCode {
+    match start(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("Error: {error:?}");
+            if let Some(SecureError::Refused(refusal)) = error.downcast_ref()
+                && let Some(hint) = &refusal.hint
+            {
+                eprintln!("hint: {hint}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(command: Command) -> anyhow::Result<()> {
     clm_service::harden_process().context("core dumps could not be switched off")?;
     clm_service::install_provider();
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(run(arguments.command))
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(run(command))
 }
 
 async fn run(command: Command) -> anyhow::Result<()> {
@@ -87,11 +106,13 @@ async fn run(command: Command) -> anyhow::Result<()> {
     #[cfg(feature = "failpoints")]
     clm_service::init_failpoints()?;
     match command {
-        Command::Serve(file) => serve::serve(file.load()?).await,
+        Command::Serve(file) => Box::pin(serve::serve(file.load()?)).await,
         Command::Migrate(file) => serve::migrate(&file.load()?).await,
         Command::CheckConfig(file) => check_config(&file.load()?),
-        Command::Master(Master::Init(file)) => init_master(&file.load()?),
+        Command::Master(command) => command.run().await,
+        Command::Keys(command) => command.run().await,
         Command::Authority(command) => command.run().await,
+        Command::Ceremony(command) => command.run().await,
         Command::Audit(command) => command.run().await,
     }
 }
@@ -101,7 +122,7 @@ fn check_config(config: &Config) -> anyhow::Result<()> {
     check_files(&rpc.ca_file, &rpc.cert_file, &rpc.key_file).context("[rpc]")?;
     let database = &config.database;
     check_files(&database.ca_file, &database.cert_file, &database.key_file).context("[database]")?;
-    open_master(config)?;
+    key_stores::open(config)?;
     eprintln!("the configuration is complete and readable");
     Ok(())
 }
@@ -111,24 +132,4 @@ fn check_files(ca_file: &Path, cert_file: &Path, key_file: &Path) -> anyhow::Res
     clm_service::public_client(ca_file)?;
     clm_service::public_server(cert_file, key_file)?;
     Ok(())
-}
-
-fn init_master(config: &Config) -> anyhow::Result<()> {
-    let path = &config.master_key.file;
-    if path.exists() {
-        open_master(config)?;
-        eprintln!("{} exists and opens; nothing to do", path.display());
-        return Ok(());
-    }
-    let passphrase = Secret::from_file(&config.master_key.passphrase_file)?;
-    let key = MasterKey::create(path, passphrase.expose(), Clock::system().now(), &Entropy::system())?;
-    eprintln!("made the master key {} in {}", key.reference(), path.display());
-    Ok(())
-}
-
-fn open_master(config: &Config) -> anyhow::Result<MasterKey> {
-    let passphrase = Secret::from_file(&config.master_key.passphrase_file)?;
-    MasterKey::open(&config.master_key.file, passphrase.expose()).context(
-        "without its master key the service can do nothing; `clm-secure master init` makes the first one",
-    )
 }

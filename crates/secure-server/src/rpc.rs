@@ -8,7 +8,7 @@ use clm_rpc::v1;
 use clm_rpc::v1::secure_service_server::SecureService;
 use clm_secure::{Secure, SecureError};
 use clm_secure_db::audit::AuditQuery;
-use clm_types::{CertificateId, OrphanKind, Refusal};
+use clm_types::{CertificateId, OrphanKind, Refusal, SecureAuditEntry};
 use futures::stream::{self, BoxStream, StreamExt};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
@@ -68,6 +68,62 @@ impl SecureService for Rpc {
         let change = parse_document(&call.change, "the change of owner").map_err(refused)?;
         let written = self.secure.change_owner(operation_id, &change).await.map_err(failed)?;
         Ok(Response::new(v1::ChangeOwnerReply { written }))
+    }
+
+    async fn find_transport_key(
+        &self,
+        _: Request<v1::FindTransportKeyCall>,
+    ) -> Answer<v1::FindTransportKeyReply> {
+        let key = document(&self.secure.transport_key()).map_err(refused)?.into();
+        Ok(Response::new(v1::FindTransportKeyReply { key }))
+    }
+
+    async fn find_key(&self, call: Request<v1::FindKeyCall>) -> Answer<v1::FindKeyReply> {
+        let call = call.into_inner();
+        let certificate_id = id(&call.certificate_id, "certificate_id").map_err(refused)?;
+        let organization_id = id(&call.organization_id, "organization_id").map_err(refused)?;
+        let record = self.secure.find_key_record(certificate_id, organization_id).await.map_err(failed)?;
+        Ok(Response::new(v1::FindKeyReply { record: document(&record).map_err(refused)?.into() }))
+    }
+
+    async fn change_key(&self, call: Request<v1::ChangeKeyCall>) -> Answer<v1::ChangeKeyReply> {
+        let call = call.into_inner();
+        let operation_id = id(&call.operation_id, "operation_id").map_err(refused)?;
+        let order = parse_document(&call.order, "the order").map_err(refused)?;
+        let record = self.secure.change_key(operation_id, &order).await.map_err(failed)?;
+        Ok(Response::new(v1::ChangeKeyReply { record: document(&record).map_err(refused)?.into() }))
+    }
+
+    async fn grant_key_export(
+        &self,
+        call: Request<v1::GrantKeyExportCall>,
+    ) -> Answer<v1::GrantKeyExportReply> {
+        let call = call.into_inner();
+        let grant = self.secure.grant_key_export(&call.spec, &call.mandate).await.map_err(failed)?;
+        Ok(Response::new(v1::GrantKeyExportReply { grant: document(&grant).map_err(refused)?.into() }))
+    }
+
+    async fn fetch_key(&self, call: Request<v1::FetchKeyCall>) -> Answer<v1::FetchKeyReply> {
+        let call = call.into_inner();
+        let operation_id = id(&call.operation_id, "operation_id").map_err(refused)?;
+        let organization_id = id(&call.organization_id, "organization_id").map_err(refused)?;
+        let requested_by = id(&call.requested_by, "requested_by").map_err(refused)?;
+        let fetched = self.secure.fetch_key(operation_id, organization_id, requested_by).await;
+        let key = document(&fetched.map_err(failed)?).map_err(refused)?.into();
+        Ok(Response::new(v1::FetchKeyReply { key }))
+    }
+
+    async fn list_key_accesses(
+        &self,
+        call: Request<v1::ListKeyAccessesCall>,
+    ) -> Answer<v1::ListAuditEntriesReply> {
+        let call = call.into_inner();
+        let certificate_id = id(&call.certificate_id, "certificate_id").map_err(refused)?;
+        let organization_id = id(&call.organization_id, "organization_id").map_err(refused)?;
+        let before = optional_id(&call.before, "before").map_err(refused)?;
+        let limit = call.limit.into();
+        let listed = self.secure.list_key_accesses(certificate_id, organization_id, before, limit).await;
+        audit_reply(&listed.map_err(failed)?)
     }
 
     async fn find_certificate(
@@ -172,6 +228,11 @@ impl SecureService for Rpc {
         Ok(Response::new(stream::iter(OrphanKind::ALL).flat_map(move |kind| of(*kind)).boxed()))
     }
 
+    async fn find_chain_hash(&self, call: Request<v1::FindChainHashCall>) -> Answer<v1::FindChainHashReply> {
+        let found = self.secure.chain_hash_at(call.get_ref().sequence).await.map_err(failed)?;
+        Ok(Response::new(v1::FindChainHashReply { chain_hash: found.unwrap_or_default().into() }))
+    }
+
     async fn list_audit_entries(
         &self,
         call: Request<v1::ListAuditEntriesCall>,
@@ -184,10 +245,13 @@ impl SecureService for Rpc {
             before: optional_id(&call.before, "before").map_err(refused)?,
             limit: call.limit.into(),
         };
-        let entries = self.secure.list_audit_entries(&query).await.map_err(failed)?;
-        let entries = entries.iter().map(|entry| document(entry).map(Into::into)).collect::<Result<_, _>>();
-        Ok(Response::new(v1::ListAuditEntriesReply { entries: entries.map_err(refused)? }))
+        audit_reply(&self.secure.list_audit_entries(&query).await.map_err(failed)?)
     }
+}
+
+fn audit_reply(entries: &[SecureAuditEntry]) -> Answer<v1::ListAuditEntriesReply> {
+    let entries = entries.iter().map(|entry| document(entry).map(Into::into)).collect::<Result<_, _>>();
+    Ok(Response::new(v1::ListAuditEntriesReply { entries: entries.map_err(refused)? }))
 }
 
 /// Batch after batch, each read from where the one before ended, when the caller wants it.

@@ -1,10 +1,14 @@
 //! Running the service.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use anyhow::Context;
+use chrono::TimeDelta;
 use clm_pg::PgPool;
 use clm_rpc::PeerAllowList;
 use clm_rpc::v1::secure_service_server::SecureServiceServer;
-use clm_secure::Secure;
+use clm_secure::{KeyStores, Secure};
 use clm_service::{Health, Metrics};
 use clm_types::{Clock, Entropy};
 use tokio_util::sync::CancellationToken;
@@ -12,6 +16,7 @@ use tonic::service::interceptor::InterceptedService;
 
 use crate::config::{Config, MigrationConfig};
 use crate::rpc::Rpc;
+use crate::{key_stores, keys};
 
 /// Months for which partitions are made ahead.
 const MONTHS_AHEAD: u32 = 3;
@@ -22,38 +27,91 @@ const LARGEST_MESSAGE: usize = 1024 * 1024;
 pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     clm_service::init_logging(&config.log)?;
     let shutdown = clm_service::shutdown_on_signal()?;
-    let (secure, pool) = open(&config).await?;
     let health = Health::new();
+    let metrics = Metrics::new("clm-secure", env!("CARGO_PKG_VERSION"));
+    let admin = clm_service::serve_admin(&config.admin, health.clone(), metrics.clone(), shutdown.clone());
+    let admin = async { admin.await.context("the admin listener failed") };
+    // Both drain what they are at before they end.
+    tokio::try_join!(admin, work(&config, &health, &metrics, &shutdown))?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Everything but the admin listener, which tells of it from the start.
+async fn work(
+    config: &Config,
+    health: &Health,
+    metrics: &Metrics,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<()> {
+    let unlocked = Arc::new(AtomicBool::new(false));
+    let checked = Arc::clone(&unlocked);
+    health.add("master_key", move || {
+        let unlocked = checked.load(Ordering::Relaxed);
+        async move { if unlocked { Ok(()) } else { Err("waiting for shares of the master key".to_owned()) } }
+    });
+    let stores = tokio::select! {
+        stores = key_stores::open_when_unlocked(config) => stores?,
+        () = shutdown.cancelled() => return Ok(()),
+    };
+    unlocked.store(true, Ordering::Relaxed);
+    let (secure, pool) = open_with(config, stores).await?;
     let checked = pool.clone();
     health.add("database", move || {
         let pool = checked.clone();
         async move { clm_pg::ping(&pool).await.map_err(|error| error.to_string()) }
     });
-    let admin = clm_service::serve_admin(
-        &config.admin,
-        health,
-        Metrics::new("clm-secure", env!("CARGO_PKG_VERSION")),
-        shutdown.clone(),
-    );
-    let admin = async { admin.await.context("the admin listener failed") };
     tokio::select! {
-        // Both drain what they are at before they end.
-        outcome = async { tokio::try_join!(admin, listen(&config, secure.clone(), shutdown.clone())) } => drop(outcome?),
+        outcome = listen(config, secure.clone(), shutdown.clone()) => outcome?,
+        () = sign_audit_chain(&secure, config.audit.checkpoint_every()) => {}
         () = secure.publish_crls() => {}
         () = Box::pin(secure.run_expiry()) => {}
+        () = keys::watch(config, &secure, metrics) => {}
+        () = secure.fill_key_pool() => {}
+        () = erase_deleted_keys(&secure, config.retention.deleted_keys()) => {}
         () = keep_partitions(pool) => {}
     }
-    tracing::info!("stopped");
+    // What was done since the last look is signed before the process ends.
+    if let Err(error) = secure.make_checkpoint(None).await {
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "the end of the audit chain could not be signed"
+        );
+    }
     Ok(())
+}
+
+/// Signs the end of the audit chain when it is due, for ever.
+async fn sign_audit_chain(secure: &Secure, every: TimeDelta) {
+    loop {
+        tokio::time::sleep(std::time::Duration::from_secs(10)).await;
+        if let Err(error) = secure.make_checkpoint(Some(every)).await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the end of the audit chain could not be signed"
+            );
+        }
+    }
 }
 
 /// The service's rules on its database, which must have the schema of this program.
 pub(crate) async fn open(config: &Config) -> anyhow::Result<(Secure, PgPool)> {
-    let master_key = crate::open_master(config)?;
+    open_with(config, key_stores::open(config)?).await
+}
+
+async fn open_with(config: &Config, stores: KeyStores) -> anyhow::Result<(Secure, PgPool)> {
+    let pool = connect(config).await?;
+    make_partitions(&pool).await?;
+    let secure = Secure::new(pool.clone(), stores, Clock::system(), Entropy::system());
+    secure.record_older_rows().await?;
+    Ok((secure, pool))
+}
+
+/// The database alone, for what needs no keys.
+pub(crate) async fn connect(config: &Config) -> anyhow::Result<PgPool> {
     let pool = clm_pg::connect(&config.database, "clm-secure").await.context("clm_secure_db")?;
     clm_pg::check_schema(&pool, &clm_secure_db::MIGRATOR).await?;
-    make_partitions(&pool).await?;
-    Ok((Secure::new(pool.clone(), master_key, Clock::system(), Entropy::system()), pool))
+    Ok(pool)
 }
 
 pub(crate) async fn migrate(config: &MigrationConfig) -> anyhow::Result<()> {
@@ -92,5 +150,20 @@ async fn keep_partitions(pool: PgPool) {
         if let Err(error) = make_partitions(&pool).await {
             tracing::error!(error = &error as &dyn std::error::Error, "partitions could not be made ahead");
         }
+    }
+}
+
+/// Erases deleted keys whose time is over, once an hour.
+async fn erase_deleted_keys(secure: &Secure, kept: TimeDelta) {
+    loop {
+        match secure.erase_deleted_keys(kept).await {
+            // There may be more.
+            Ok(erased) if erased > 0 => continue,
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "deleted keys could not be erased");
+            }
+        }
+        tokio::time::sleep(std::time::Duration::from_hours(1)).await;
     }
 }

@@ -1,11 +1,13 @@
 //! The audit chain: each entry's hash covers its payload, its place and the entry before.
 
+use std::borrow::Cow;
+
 use aws_lc_rs::digest::{Context, SHA256, digest};
-use clm_pg::DbError;
 use clm_secure_db::audit::{AuditQuery, AuditRow};
 use clm_secure_db::chain_heads::Head;
 use clm_types::ids::new_uuid;
 use clm_types::{Entropy, OperationId, OrganizationId, SecureAuditEntry, Time, UserId};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -139,11 +141,12 @@ fn append(draft: &AuditDraft, head: &mut Head, entropy: &Entropy) -> Result<Audi
         payload_sha256,
         previous_hash,
         chain_hash: head.chain_hash.clone(),
+        created_at: draft.occurred_at,
     })
 }
 
 /// SHA-256 over the previous chain hash, the sequence (8 octets, big-endian) and the payload's SHA-256.
-fn chain_hash(previous: &[u8], sequence: i64, payload_sha256: &[u8]) -> Vec<u8> {
+pub(crate) fn chain_hash(previous: &[u8], sequence: i64, payload_sha256: &[u8]) -> Vec<u8> {
     let mut context = Context::new(&SHA256);
     context.update(previous);
     context.update(&sequence.to_be_bytes());
@@ -192,76 +195,46 @@ pub fn verify(rows: &[AuditRow], head: &mut Head) -> Result<(), BrokenChain> {
     Ok(())
 }
 
+/// The parts of a payload that have columns of their own.
+#[derive(Deserialize)]
+struct Columns<'a> {
+    id: Uuid,
+    occurred_at: i64,
+    #[serde(borrow)]
+    actor: Cow<'a, str>,
+    #[serde(borrow)]
+    actor_type: Cow<'a, str>,
+    organization_id: Option<Uuid>,
+    operation_id: Option<Uuid>,
+    #[serde(borrow)]
+    action: Cow<'a, str>,
+    #[serde(borrow)]
+    object_type: Cow<'a, str>,
+    object_id: Option<Uuid>,
+    #[serde(borrow)]
+    outcome: Cow<'a, str>,
+    reason: Option<String>,
+}
+
 fn columns_match(row: &AuditRow) -> bool {
-    let Ok(payload) = serde_json::from_str::<Value>(&row.canonical_payload) else {
+    let Ok(payload) = serde_json::from_str::<Columns<'_>>(&row.canonical_payload) else {
         return false;
     };
-    let columns = json!({
-        "id": row.id,
-        "occurred_at": row.occurred_at.timestamp_micros(),
-        "actor": row.actor,
-        "actor_type": row.actor_type,
-        "organization_id": row.organization_id,
-        "operation_id": row.operation_id,
-        "action": row.action,
-        "object_type": row.object_type,
-        "object_id": row.object_id,
-        "outcome": row.outcome,
-        "reason": row.reason,
-    });
-    columns
-        .as_object()
-        .is_some_and(|columns| columns.iter().all(|(name, value)| payload.get(name) == Some(value)))
+    payload.id == row.id
+        && payload.occurred_at == row.occurred_at.timestamp_micros()
+        && row.created_at == row.occurred_at
+        && payload.actor == row.actor
+        && payload.actor_type == row.actor_type
+        && payload.organization_id == row.organization_id
+        && payload.operation_id == row.operation_id
+        && payload.action == row.action
+        && payload.object_type == row.object_type
+        && payload.object_id == row.object_id
+        && payload.outcome == row.outcome
+        && payload.reason == row.reason
 }
-
-/// How far a verification came.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verified {
-    /// Entries checked.
-    pub entries: i64,
-    /// Hash of the last one, hexadecimal.
-    pub chain_hash: String,
-}
-
-const VERIFY_BATCH: i64 = 2_000;
 
 impl Secure {
-    /// Recomputes the whole chain and compares its end with the stored head. `progress` hears of every batch.
-    ///
-    /// # Errors
-    /// The refusal names the first broken entry; or the database fails.
-    pub async fn verify_audit(
-        &self,
-        mut progress: impl FnMut(i64),
-    ) -> Result<Result<Verified, BrokenChain>, SecureError> {
-        let mut conn = self.parts.pool.acquire().await.map_err(DbError::from)?;
-        let end = clm_secure_db::audit::find_end(&mut conn).await?;
-        if end.last_sequence > end.sequence {
-            let fault = format!("it lies beyond the recorded end {}", end.sequence);
-            return Ok(Err(BrokenChain { sequence: end.last_sequence, fault }));
-        }
-        let mut head = Head { sequence: 0, chain_hash: vec![0; 32] };
-        while head.sequence < end.sequence {
-            let until = end.sequence.min(head.sequence + VERIFY_BATCH);
-            let rows = clm_secure_db::audit::list_chain(&mut conn, head.sequence, until).await?;
-            if rows.is_empty() {
-                let fault = format!("missing: the log ends before the recorded end {}", end.sequence);
-                return Ok(Err(BrokenChain { sequence: head.sequence + 1, fault }));
-            }
-            if let Err(broken) = verify(&rows, &mut head) {
-                return Ok(Err(broken));
-            }
-            progress(head.sequence);
-        }
-        if head.chain_hash != end.chain_hash {
-            return Ok(Err(BrokenChain {
-                sequence: head.sequence,
-                fault: "the recorded end has another hash".into(),
-            }));
-        }
-        Ok(Ok(Verified { entries: head.sequence, chain_hash: hex::encode(head.chain_hash) }))
-    }
-
     /// Audit entries, newest first, 200 at most.
     ///
     /// # Errors
@@ -274,7 +247,7 @@ impl Secure {
     }
 }
 
-fn entry(row: AuditRow) -> SecureAuditEntry {
+pub(crate) fn entry(row: AuditRow) -> SecureAuditEntry {
     SecureAuditEntry {
         id: row.id,
         sequence: row.sequence,

@@ -6,6 +6,7 @@ use std::sync::{Arc, RwLock};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use chrono::TimeDelta;
 use clm_secure_db::authorities::AuthorityRow;
+use clm_secure_db::private_keys;
 use clm_types::{AuthorityId, AuthorityRecord, CertificateId, ErrorCode, KeyAlgorithm, Refusal, Time};
 use clm_x509::{AuthorityUrls, Certificate, IssuerInfo};
 use serde_json::json;
@@ -14,7 +15,7 @@ use tokio::sync::OnceCell;
 use crate::audit::{Actor, AuditDraft, Outcome};
 use crate::committer::Write;
 use crate::envelope::Envelope;
-use crate::private_keys::PrivateKey;
+use crate::signing_keys::SigningKey;
 use crate::{Secure, SecureError};
 
 /// How old the list may be: a suspension by another process takes effect within this.
@@ -27,11 +28,11 @@ pub(crate) struct Authority {
     pub(crate) certificate: Certificate,
     pub(crate) issuer: IssuerInfo,
     pub(crate) urls: AuthorityUrls,
-    key: Arc<OnceCell<PrivateKey>>,
+    key: Arc<OnceCell<SigningKey>>,
 }
 
 impl Authority {
-    fn new(row: AuthorityRow, key: Arc<OnceCell<PrivateKey>>) -> Result<Self, SecureError> {
+    fn new(row: AuthorityRow, key: Arc<OnceCell<SigningKey>>) -> Result<Self, SecureError> {
         let damaged = |what: &str| SecureError::Damaged(format!("{what} of authority {}", row.id));
         let envelope = serde_json::from_value(row.envelope.clone()).map_err(|_| damaged("the envelope"))?;
         let certificate =
@@ -75,6 +76,7 @@ impl Authority {
             not_after: row.not_after,
             profiles: self.envelope.profiles.clone(),
             max_validity_seconds: self.envelope.max_validity_seconds,
+            successor_id: row.successor_authority_id.map(Into::into),
             crl_number: row.crl_number,
             next_crl_at: row.next_crl_at,
         })
@@ -131,8 +133,8 @@ impl Secure {
         let mut by_id = HashMap::new();
         for row in rows {
             let id = AuthorityId(row.id);
-            // An opened key stays open: it belongs to the certificate, which never changes.
-            let same = known.by_id.get(&id).filter(|old| old.row.certificate_id == row.certificate_id);
+            // An opened key stays open.
+            let same = known.by_id.get(&id).filter(|old| old.row.private_key_id == row.private_key_id);
             let key = same.map_or_else(Arc::default, |old| Arc::clone(&old.key));
             match Authority::new(row, key) {
                 Ok(authority) => drop(by_id.insert(id, Arc::new(authority))),
@@ -145,6 +147,22 @@ impl Secure {
         let by_id = Arc::new(by_id);
         self.parts.authorities.replace(Snapshot { at: Some(now), by_id: Arc::clone(&by_id) });
         Ok(by_id)
+    }
+
+    /// The authority with this name.
+    ///
+    /// # Errors
+    /// `authority_not_found`, or the database fails.
+    pub(crate) async fn authority_named(&self, name: &str) -> Result<Arc<Authority>, SecureError> {
+        self.parts.authorities.forget();
+        let authorities = self.authorities().await?;
+        let found = authorities.values().find(|authority| authority.row.name == name).cloned();
+        found.ok_or_else(|| {
+            let detail = format!("there is no authority `{name}`");
+            Refusal::new(ErrorCode::AuthorityNotFound, detail)
+                .hint("`clm-secure authority list` shows their names")
+                .into()
+        })
     }
 
     /// Every authority, roots first.
@@ -169,18 +187,30 @@ impl Secure {
         authority: &Authority,
         message: &[u8],
     ) -> Result<Vec<u8>, SecureError> {
-        authority.key.get_or_try_init(|| self.open_authority_key(authority)).await?.sign(message)
+        let key = authority.key.get_or_try_init(|| self.open_authority_key(authority)).await?;
+        key.sign(message).await
     }
 
-    async fn open_authority_key(&self, authority: &Authority) -> Result<PrivateKey, SecureError> {
-        let row = self.stored_key(authority.row.certificate_id).await?;
-        let row = row.ok_or_else(|| {
-            Refusal::new(
-                ErrorCode::AuthorityLocked,
-                format!("the key of `{}` is not available", authority.row.name),
-            )
-        })?;
-        let key = self.unwrap_private_key(&row).await?;
+    async fn open_authority_key(&self, authority: &Authority) -> Result<SigningKey, SecureError> {
+        let locked = || {
+            let detail = format!("the key of `{}` is not available", authority.row.name);
+            Refusal::new(ErrorCode::AuthorityLocked, detail)
+        };
+        let id = authority.row.private_key_id.ok_or_else(locked)?;
+        let mut conn = clm_pg::begin(&self.parts.pool).await?;
+        let wrapped = private_keys::find_by_id(&mut conn, id).await?;
+        let in_token = private_keys::find_in_token(&mut conn, id).await?;
+        drop(conn);
+        let key = match (wrapped, in_token) {
+            (Some(row), _) => SigningKey::Software(self.unwrap_private_key(&row).await?),
+            (None, Some(row)) => {
+                SigningKey::Token(self.open_token_pair(&row, authority.issuer.public_key()).await?)
+            }
+            (None, None) => return Err(locked().into()),
+        };
+        if key.public() != authority.issuer.public_key() {
+            return Err(SecureError::Damaged(format!("the key of authority {}", authority.row.id)));
+        }
         let entry = AuditDraft {
             occurred_at: self.parts.clock.now(),
             actor: Actor::Secure,
@@ -188,12 +218,12 @@ impl Secure {
             operation_id: None,
             action: "private_key.open",
             object_type: "private_key",
-            object_id: Some(row.id),
+            object_id: Some(id),
             outcome: Outcome::Allowed,
             reason: Some("to sign for its authority until the process ends".into()),
             detail: json!({ "authority_id": authority.row.id }),
         };
-        self.commit(Write { key_accesses: vec![row.id], audit: vec![entry], ..Write::default() }).await?;
+        self.commit(Write { key_accesses: vec![id], audit: vec![entry], ..Write::default() }).await?;
         Ok(key)
     }
 }

@@ -3,27 +3,22 @@
 //! The heads of both chains are locked once per batch, not per operation. A batch that fails for any reason but a lost
 //! database is committed again write by write, so that one bad write fails alone.
 
+mod write;
+
 use clm_pg::{DbError, PgPool, Tx};
-use clm_secure_db::authorities::NewAuthority;
-use clm_secure_db::certificates::{CertificateRow, StatusChange};
 use clm_secure_db::chain_heads::Head;
-use clm_secure_db::crls::NewCrl;
-use clm_secure_db::encryption_keys::EncryptionKeyRow;
 use clm_secure_db::events::EventRow;
-use clm_secure_db::intents::IntentRow;
-use clm_secure_db::operations::{Completion, OperationRow};
-use clm_secure_db::owners::OwnerChangeRow;
-use clm_secure_db::private_keys::PrivateKeyRow;
-use clm_secure_db::requests::RequestRow;
-use clm_secure_db::revocations::{HoldEnd, RevocationRow};
 use clm_types::ids::new_uuid;
-use clm_types::{CertificateId, Clock, Entropy, OperationId, OrganizationId, SecureEvent, Time};
+use clm_types::{Clock, Entropy, Time};
 use fail::fail_point;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use crate::SecureError;
-use crate::audit::{self, AuditDraft};
+use crate::audit;
+use crate::row_digests;
+
+pub(crate) use write::{AuthorityChange, AuthorityRenewal, EventDraft, Rejection, Write};
 
 /// Writes that wait at most; more are held back at the caller.
 const QUEUE: usize = 1024;
@@ -31,87 +26,13 @@ const QUEUE: usize = 1024;
 /// Writes of one transaction at most.
 const LARGEST_BATCH: usize = 128;
 
-/// What one operation writes, all or nothing. Fields are rows by table; an empty one costs nothing.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Write {
-    pub(crate) new_authorities: Vec<NewAuthority>,
-    pub(crate) activations: Vec<Activation>,
-    /// Authority and its new envelope.
-    pub(crate) envelopes: Vec<(Uuid, serde_json::Value)>,
-    pub(crate) new_encryption_keys: Vec<EncryptionKeyRow>,
-    pub(crate) pending_requests: Vec<RequestRow>,
-    pub(crate) issuing_requests: Vec<RequestRow>,
-    pub(crate) rejections: Vec<Rejection>,
-    pub(crate) intents: Vec<IntentRow>,
-    pub(crate) certificates: Vec<CertificateRow>,
-    pub(crate) private_keys: Vec<PrivateKeyRow>,
-    pub(crate) key_accesses: Vec<Uuid>,
-    pub(crate) owner_changes: Vec<OwnerChangeRow>,
-    pub(crate) status_changes: Vec<StatusChange>,
-    pub(crate) hold_ends: Vec<HoldEnd>,
-    pub(crate) revocations: Vec<RevocationRow>,
-    pub(crate) crls: Vec<NewCrl>,
-    pub(crate) operations: Vec<OperationRow>,
-    pub(crate) completions: Vec<Completion>,
-    pub(crate) retired_encryption_keys: Vec<Uuid>,
-    pub(crate) audit: Vec<AuditDraft>,
-    pub(crate) events: Vec<EventDraft>,
-}
-
-/// An authority gets its certificate.
-#[derive(Debug, Clone)]
-pub(crate) struct Activation {
-    pub(crate) authority: Uuid,
-    pub(crate) certificate: Uuid,
-    pub(crate) subject_key_id: Vec<u8>,
-}
-
-/// A pending request is refused.
-#[derive(Debug, Clone)]
-pub(crate) struct Rejection {
-    pub(crate) request_id: Uuid,
-    pub(crate) reason: String,
-}
-
-/// An event before it has its place in the outbox.
-#[derive(Debug, Clone)]
-pub(crate) struct EventDraft {
-    pub(crate) operation_id: OperationId,
-    pub(crate) certificate_id: Option<CertificateId>,
-    pub(crate) organization_id: Option<OrganizationId>,
-    pub(crate) event: SecureEvent,
-}
-
 impl Write {
-    fn append(&mut self, other: &Self) {
-        self.new_authorities.extend_from_slice(&other.new_authorities);
-        self.activations.extend_from_slice(&other.activations);
-        self.envelopes.extend_from_slice(&other.envelopes);
-        self.new_encryption_keys.extend_from_slice(&other.new_encryption_keys);
-        self.pending_requests.extend_from_slice(&other.pending_requests);
-        self.issuing_requests.extend_from_slice(&other.issuing_requests);
-        self.rejections.extend_from_slice(&other.rejections);
-        self.intents.extend_from_slice(&other.intents);
-        self.certificates.extend_from_slice(&other.certificates);
-        self.private_keys.extend_from_slice(&other.private_keys);
-        self.key_accesses.extend_from_slice(&other.key_accesses);
-        self.owner_changes.extend_from_slice(&other.owner_changes);
-        self.status_changes.extend_from_slice(&other.status_changes);
-        self.hold_ends.extend_from_slice(&other.hold_ends);
-        self.revocations.extend_from_slice(&other.revocations);
-        self.crls.extend_from_slice(&other.crls);
-        self.operations.extend_from_slice(&other.operations);
-        self.completions.extend_from_slice(&other.completions);
-        self.retired_encryption_keys.extend_from_slice(&other.retired_encryption_keys);
-        self.audit.extend_from_slice(&other.audit);
-        self.events.extend_from_slice(&other.events);
-    }
-
-    async fn store(&self, tx: &mut Tx, now: Time) -> Result<(), DbError> {
+    async fn store(&self, tx: &mut Tx, now: Time, entropy: &Entropy) -> Result<(), DbError> {
         self.store_authorities_and_keys(tx, now).await?;
         self.store_requests(tx, now).await?;
         self.store_certificates(tx, now).await?;
         self.store_revocations(tx, now).await?;
+        self.store_rotations(tx, now, entropy).await?;
         if !self.operations.is_empty() {
             clm_secure_db::operations::insert_all(tx, &self.operations).await?;
         }
@@ -129,11 +50,55 @@ impl Write {
         for (id, envelope) in &self.envelopes {
             clm_secure_db::authorities::set_envelope(tx, *id, envelope, now).await?;
         }
+        for row in &self.authority_changes {
+            clm_secure_db::authorities::set_status(tx, row.authority, (row.from, row.to), now).await?;
+        }
+        for row in &self.ceremonies {
+            clm_secure_db::ceremonies::insert(tx, row).await?;
+        }
         for id in &self.retired_encryption_keys {
             clm_secure_db::encryption_keys::retire(tx, *id, now).await?;
         }
         for row in &self.new_encryption_keys {
             clm_secure_db::encryption_keys::insert(tx, row).await?;
+        }
+        for row in &self.checkpoints {
+            clm_secure_db::audit_checkpoints::insert(tx, row).await?;
+        }
+        for row in &self.audit_keys {
+            clm_secure_db::audit_keys::insert(tx, row).await?;
+            clm_secure_db::encryption_keys::count_uses(tx, &[row.encryption_key_id], &[1], now).await?;
+        }
+        for id in &self.activated_encryption_keys {
+            clm_secure_db::encryption_keys::activate(tx, *id, now).await?;
+        }
+        for id in &self.compromised_encryption_keys {
+            clm_secure_db::encryption_keys::mark_compromised(tx, *id, now).await?;
+        }
+        Ok(())
+    }
+
+    async fn store_rotations(&self, tx: &mut Tx, now: Time, entropy: &Entropy) -> Result<(), DbError> {
+        for row in &self.rotations {
+            clm_secure_db::rotations::begin(tx, new_uuid(now, entropy), row).await?;
+        }
+        for row in &self.rotation_batches {
+            clm_secure_db::rotations::record_batch(tx, row).await?;
+        }
+        for moved in &self.rewraps {
+            let keys = (moved.from, moved.to);
+            clm_secure_db::wrapped_keys::rewrap(tx, moved.place, &moved.rows, keys, now).await?;
+            let uses = i64::try_from(moved.rows.len()).unwrap_or(i64::MAX);
+            clm_secure_db::encryption_keys::count_uses(tx, &[moved.to], &[uses], now).await?;
+        }
+        for row in &self.rewrapped_encryption_keys {
+            clm_secure_db::encryption_keys::rewrap(tx, row, now).await?;
+        }
+        for id in &self.destroyed_encryption_keys {
+            clm_secure_db::wrapped_keys::destroy_empty(tx, *id, now).await?;
+        }
+        for row in &self.rotation_ends {
+            clm_secure_db::rotations::finish(tx, row).await?;
         }
         Ok(())
     }
@@ -171,6 +136,9 @@ impl Write {
     async fn store_certificates(&self, tx: &mut Tx, now: Time) -> Result<(), DbError> {
         if !self.certificates.is_empty() {
             clm_secure_db::certificates::insert_all(tx, &self.certificates).await?;
+            if !self.private_keys.is_empty() {
+                clm_secure_db::private_keys::take_from_intents(tx, &self.private_keys).await?;
+            }
             let operations: Vec<_> = self.certificates.iter().map(|row| row.operation_id).collect();
             clm_secure_db::intents::mark_signed(tx, &operations, now).await?;
             self.close_requests(tx, now).await?;
@@ -179,21 +147,44 @@ impl Write {
         if !self.owner_changes.is_empty() {
             clm_secure_db::owners::change_owners(tx, &self.owner_changes, now).await?;
         }
-        if !self.private_keys.is_empty() {
-            clm_secure_db::private_keys::insert_all(tx, &self.private_keys).await?;
+        self.store_keys(tx, now).await?;
+        self.store_authority_certificates(tx, now).await
+    }
+
+    /// Rare rows, one statement each.
+    async fn store_authority_certificates(&self, tx: &mut Tx, now: Time) -> Result<(), DbError> {
+        for row in &self.activations {
+            clm_secure_db::authorities::activate(tx, row, now).await?;
+        }
+        for row in &self.authority_renewals {
+            clm_secure_db::authorities::renew(tx, row.authority, (row.old, row.new), now).await?;
+        }
+        for (authority, certificate) in &self.cross_certificates {
+            clm_secure_db::authorities::link_certificate(tx, *authority, *certificate, "cross", now).await?;
+        }
+        for (authority, successor) in &self.successors {
+            clm_secure_db::authorities::set_successor(tx, *authority, *successor, now).await?;
+        }
+        Ok(())
+    }
+
+    /// Rare rows, one statement each.
+    async fn store_keys(&self, tx: &mut Tx, now: Time) -> Result<(), DbError> {
+        for row in &self.token_keys {
+            clm_secure_db::private_keys::insert_in_token(tx, row).await?;
+        }
+        for row in &self.imported_keys {
+            clm_secure_db::private_keys::insert_imported(tx, row).await?;
+            clm_secure_db::encryption_keys::count_uses(tx, &[row.encryption_key_id], &[1], now).await?;
+        }
+        for row in &self.key_changes {
+            clm_secure_db::private_keys::change_access(tx, row, now).await?;
+        }
+        if !self.erased_keys.is_empty() {
+            clm_secure_db::private_keys::erase(tx, &self.erased_keys, now).await?;
         }
         for id in &self.key_accesses {
             clm_secure_db::private_keys::count_access(tx, *id, now).await?;
-        }
-        for row in &self.activations {
-            clm_secure_db::authorities::activate(
-                tx,
-                row.authority,
-                row.certificate,
-                &row.subject_key_id,
-                now,
-            )
-            .await?;
         }
         Ok(())
     }
@@ -228,6 +219,9 @@ impl Write {
         }
         if !self.revocations.is_empty() {
             clm_secure_db::revocations::insert_all(tx, &self.revocations).await?;
+        }
+        for row in &self.blocked_keys {
+            clm_secure_db::blocked_keys::insert(tx, row).await?;
         }
         for row in &self.crls {
             clm_secure_db::crls::insert(tx, row).await?;
@@ -338,8 +332,11 @@ impl Worker {
         clm_pg::transaction(&self.pool, "secure_batch", |mut tx| async move {
             let now = self.clock.now();
             let mut heads = clm_secure_db::chain_heads::lock(&mut tx).await?;
-            write.store(&mut tx, now).await?;
-            let audit = audit::chain(&write.audit, &mut heads.audit, &self.entropy)?;
+            require_end_of_log(&mut tx, &heads.audit).await?;
+            write.store(&mut tx, now, &self.entropy).await?;
+            let mut audit = audit::chain(&write.audit, &mut heads.audit, &self.entropy)?;
+            let rows = row_digests::record(&mut tx, write, now).await?;
+            audit.extend(audit::chain(&rows, &mut heads.audit, &self.entropy)?);
             clm_secure_db::audit::insert_all(&mut tx, &audit).await?;
             let events = write.event_rows(&mut heads.events, now, &self.entropy)?;
             if !events.is_empty() {
@@ -353,6 +350,14 @@ impl Worker {
         fail_point!("secure_after_commit");
         Ok(())
     }
+}
+
+/// Nothing is appended to a log whose end is not where the head says: what was done would not be provable.
+async fn require_end_of_log(tx: &mut Tx, head: &Head) -> Result<(), SecureError> {
+    let last = clm_secure_db::audit::find_last(tx).await?;
+    let fits = last.map_or(head.sequence == 0, |last| last == *head);
+    let broken = || SecureError::Damaged("the audit log does not end where its head says".into());
+    if fits { Ok(()) } else { Err(broken()) }
 }
 
 fn unavailable() -> SecureError {

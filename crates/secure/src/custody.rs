@@ -2,21 +2,25 @@
 //!
 //! The master key wraps the rows of `encryption_keys`; those wrap `private_keys.encrypted_key_material`.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::TimeDelta;
 use clm_secure_db::encryption_keys::{self, EncryptionKeyRow};
 use clm_secure_db::private_keys::PrivateKeyRow;
+use clm_secure_db::wrapped_keys::WrappedIn;
 use clm_types::ids::new_uuid;
-use clm_types::{KeyAlgorithm, OrganizationId, PrivateKeyId};
+use clm_types::{ErrorCode, KeyAlgorithm, OrganizationId, PrivateKeyId, Refusal};
+use moka::sync::Cache;
 use serde_json::json;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::audit::{Actor, AuditDraft, Outcome};
 use crate::committer::Write;
+use crate::master_key::SealedKey;
 use crate::private_keys::PrivateKey;
+use crate::token::Token;
 use crate::wrapping::{ALGORITHM, KEY_OCTETS, WrappingKey};
 use crate::{MasterKey, Secure, SecureError};
 
@@ -30,26 +34,61 @@ const CRYPTO_PERIOD_DAYS: i64 = 365;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Purpose {
     /// Keys of certificates.
-    PrivateKeys,
+    Certificates,
     /// Keys of authorities.
-    AuthorityKeys,
+    Authorities,
+    /// Keys that sign statements.
+    Audit,
+}
+
+/// Where a ciphertext lies: part of what it is bound to. A key that waits in an intent belongs to `private_keys` already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Table {
+    PrivateKeys,
+    AuditKeys,
+}
+
+impl Table {
+    pub(crate) const fn of(place: WrappedIn) -> Self {
+        match place {
+            WrappedIn::PrivateKeys | WrappedIn::Intents => Self::PrivateKeys,
+            WrappedIn::AuditKeys => Self::AuditKeys,
+        }
+    }
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::PrivateKeys => "private_keys",
+            Self::AuditKeys => "audit_keys",
+        }
+    }
 }
 
 impl Purpose {
     const fn as_str(self) -> &'static str {
         match self {
-            Self::PrivateKeys => "private_keys",
-            Self::AuthorityKeys => "authority_keys",
+            Self::Certificates => "private_keys",
+            Self::Authorities => "authority_keys",
+            Self::Audit => "audit_keys",
         }
+    }
+
+    /// Whose key a row is.
+    pub(crate) fn owner_of(row: &EncryptionKeyRow) -> Result<Owner, SecureError> {
+        let all = [Self::Certificates, Self::Authorities, Self::Audit];
+        let purpose = all.into_iter().find(|purpose| purpose.as_str() == row.purpose);
+        let purpose =
+            purpose.ok_or_else(|| SecureError::Damaged(format!("the purpose of {}", row.key_identifier)))?;
+        Ok((purpose, row.organization_id.map(Into::into)))
     }
 }
 
 /// An opened encryption key.
-struct DataKey {
+pub(crate) struct DataKey {
     id: Uuid,
     version: i32,
     expires_at: clm_types::Time,
-    key: WrappingKey,
+    pub(crate) key: WrappingKey,
 }
 
 /// A private key, wrapped, with what opens it again.
@@ -60,47 +99,110 @@ pub(crate) struct WrappedKey {
     pub(crate) ciphertext: Vec<u8>,
 }
 
-type Owner = (Purpose, Option<OrganizationId>);
+pub(crate) type Owner = (Purpose, Option<OrganizationId>);
 
-/// The master key and the encryption keys that are open now.
+/// How long an encryption key stays open without a look at its row: a destroyed one is forgotten within this.
+const OPEN_FOR: Duration = Duration::from_mins(1);
+
+/// Encryption keys that are open at the same time.
+const MOST_OPEN: u64 = 10_000;
+
+/// Where keys are kept: the master keys, and the token if there is one.
+#[derive(Debug)]
+pub struct KeyStores {
+    /// Wraps new encryption keys, unless there is a next one.
+    pub master: MasterKey,
+    /// The master key that takes over: it wraps, the other one still opens.
+    pub next_master: Option<MasterKey>,
+    /// Holds keys of authorities.
+    pub token: Option<Arc<Token>>,
+}
+
+impl From<MasterKey> for KeyStores {
+    fn from(master: MasterKey) -> Self {
+        Self { master, next_master: None, token: None }
+    }
+}
+
+impl From<SealedKey> for KeyStores {
+    fn from(key: SealedKey) -> Self {
+        MasterKey::from(key).into()
+    }
+}
+
+impl KeyStores {
+    /// The one that wraps.
+    pub(crate) fn wrapping_master(&self) -> &MasterKey {
+        self.next_master.as_ref().unwrap_or(&self.master)
+    }
+
+    fn master_of(&self, row: &EncryptionKeyRow) -> Result<&MasterKey, SecureError> {
+        let masters = [Some(&self.master), self.next_master.as_ref()];
+        let found = masters.into_iter().flatten().find(|key| key.reference() == row.master_key_reference);
+        found.ok_or_else(|| {
+            let detail = format!(
+                "the encryption key {} is under the master key {}, which is not configured",
+                row.key_identifier, row.master_key_reference
+            );
+            SecureError::Damaged(detail)
+        })
+    }
+}
+
+/// The key stores and the encryption keys that are open now.
 pub(crate) struct Custody {
-    master: MasterKey,
-    active: Mutex<HashMap<Owner, Arc<DataKey>>>,
-    open: Mutex<HashMap<Uuid, Arc<DataKey>>>,
+    pub(crate) stores: KeyStores,
+    active: Cache<Owner, Arc<DataKey>>,
+    open: Cache<Uuid, Arc<DataKey>>,
 }
 
 impl Custody {
-    pub(crate) fn new(master: MasterKey) -> Self {
-        Self { master, active: Mutex::default(), open: Mutex::default() }
+    pub(crate) fn new(stores: KeyStores) -> Self {
+        Self {
+            stores,
+            active: Cache::builder().max_capacity(MOST_OPEN).time_to_live(OPEN_FOR).build(),
+            open: Cache::builder().max_capacity(MOST_OPEN).time_to_live(OPEN_FOR).build(),
+        }
     }
 
-    fn unwrap_row(&self, row: &EncryptionKeyRow) -> Result<Arc<DataKey>, SecureError> {
+    /// The key itself, as its master key gives it.
+    pub(crate) async fn unwrap_octets(
+        &self,
+        row: &EncryptionKeyRow,
+    ) -> Result<Zeroizing<Vec<u8>>, SecureError> {
         let wrapped = row.wrapped_key_material.as_deref();
-        let wrapped = wrapped
-            .ok_or_else(|| SecureError::Damaged(format!("encryption key {} was destroyed", row.id)))?;
-        let octets = self.master.unwrap(&key_place(row.id, row.key_version), wrapped)?;
-        let key = WrappingKey::new(&octets)?;
+        let wrapped = wrapped.ok_or_else(|| {
+            let detail = format!("the encryption key {} was destroyed", row.key_identifier);
+            Refusal::new(ErrorCode::Unavailable, detail).hint("try again: what it protected has moved on")
+        })?;
+        self.stores.master_of(row)?.unwrap(&key_place(row.id, row.key_version), wrapped).await
+    }
+
+    async fn unwrap_row(&self, row: &EncryptionKeyRow) -> Result<Arc<DataKey>, SecureError> {
+        let key = WrappingKey::new(&self.unwrap_octets(row).await?)?;
         let key = Arc::new(DataKey { id: row.id, version: row.key_version, expires_at: row.expires_at, key });
-        locked(&self.open).insert(row.id, Arc::clone(&key));
+        self.open.insert(row.id, Arc::clone(&key));
         Ok(key)
     }
 
     /// Forgets which keys are active; used when the database says that one no longer is.
     pub(crate) fn forget_active(&self) {
-        locked(&self.active).clear();
+        self.active.invalidate_all();
+    }
+
+    /// Forgets a key that was destroyed.
+    pub(crate) fn forget(&self, id: Uuid) {
+        self.open.invalidate(&id);
     }
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn key_place(id: Uuid, version: i32) -> String {
+pub(crate) fn key_place(id: Uuid, version: i32) -> String {
     format!("encryption_keys/wrapped_key_material/{id}/{version}")
 }
 
-fn private_key_place(id: PrivateKeyId, key: &DataKey) -> String {
-    format!("private_keys/encrypted_key_material/{id}/{}/{}", key.id, key.version)
+/// What a ciphertext is bound to: its table, column and row, and the key that it is under.
+pub(crate) fn place(table: Table, id: Uuid, key: &DataKey) -> String {
+    format!("{}/encrypted_key_material/{id}/{}/{}", table.as_str(), key.id, key.version)
 }
 
 impl Secure {
@@ -111,11 +213,41 @@ impl Secure {
         organization_id: Option<OrganizationId>,
         key: &PrivateKey,
     ) -> Result<WrappedKey, SecureError> {
-        let data_key = self.active_key((purpose, organization_id)).await?;
         let private_key_id = PrivateKeyId::generate(self.parts.clock.now(), &self.parts.entropy);
-        let place = private_key_place(private_key_id, &data_key);
-        let ciphertext = data_key.key.wrap(&self.parts.entropy, &place, &key.to_pkcs8()?)?;
-        Ok(WrappedKey { private_key_id, encryption_key_id: data_key.id, ciphertext })
+        let (encryption_key_id, ciphertext) = self
+            .wrap_octets(
+                (purpose, organization_id),
+                Table::PrivateKeys,
+                private_key_id.into(),
+                &key.to_pkcs8()?,
+            )
+            .await?;
+        Ok(WrappedKey { private_key_id, encryption_key_id, ciphertext })
+    }
+
+    /// Wraps a secret of row `id` under the active encryption key of `owner`: that key's id, and the ciphertext.
+    pub(crate) async fn wrap_octets(
+        &self,
+        owner: Owner,
+        table: Table,
+        id: Uuid,
+        secret: &[u8],
+    ) -> Result<(Uuid, Vec<u8>), SecureError> {
+        let key = self.active_key(owner).await?;
+        let ciphertext = key.key.wrap(&self.parts.entropy, &place(table, id, &key), secret)?;
+        Ok((key.id, ciphertext))
+    }
+
+    /// The secret of row `id`.
+    pub(crate) async fn unwrap_octets(
+        &self,
+        encryption_key_id: Uuid,
+        table: Table,
+        id: Uuid,
+        ciphertext: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, SecureError> {
+        let key = self.encryption_key(encryption_key_id).await?;
+        key.key.unwrap(&place(table, id, &key), ciphertext)
     }
 
     /// Opens a stored private key. The caller writes the audit entry of its use.
@@ -136,30 +268,30 @@ impl Secure {
         wrapped: &WrappedKey,
         algorithm: KeyAlgorithm,
     ) -> Result<PrivateKey, SecureError> {
-        let data_key = self.encryption_key(wrapped.encryption_key_id).await?;
-        let place = private_key_place(wrapped.private_key_id, &data_key);
-        PrivateKey::from_pkcs8(algorithm, &data_key.key.unwrap(&place, &wrapped.ciphertext)?)
+        let id = wrapped.private_key_id.into();
+        let octets =
+            self.unwrap_octets(wrapped.encryption_key_id, Table::PrivateKeys, id, &wrapped.ciphertext);
+        PrivateKey::from_pkcs8(algorithm, &octets.await?)
     }
 
-    async fn encryption_key(&self, id: Uuid) -> Result<Arc<DataKey>, SecureError> {
-        let open = locked(&self.parts.custody.open).get(&id).cloned();
-        if let Some(key) = open {
+    pub(crate) async fn encryption_key(&self, id: Uuid) -> Result<Arc<DataKey>, SecureError> {
+        if let Some(key) = self.parts.custody.open.get(&id) {
             return Ok(key);
         }
         let mut conn = clm_pg::begin(&self.parts.pool).await?;
         let row = encryption_keys::find(&mut conn, id).await?;
         let row = row.ok_or_else(|| SecureError::Damaged(format!("encryption key {id} is missing")))?;
-        self.parts.custody.unwrap_row(&row)
+        self.parts.custody.unwrap_row(&row).await
     }
 
-    async fn active_key(&self, owner: Owner) -> Result<Arc<DataKey>, SecureError> {
+    pub(crate) async fn active_key(&self, owner: Owner) -> Result<Arc<DataKey>, SecureError> {
         let now = self.parts.clock.now();
-        let known = locked(&self.parts.custody.active).get(&owner).cloned();
+        let known = self.parts.custody.active.get(&owner);
         if let Some(key) = known.filter(|key| now < key.expires_at) {
             return Ok(key);
         }
         let key = self.find_or_make_key(owner).await?;
-        locked(&self.parts.custody.active).insert(owner, Arc::clone(&key));
+        self.parts.custody.active.insert(owner, Arc::clone(&key));
         Ok(key)
     }
 
@@ -168,9 +300,9 @@ impl Secure {
         let now = self.parts.clock.now();
         let old = self.find_active(owner).await?;
         if let Some(row) = old.as_ref().filter(|row| now < row.expires_at && row.use_count < row.max_uses) {
-            return self.parts.custody.unwrap_row(row);
+            return self.parts.custody.unwrap_row(row).await;
         }
-        let row = self.new_key_row(owner, old.as_ref().map_or(1, |old| old.key_version + 1))?;
+        let row = self.new_key_row(owner, self.newest_version(owner).await? + 1, "active").await?;
         let write = Write {
             audit: vec![self.key_made(&row, owner.1)],
             new_encryption_keys: vec![row],
@@ -183,10 +315,16 @@ impl Secure {
             _ => {}
         }
         let row = self.find_active(owner).await?.ok_or(SecureError::Crypto("no active encryption key"))?;
-        self.parts.custody.unwrap_row(&row)
+        self.parts.custody.unwrap_row(&row).await
     }
 
-    async fn find_active(
+    async fn newest_version(&self, (purpose, organization): Owner) -> Result<i32, SecureError> {
+        let mut conn = clm_pg::begin(&self.parts.pool).await?;
+        let organization = organization.map(Into::into);
+        Ok(encryption_keys::newest_version(&mut conn, purpose.as_str(), organization).await?)
+    }
+
+    pub(crate) async fn find_active(
         &self,
         (purpose, organization): Owner,
     ) -> Result<Option<EncryptionKeyRow>, SecureError> {
@@ -194,16 +332,18 @@ impl Secure {
         Ok(encryption_keys::find_active(&mut conn, purpose.as_str(), organization.map(Into::into)).await?)
     }
 
-    fn new_key_row(
+    pub(crate) async fn new_key_row(
         &self,
         (purpose, organization): Owner,
         version: i32,
+        state: &str,
     ) -> Result<EncryptionKeyRow, SecureError> {
         let now = self.parts.clock.now();
         let id = new_uuid(now, &self.parts.entropy);
-        let octets = Zeroizing::new(self.parts.entropy.bytes::<KEY_OCTETS>());
-        let master = &self.parts.custody.master;
-        let wrapped = master.wrap(&self.parts.entropy, &key_place(id, version), octets.as_slice())?;
+        let mut octets = Zeroizing::new(vec![0; KEY_OCTETS]);
+        self.parts.entropy.fill(&mut octets);
+        let master = self.parts.custody.stores.wrapping_master();
+        let wrapped = master.wrap(&self.parts.entropy, &key_place(id, version), &octets).await?;
         let owner = organization.map_or_else(|| "installation".to_owned(), |id| id.to_string());
         Ok(EncryptionKeyRow {
             id,
@@ -212,10 +352,10 @@ impl Secure {
             organization_id: organization.map(Into::into),
             key_version: version,
             algorithm: ALGORITHM.into(),
-            provider: MasterKey::PROVIDER.into(),
+            provider: master.provider().into(),
             master_key_reference: master.reference().into(),
             wrapped_key_material: Some(wrapped),
-            state: "active".into(),
+            state: state.into(),
             use_count: 0,
             max_uses: MAX_USES,
             expires_at: now + TimeDelta::days(CRYPTO_PERIOD_DAYS),

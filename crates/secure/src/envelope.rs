@@ -23,6 +23,9 @@ pub struct Envelope {
     /// Distinct approvers, other than the requester, that an issuance needs.
     #[serde(default)]
     pub required_approvals: usize,
+    /// Distinct approvers, other than the requester, that handing out a private key needs.
+    #[serde(default = "two")]
+    pub export_approvals: usize,
     /// DNS suffixes by organization; an organization that is not named may have any name.
     #[serde(default)]
     pub dns_suffixes: BTreeMap<OrganizationId, Vec<String>>,
@@ -32,6 +35,10 @@ pub struct Envelope {
     /// How long its OCSP answers may be kept, in seconds.
     #[serde(default = "hour")]
     pub ocsp_validity_seconds: u32,
+}
+
+const fn two() -> usize {
+    2
 }
 
 const fn week() -> u32 {
@@ -69,14 +76,26 @@ impl Envelope {
             let (asked, most) = (spec.validity_seconds, self.max_validity_seconds);
             return Err(outside(&format!("a validity of {asked} s; {most} s at most")));
         }
-        self.check_approvals(spec, mandate)?;
+        self.check_approvals(mandate)?;
         self.check_names(spec.organization_id, subject, names)
     }
 
-    fn check_approvals(&self, spec: &CertificateSpec, mandate: &Mandate) -> Result<(), Refusal> {
-        let others =
-            mandate.approvals.iter().map(|a| a.user_id).filter(|user| *user != spec.requester_user_id);
-        let approvers = others.collect::<std::collections::BTreeSet<_>>().len();
+    /// Checks the handing out of a private key.
+    ///
+    /// # Errors
+    /// `mandate_outside_envelope`, when too few approved.
+    pub(crate) fn check_export(&self, mandate: &Mandate) -> Result<(), Refusal> {
+        let (have, need) = (approvers(mandate), self.export_approvals);
+        if have >= need {
+            return Ok(());
+        }
+        let detail = format!("handing out a private key needs {need} approvals by others, it has {have}");
+        Err(Refusal::new(ErrorCode::MandateOutsideEnvelope, detail)
+            .hint("`export_approvals` in the authority's envelope says how many"))
+    }
+
+    fn check_approvals(&self, mandate: &Mandate) -> Result<(), Refusal> {
+        let approvers = approvers(mandate);
         if approvers < self.required_approvals {
             return Err(outside(&format!("{approvers} approval(s); it needs {}", self.required_approvals)));
         }
@@ -145,6 +164,13 @@ impl Secure {
         self.parts.authorities.forget();
         Ok(())
     }
+}
+
+/// Distinct people other than the requester who approved.
+fn approvers(mandate: &Mandate) -> usize {
+    let others = mandate.approvals.iter().map(|approval| approval.user_id);
+    let others = others.filter(|user| *user != mandate.requester_user_id);
+    others.collect::<std::collections::BTreeSet<_>>().len()
 }
 
 fn outside(what: &str) -> Refusal {

@@ -15,6 +15,9 @@ pub enum SecureError {
     /// A cryptographic operation.
     #[error("cryptography failed: {0}")]
     Crypto(&'static str),
+    /// The token that holds a key.
+    #[error(transparent)]
+    Token(#[from] crate::token::TokenError),
     /// A stored value that cannot be what this program wrote.
     #[error("a stored value is damaged: {0}")]
     Damaged(String),
@@ -30,6 +33,11 @@ impl SecureError {
             Self::Refused(refusal) => refusal.clone(),
             Self::ShuttingDown => unavailable(),
             Self::Database(error) if error.is_retryable() => unavailable(),
+            Self::Token(_) => Refusal::new(
+                ErrorCode::AuthorityLocked,
+                "the security module that holds the key is not available",
+            )
+            .hint("try again later; operators find the reason in the log of the Secure Service"),
             Self::Database(_) | Self::Crypto(_) | Self::Damaged(_) => {
                 Refusal::new(ErrorCode::Internal, "the Secure Service failed; its log has more")
             }

@@ -3,7 +3,7 @@
 use clm_secure_db::certificates::{CertificateRow, CertificateView};
 use clm_secure_db::intents::IntentRow;
 use clm_secure_db::operations::{Completion, OperationRow};
-use clm_secure_db::private_keys::PrivateKeyRow;
+use clm_secure_db::private_keys::NewPrivateKeyRow;
 use clm_types::ids::new_uuid;
 use clm_types::{
     CertificateCategory, CertificateId, CertificateStatus, ErrorCode, IssuedCertificate, SecureEvent,
@@ -43,6 +43,8 @@ impl Secure {
                 match self.recall(&order).await? {
                     Recalled::Issued(certificate) => return Ok(*certificate),
                     Recalled::Intended(intended) if error.is_conflict() => *intended,
+                    // The encryption key was rotated between wrapping and commit: the next one is known now.
+                    Recalled::Nothing if error.is_conflict() => self.intend(&order).await?,
                     _ => return Err(self.refused(&order, error).await),
                 }
             }
@@ -78,6 +80,7 @@ impl Secure {
         }
         let csr = check_csr(&order.spec)?;
         let key = self.subject_key(&order.spec, csr.as_ref()).await?;
+        self.require_unblocked(&key.public).await?;
         let algorithm = key.public.algorithm();
         order.authority.envelope.check(&order.spec, &order.mandate, algorithm, subject, names)?;
         let serial = SerialNumber::generate(&self.parts.entropy);
@@ -142,11 +145,7 @@ impl Secure {
         let operation_id = order.mandate.operation_id;
         let outcome = json!({ "certificate_id": intended.certificate_id, "fingerprint_sha256": record.fingerprint_sha256 });
         let write = Write {
-            private_keys: intended
-                .wrapped
-                .map(|wrapped| private_key_row(order, &row, wrapped))
-                .into_iter()
-                .collect(),
+            private_keys: intended.wrapped.map(|_| private_key_row(order, &row)).into_iter().collect(),
             completions: vec![Completion { operation_id: operation_id.into(), outcome: outcome.clone() }],
             audit: vec![order.audit("certificate.issue", intended.certificate_id, &outcome)],
             events: vec![EventDraft {
@@ -209,13 +208,10 @@ impl Secure {
     }
 }
 
-fn private_key_row(order: &Order, certificate: &CertificateRow, wrapped: WrappedKey) -> PrivateKeyRow {
-    PrivateKeyRow {
-        id: wrapped.private_key_id.into(),
-        certificate_id: certificate.certificate_id,
+fn private_key_row(order: &Order, certificate: &CertificateRow) -> NewPrivateKeyRow {
+    NewPrivateKeyRow {
+        operation_id: certificate.operation_id,
         organization_id: Some(order.spec.organization_id.into()),
-        encrypted_key_material: wrapped.ciphertext,
-        encryption_key_id: wrapped.encryption_key_id,
         encryption_algorithm: crate::wrapping::ALGORITHM.into(),
         key_algorithm: certificate.key_algorithm.clone(),
         key_size: certificate.key_size,

@@ -3,9 +3,15 @@
 //! Nothing here knows the transport. A private key in the clear exists only inside this crate, in zeroizing buffers.
 
 pub mod audit;
+pub mod audit_exports;
+pub mod audit_keys;
 pub mod authorities;
-pub mod ceremony;
+pub mod authority_certificates;
+pub mod authority_states;
+pub mod blocked_keys;
+pub mod ceremonies;
 pub mod certificates;
+pub mod checkpoints;
 pub mod committer;
 pub mod crls;
 pub mod custody;
@@ -14,8 +20,12 @@ pub mod error;
 pub mod events;
 pub mod expiry;
 pub mod issuance;
+pub mod key_exports;
+mod key_pool;
 pub mod mandates;
 pub mod master_key;
+pub mod master_rotation;
+pub mod new_authorities;
 pub mod ocsp;
 mod order;
 pub mod owners;
@@ -24,7 +34,14 @@ mod recall;
 pub mod references;
 pub mod requests;
 pub mod revocations;
+pub mod rotation;
+pub mod row_digests;
+mod sealing;
+pub mod signing_keys;
+pub mod stored_keys;
 mod subject_keys;
+pub mod token;
+pub mod verification;
 mod wrapping;
 
 use std::sync::Arc;
@@ -33,12 +50,17 @@ use clm_pg::PgPool;
 use clm_types::{Clock, Entropy};
 
 pub use audit::AuditDraft;
+pub use custody::KeyStores;
 pub use error::SecureError;
 pub use master_key::MasterKey;
+pub use token::{Token, TokenSettings};
 
+use crate::audit_keys::AuditKey;
 use crate::authorities::AuthorityStore;
 use crate::committer::{Committer, Write};
 use crate::custody::Custody;
+use crate::key_pool::KeyPool;
+use crate::sealing::Recipient;
 
 /// The Secure Service without its transport. Cheap to clone.
 #[derive(Clone)]
@@ -53,18 +75,25 @@ struct Parts {
     authorities: AuthorityStore,
     clock: Clock,
     entropy: Entropy,
+    /// What private keys are sealed to on their way here.
+    recipient: Recipient,
+    audit_key: tokio::sync::OnceCell<AuditKey>,
+    key_pool: KeyPool,
     /// Wakes the publisher of CRLs after a revocation.
     crl_due: tokio::sync::Notify,
 }
 
 impl Secure {
     /// Starts the committer on the current tokio runtime.
-    pub fn new(pool: PgPool, master_key: MasterKey, clock: Clock, entropy: Entropy) -> Self {
+    pub fn new(pool: PgPool, stores: impl Into<KeyStores>, clock: Clock, entropy: Entropy) -> Self {
         let committer = Committer::start(pool.clone(), clock.clone(), entropy.clone());
         let parts = Parts {
-            custody: Custody::new(master_key),
+            custody: Custody::new(stores.into()),
             authorities: AuthorityStore::default(),
             crl_due: tokio::sync::Notify::new(),
+            recipient: Recipient::generate(),
+            audit_key: tokio::sync::OnceCell::new(),
+            key_pool: KeyPool::default(),
             pool,
             committer,
             clock,

@@ -3,7 +3,8 @@
 use aws_lc_rs::digest::{SHA256, digest};
 use chrono::TimeDelta;
 use clm_types::{
-    AuthorityId, CertificateSpec, ErrorCode, Mandate, OrganizationId, Refusal, RevocationSpec, Time, UserId,
+    AuthorityId, CertificateSpec, ErrorCode, KeyExportSpec, Mandate, OrganizationId, Refusal, RevocationSpec,
+    Time, UserId,
 };
 use serde_json::json;
 
@@ -47,6 +48,17 @@ pub(crate) fn check_revoke(
     now: Time,
 ) -> Result<(), Refusal> {
     check(mandate, "revoke", (authority_id, spec.organization_id, spec.requested_by), octets, now)
+}
+
+/// Checks the mandate to hand out a private key.
+pub(crate) fn check_key_export(
+    mandate: &Mandate,
+    spec: &KeyExportSpec,
+    authority_id: AuthorityId,
+    octets: &[u8],
+    now: Time,
+) -> Result<(), Refusal> {
+    check(mandate, "export-key", (authority_id, spec.organization_id, spec.requested_by), octets, now)
 }
 
 fn check(

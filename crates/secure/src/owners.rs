@@ -11,7 +11,6 @@ use uuid::Uuid;
 use crate::audit::{Actor, AuditDraft, Outcome};
 use crate::committer::{EventDraft, Write};
 use crate::mandates::request_digest;
-use crate::recall::same_request;
 use crate::{Secure, SecureError};
 
 /// `operations.kind`.
@@ -29,7 +28,7 @@ impl Secure {
         change: &OwnerChange,
     ) -> Result<bool, SecureError> {
         let request_sha256 = digest(change)?;
-        if self.changed_before(operation_id, &request_sha256).await? {
+        if self.done_before(operation_id, KIND, &request_sha256).await? {
             return Ok(true);
         }
         let certificate = self.certificate_of(change.certificate_id, change.organization_id).await?;
@@ -48,7 +47,7 @@ impl Secure {
         fail_point!("secure_owner_after_store");
         match outcome {
             Err(error) if error.is_conflict() => {
-                if self.changed_before(operation_id, &request_sha256).await? {
+                if self.done_before(operation_id, KIND, &request_sha256).await? {
                     return Ok(true);
                 }
                 let detail = "the certificate's owner changed at the same time";
@@ -56,18 +55,6 @@ impl Secure {
             }
             outcome => outcome.map(|()| true),
         }
-    }
-
-    async fn changed_before(
-        &self,
-        operation_id: OperationId,
-        request_sha256: &[u8],
-    ) -> Result<bool, SecureError> {
-        let mut conn = clm_pg::begin(&self.parts.pool).await?;
-        let operation = clm_secure_db::operations::find(&mut conn, operation_id.into()).await?;
-        let Some(operation) = operation else { return Ok(false) };
-        same_request(&operation, KIND, request_sha256)?;
-        Ok(true)
     }
 
     fn owner_write(

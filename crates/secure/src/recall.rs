@@ -2,7 +2,9 @@
 
 use clm_secure_db::intents::IntentRow;
 use clm_secure_db::operations::OperationRow;
-use clm_types::{CertificateId, ErrorCode, IssuedCertificate, PrivateKeyId, Refusal, SerialNumber};
+use clm_types::{
+    CertificateId, ErrorCode, IssuedCertificate, OperationId, PrivateKeyId, Refusal, SerialNumber,
+};
 use clm_x509::{Certificate, PublicKey};
 use uuid::Uuid;
 
@@ -89,6 +91,25 @@ impl Secure {
             (None, None) => return Err(SecureError::Damaged("an intent with a key of no algorithm".into())),
         };
         Ok(self.open_wrapped(wrapped, algorithm).await?.public().clone())
+    }
+}
+
+impl Secure {
+    /// Whether this very operation was done already.
+    ///
+    /// # Errors
+    /// `operation_id_reused` when its id stands for another one.
+    pub(crate) async fn done_before(
+        &self,
+        operation_id: OperationId,
+        kind: &str,
+        request_sha256: &[u8],
+    ) -> Result<bool, SecureError> {
+        let mut conn = clm_pg::begin(&self.parts.pool).await?;
+        let operation = clm_secure_db::operations::find(&mut conn, operation_id.into()).await?;
+        let Some(operation) = operation else { return Ok(false) };
+        same_request(&operation, kind, request_sha256)?;
+        Ok(true)
     }
 }
 

@@ -16,7 +16,7 @@ use crate::audit::{Actor, AuditDraft, Outcome};
 use crate::committer::{Rejection, Write};
 use crate::mandates::request_digest;
 use crate::order::{lifetime, names_of, read, requestable};
-use crate::recall::{reused, same_request};
+use crate::recall::reused;
 use crate::{Secure, SecureError};
 
 /// What a request's row is made of, besides its spec.
@@ -113,6 +113,9 @@ impl Secure {
         }
         let arrival = Arrival { operation_id, request_sha256: &request_sha256, now };
         let key = csr.as_ref().map(Csr::public_key);
+        if let Some(key) = key {
+            self.require_unblocked(key).await?;
+        }
         let write = Write {
             pending_requests: vec![row(&spec, csr.as_ref(), key, &arrival)],
             audit: vec![submitted(&spec, operation_id, &request_sha256, now)],
@@ -152,7 +155,7 @@ impl Secure {
         let now = self.parts.clock.now();
         check_text("reason", reason)?;
         let request_sha256 = request_digest(format!("reject/{request_id}").as_bytes());
-        if self.rejected_before(operation_id, &request_sha256).await? {
+        if self.done_before(operation_id, "reject", &request_sha256).await? {
             return Ok(());
         }
         let mut conn = clm_pg::begin(&self.parts.pool).await?;
@@ -190,24 +193,13 @@ impl Secure {
         };
         match self.commit(write).await {
             Err(error)
-                if error.is_conflict() && self.rejected_before(operation_id, &request_sha256).await? =>
+                if error.is_conflict()
+                    && self.done_before(operation_id, "reject", &request_sha256).await? =>
             {
                 Ok(())
             }
             outcome => outcome,
         }
-    }
-
-    async fn rejected_before(
-        &self,
-        operation_id: OperationId,
-        request_sha256: &[u8],
-    ) -> Result<bool, SecureError> {
-        let mut conn = clm_pg::begin(&self.parts.pool).await?;
-        let operation = clm_secure_db::operations::find(&mut conn, operation_id.into()).await?;
-        let Some(operation) = operation else { return Ok(false) };
-        same_request(&operation, "reject", request_sha256)?;
-        Ok(true)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Revocation, hold and release.
 
+use clm_secure_db::blocked_keys::BlockedKeyRow;
 use clm_secure_db::certificates::{CertificateView, StatusChange};
 use clm_secure_db::operations::OperationRow;
 use clm_secure_db::revocations::{HoldEnd, RevocationRow};
@@ -8,10 +9,12 @@ use clm_types::{
     CertificateStatus, ErrorCode, Mandate, Refusal, RevocationReason, RevocationRecord, RevocationSpec,
     SecureEvent, Time,
 };
+use clm_x509::Certificate;
 use fail::fail_point;
 use serde_json::json;
 
 use crate::audit::{Actor, AuditDraft, Outcome};
+use crate::blocked_keys::says_compromised;
 use crate::committer::{EventDraft, Write};
 use crate::mandates::{self, request_digest};
 use crate::order::read;
@@ -148,6 +151,7 @@ impl Secure {
             }],
             hold_ends: hold_end.into_iter().collect(),
             revocations: (!released).then(|| self.revocation_row(order, record)).into_iter().collect(),
+            blocked_keys: self.blocked_key(order)?.into_iter().collect(),
             operations: vec![OperationRow {
                 id: new_uuid(order.now, &self.parts.entropy),
                 operation_id: order.mandate.operation_id.into(),
@@ -166,6 +170,22 @@ impl Secure {
             }],
             ..Write::default()
         })
+    }
+
+    /// The key, if this revocation says that it is lost.
+    fn blocked_key(&self, order: &Order) -> Result<Option<BlockedKeyRow>, SecureError> {
+        if !says_compromised(order.spec.reason) {
+            return Ok(None);
+        }
+        let certificate = Certificate::parse(&order.certificate.der_encoded_cert)?;
+        Ok(Some(BlockedKeyRow {
+            id: new_uuid(order.now, &self.parts.entropy),
+            public_key_sha256: certificate.public_key().fingerprint().to_vec(),
+            source: "revocation".into(),
+            certificate_id: Some(order.certificate.certificate_id),
+            comment: None,
+            created_at: order.now,
+        }))
     }
 
     fn revocation_row(&self, order: &Order, record: &RevocationRecord) -> RevocationRow {

@@ -34,8 +34,7 @@ impl Secure {
         match (spec.key_source, csr, spec.key_algorithm) {
             (KeySource::Csr, Some(csr), _) => Ok(SubjectKey::of_requester(csr.public_key().clone())),
             (KeySource::Generated, None, Some(algorithm)) => {
-                let generated = tokio::task::spawn_blocking(move || PrivateKey::generate(algorithm)).await;
-                let key = generated.map_err(|_| SecureError::ShuttingDown)??;
+                let key = self.new_private_key(algorithm).await?;
                 self.keep(spec, &key, None).await
             }
             (KeySource::Reused, None, _) => self.reused_key(spec).await,
@@ -52,7 +51,7 @@ impl Secure {
         key: &PrivateKey,
         accessed: Option<Uuid>,
     ) -> Result<SubjectKey, SecureError> {
-        let wrapped = self.wrap_private_key(Purpose::PrivateKeys, Some(spec.organization_id), key).await?;
+        let wrapped = self.wrap_private_key(Purpose::Certificates, Some(spec.organization_id), key).await?;
         Ok(SubjectKey { public: key.public().clone(), wrapped: Some(wrapped), accessed })
     }
 

@@ -10,6 +10,8 @@
 
 mod databases;
 mod installation;
+mod softhsm;
 
 pub use databases::{TestDatabase, TestDatabases};
 pub use installation::TestInstallation;
+pub use softhsm::SoftHsm;

@@ -89,6 +89,8 @@ text_enum! {
         KeyAlgorithmNotAllowed => "key_algorithm_not_allowed",
         /// Too short.
         KeyTooWeak => "key_too_weak",
+        /// Revoked as compromised, or known to others.
+        KeyCompromised => "key_compromised",
         /// Not a key of the algorithm it names.
         KeyMalformed => "key_malformed",
         /// An RSA exponent that is even, below 65537 or too large.
@@ -171,6 +173,20 @@ text_enum! {
         MandateOutsideEnvelope => "mandate_outside_envelope",
         /// The operation id was used for something else.
         OperationIdReused => "operation_id_reused",
+
+        // Private keys.
+        /// Secure holds no private key of the certificate, or it was erased.
+        KeyNotFound => "key_not_found",
+        /// The certificate has a private key in Secure already, or had one.
+        KeyExists => "key_exists",
+        /// The private key is not the certificate's.
+        KeyMismatch => "key_mismatch",
+        /// What was sent does not open under Secure's transport key.
+        KeyUnsealable => "key_unsealable",
+        /// The private key may not leave Secure.
+        KeyNotExportable => "key_not_exportable",
+        /// The time to fetch the private key is over, or has not come.
+        KeyExportNotOpen => "key_export_not_open",
 
         // States.
         /// The request was decided before.

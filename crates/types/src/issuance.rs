@@ -208,6 +208,9 @@ pub struct AuthorityRecord {
     pub profiles: Vec<String>,
     /// Longest validity that its envelope allows, in seconds.
     pub max_validity_seconds: u64,
+    /// The authority that issues what this one cannot outlive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub successor_id: Option<AuthorityId>,
     /// Number of its newest CRL.
     pub crl_number: i64,
     /// When the newest CRL is to be replaced.
@@ -235,6 +238,9 @@ pub enum SecureEvent {
         /// Its end.
         not_after: Time,
     },
+    /// The end of the audit chain was signed.
+    #[serde(rename = "audit.checkpoint")]
+    AuditCheckpoint(crate::checkpoint::AuditCheckpoint),
     /// A new CRL is ready.
     #[serde(rename = "crl.published")]
     CrlPublished {
@@ -253,6 +259,7 @@ impl SecureEvent {
             Self::CertificateRevoked(_) => "certificate.revoked",
             Self::OwnerChanged(_) => "certificate.owner_changed",
             Self::CertificateExpired { .. } => "certificate.expired",
+            Self::AuditCheckpoint(_) => "audit.checkpoint",
             Self::CrlPublished { .. } => "crl.published",
         }
     }

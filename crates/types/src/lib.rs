@@ -4,6 +4,7 @@
 
 pub mod certificate;
 pub mod change;
+pub mod checkpoint;
 pub mod clock;
 pub mod entropy;
 pub mod error;
@@ -12,6 +13,7 @@ pub mod issuance;
 pub mod key;
 pub mod mandate;
 pub mod permission;
+pub mod private_key;
 pub mod references;
 pub mod request;
 pub mod revocation;
@@ -36,6 +38,10 @@ pub use issuance::{
 pub use key::{KeyAlgorithm, KeySource};
 pub use mandate::{Approval, Mandate, canonical_json};
 pub use permission::Permission;
+pub use private_key::{
+    ExportedKey, KeyChange, KeyExportGrant, KeyExportPurpose, KeyExportSpec, KeyOrder, KeyRecord, Sealed,
+    TransportKey,
+};
 pub use references::{CertificateReference, OperationReference, OperationTrace, Orphan, OrphanKind};
 pub use request::RequestStatus;
 pub use revocation::RevocationReason;

@@ -19,6 +19,16 @@ text_enum! {
         CertificateRenew => "certificate:renew",
         /// Change metadata.
         CertificateUpdate => "certificate:update",
+        /// See what is known of private keys, and who accessed them.
+        KeyRead => "key:read",
+        /// Store private keys made elsewhere.
+        KeyImport => "key:import",
+        /// Ask for private keys to use them.
+        KeyExport => "key:export",
+        /// Ask for private keys of others, or deleted ones.
+        KeyRecover => "key:recover",
+        /// Say who may export private keys; delete and restore them.
+        KeyManage => "key:manage",
         /// See authorities.
         AuthorityRead => "authority:read",
         /// See policies.

@@ -11,6 +11,15 @@ text_enum! {
         Renewal => "renewal",
         /// A revocation, hold or release.
         Revocation => "revocation",
+        /// Handing out a private key.
+        KeyExport => "key_export",
+    }
+}
+
+impl WorkflowKind {
+    /// Whether a new certificate comes of it.
+    pub const fn makes_certificate(self) -> bool {
+        matches!(self, Self::Issuance | Self::Renewal)
     }
 }
 

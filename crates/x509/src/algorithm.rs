@@ -77,6 +77,12 @@ pub fn signature_algorithm_der(key: KeyAlgorithm) -> Vec<u8> {
     }
 }
 
+/// Ecdsa-Sig-Value (RFC 3279 §2.2.3) from `r` and `s` side by side, as security modules sign.
+pub fn ecdsa_signature_der(halves: &[u8]) -> Vec<u8> {
+    let (r, s) = halves.split_at(halves.len() / 2);
+    encode::sequence(&[encode::unsigned(r), encode::unsigned(s)])
+}
+
 /// Verifies a signature that a key made in its own scheme, as all of ours are.
 ///
 /// # Errors

@@ -59,6 +59,29 @@ impl PublicKey {
         if key.algorithm == algorithm { Ok(key) } else { Err(malformed()) }
     }
 
+    /// From modulus and public exponent, unsigned big-endian, as a security module gives them.
+    ///
+    /// # Errors
+    /// As [`Self::from_spki_der`].
+    pub fn from_rsa_numbers(
+        algorithm: KeyAlgorithm,
+        modulus: &[u8],
+        exponent: &[u8],
+    ) -> Result<Self, Refusal> {
+        let numbers = encode::sequence(&[encode::unsigned(modulus), encode::unsigned(exponent)]);
+        Self::from_key_octets(algorithm, &numbers)
+    }
+
+    /// From a point as PKCS#11 modules give it: bare, or in an OCTET STRING (PKCS#11 v2.40 §2.3.3).
+    ///
+    /// # Errors
+    /// As [`Self::from_spki_der`].
+    pub fn from_token_point(algorithm: KeyAlgorithm, point: &[u8]) -> Result<Self, Refusal> {
+        let mut reader = Reader::new(point);
+        let wrapped = reader.expect(tag::OCTET_STRING).ok().filter(|_| reader.is_empty());
+        Self::from_key_octets(algorithm, wrapped.map_or(point, |value| value.content))
+    }
+
     /// The algorithm with its size.
     pub const fn algorithm(&self) -> KeyAlgorithm {
         self.algorithm

@@ -41,6 +41,8 @@ const FENCED: &[(&str, &[&str])] = &[
     ("rcgen", &["local", "bench"]),
     ("x509-cert", &["x509"]),
     ("der", &["x509"]),
+    ("cryptoki", &["secure", "testkit"]),
+    ("vsss-rs", &["secure"]),
 ];
 
 pub(crate) fn check(repository: &Repository) -> Result<Vec<String>> {

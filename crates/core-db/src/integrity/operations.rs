@@ -34,7 +34,7 @@ pub struct OperationRow {
     pub certificate_exists: bool,
 }
 
-/// A batch of operations after `after`, in the order of `operation_id`.
+/// A batch of operations that leave a row of their own in Secure, after `after`, in the order of `operation_id`.
 pub async fn list_operations(
     conn: &mut PgConnection,
     after: Option<Uuid>,
@@ -50,6 +50,7 @@ pub async fn list_operations(
                    CASE WHEN instance_type = 'revocation' THEN context -> 'revocation' ->> 'reason' END AS reason
                FROM workflow_instances
                WHERE operation_id > COALESCE($1, '00000000-0000-0000-0000-000000000000'::uuid)
+                 AND instance_type IN ('issuance', 'renewal', 'revocation')
                ORDER BY operation_id LIMIT $2) i
          LEFT JOIN certificate_metadata m ON m.certificate_id = i.certificate_id
          ORDER BY i.operation_id"#,

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::{OriginalUri, State};
 use axum::response::{IntoResponse, Response};
 use clm_api::Page;
-use clm_api::audit::{AuditEntry, AuditQuery};
+use clm_api::audit::{AuditCheckpoint, AuditCheckpointQuery, AuditEntry, AuditQuery};
 use clm_core::{Core, audit};
 use clm_types::SecureAuditEntry;
 use utoipa_axum::router::OpenApiRouter;
@@ -17,7 +17,7 @@ use crate::failure::Failure;
 use crate::{Edge, paging};
 
 pub(crate) fn router() -> OpenApiRouter<Edge> {
-    OpenApiRouter::new().routes(routes!(list))
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(checkpoints))
 }
 
 /// Lists audit entries of Core, newest first; with `operation_id`, those of both databases, oldest first.
@@ -44,6 +44,29 @@ async fn list(
     };
     let found = core.list_audit_entries(&ctx, asked, page).await?;
     Ok(paging::answer(&uri, found, core_view))
+}
+
+/// Lists the signed states of Secure's audit chain that Core keeps, newest first. They need `audit:read` for all
+/// organizations.
+#[utoipa::path(get, path = "/audit/checkpoints", tag = "audit", params(AuditCheckpointQuery),
+    responses((status = 200, body = Vec<AuditCheckpoint>)))]
+async fn checkpoints(
+    State(core): State<Arc<Core>>,
+    Caller(ctx): Caller,
+    Query(query): Query<AuditCheckpointQuery>,
+) -> Result<Json<Vec<AuditCheckpoint>>, Failure> {
+    let limit = query.limit.unwrap_or(50).clamp(1, 200).into();
+    let kept = core.list_checkpoints(&ctx, query.before, limit).await?;
+    let kept = kept.into_iter().map(|one| AuditCheckpoint {
+        sequence: one.sequence,
+        chain_hash: one.chain_hash,
+        entry_count: one.entry_count,
+        signed_at: one.signed_at,
+        signature: one.signature,
+        key_reference: one.key_reference,
+        public_key: one.public_key,
+    });
+    Ok(Json(kept.collect()))
 }
 
 /// Both logs in one, by time.
@@ -79,7 +102,7 @@ fn core_view(row: audit::AuditRow) -> AuditEntry {
     }
 }
 
-fn secure_view(entry: SecureAuditEntry) -> AuditEntry {
+pub(crate) fn secure_view(entry: SecureAuditEntry) -> AuditEntry {
     AuditEntry {
         id: entry.id,
         source: "secure".to_owned(),

@@ -8,6 +8,7 @@ mod bootstrap;
 mod certificate_view;
 mod certificates;
 mod integrity;
+mod keys;
 mod me;
 mod notifications;
 mod organizations;
@@ -30,6 +31,7 @@ pub(crate) fn router() -> OpenApiRouter<Edge> {
         .merge(requests::router())
         .merge(approvals::router())
         .merge(certificates::router())
+        .merge(keys::router())
         .merge(authorities::router())
         .merge(policies::router())
         .merge(workflows::router())

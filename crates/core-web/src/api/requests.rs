@@ -11,7 +11,7 @@ use clm_api::Page;
 use clm_api::requests::{Decision, NewRequest, Request, RequestQuery};
 use clm_core::request_context::Labels;
 use clm_core::{Core, Ctx, request_view, requests};
-use clm_types::{ErrorCode, Permission, RequestId, WorkflowKind, WorkflowStatus};
+use clm_types::{ErrorCode, Permission, RequestId, WorkflowStatus};
 use tokio::time::Instant;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -140,7 +140,7 @@ fn outcome(request: request_view::Request) -> Result<Response, Failure> {
     let address = format!("/api/v1/requests/{}", request.id);
     match request.status {
         WorkflowStatus::Completed => Ok(match request.certificate_id {
-            Some(id) if request.kind != WorkflowKind::Revocation => {
+            Some(id) if request.kind.makes_certificate() => {
                 answer::created(&format!("/api/v1/certificates/{id}"), None, view(request))
             }
             _ => answer::created(&address, None, view(request)),
@@ -197,7 +197,7 @@ fn parse(new: NewRequest) -> requests::NewRequest {
 mod tests {
     use super::*;
     use axum::http::header::RETRY_AFTER;
-    use clm_types::{OperationId, OrganizationId, UserId};
+    use clm_types::{OperationId, OrganizationId, UserId, WorkflowKind};
     use uuid::Uuid;
 
     fn request(status: WorkflowStatus) -> request_view::Request {

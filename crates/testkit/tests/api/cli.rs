@@ -16,12 +16,12 @@ use crate::person::Person;
 const UNKNOWN: &str = "0198f000-0000-7000-8000-000000000000";
 
 /// Somebody at a terminal.
-struct Terminal {
+pub(crate) struct Terminal {
     folder: PathBuf,
     name: &'static str,
 }
 
-struct Ended {
+pub(crate) struct Ended {
     code: i32,
     out: String,
     err: String,
@@ -33,7 +33,7 @@ fn program() -> PathBuf {
 
 impl Terminal {
     /// Signs in as this person; the key is in a file.
-    async fn sign_in(office: &Office, person: &Person, name: &'static str) -> Self {
+    pub(crate) async fn sign_in(office: &Office, person: &Person, name: &'static str) -> Self {
         let own = Self { folder: office.folder.clone(), name };
         std::fs::write(own.folder.join("key.txt"), format!("{}\n", person.key)).unwrap();
         let ca = house().await.installation.ca_file().display().to_string();
@@ -45,7 +45,7 @@ impl Terminal {
         own
     }
 
-    fn run(&self, arguments: &[&str]) -> Ended {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Ended {
         Ended::of(self.command(arguments).output().unwrap())
     }
 
@@ -58,7 +58,7 @@ impl Terminal {
 
     /// The JSON that a command prints when it is done.
     #[track_caller]
-    fn json(&self, arguments: &[&str]) -> Value {
+    pub(crate) fn json(&self, arguments: &[&str]) -> Value {
         let ended = self.run(&[arguments, &["-o", "json"]].concat());
         assert!(ended.code == 0 || ended.code == 6, "{arguments:?}: {}", ended.err);
         serde_json::from_str(&ended.out)
@@ -67,7 +67,7 @@ impl Terminal {
 
     /// A command that fails prints nothing but its reason, on standard error.
     #[track_caller]
-    fn fails(&self, arguments: &[&str], code: i32, reason: &str) {
+    pub(crate) fn fails(&self, arguments: &[&str], code: i32, reason: &str) {
         let ended = self.run(arguments);
         assert_eq!((ended.code, ended.out.as_str()), (code, ""), "{arguments:?}: {}", ended.err);
         assert!(ended.err.contains(reason), "{arguments:?}: {}", ended.err);
@@ -84,7 +84,7 @@ impl Ended {
     }
 
     #[track_caller]
-    fn done(self) -> String {
+    pub(crate) fn done(self) -> String {
         assert_eq!(self.code, 0, "{}{}", self.out, self.err);
         self.out
     }

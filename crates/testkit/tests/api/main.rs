@@ -15,6 +15,7 @@ mod house;
 mod idempotency;
 mod inventory;
 mod issuance;
+mod keys;
 mod lint;
 mod openssl;
 mod person;

@@ -50,6 +50,9 @@ impl Siege {
             Victim::Core => crash_service(&installation.core, point),
             Victim::Secure => crash_service(&installation.secure, point),
             Victim::Ceremony => self.crash_ceremony(point),
+            Victim::Renewal => self.crash_renewal(point),
+            Victim::Rotation => self.crash_rotation(point),
+            Victim::MasterRotation => self.crash_master_rotation(point),
         }
     }
 
@@ -69,6 +72,60 @@ impl Siege {
              JOIN crls l ON l.authority_id = a.id WHERE a.name = 'Second' AND a.status = 'active'",
         );
         assert_eq!(made, "1");
+    }
+
+    /// A renewal that died is taken up again by the same command: one new certificate, under load.
+    fn crash_renewal(&self, point: &Failpoint) {
+        let secure = &self.house.installation.secure;
+        let arguments = ["authority", "renew", "--name", "CLM Sandbox Issuing CA", "--validity-days", "900"];
+        let died = secure.run_with_failpoints(&point.setting(), &arguments);
+        assert!(died.unwrap_err().to_string().contains("signal"), "{} was not hit", point.name);
+        secure.run(&arguments).unwrap();
+        let made = "SELECT count(*) FROM authority_certificates l JOIN certificate_authorities a ON a.id = l.authority_id
+             WHERE a.name = 'CLM Sandbox Issuing CA'";
+        assert_eq!(self.house.sql(Database::Secure, made), "2");
+    }
+
+    /// A rotation that died is taken up again by the same command, and leaves no version behind that was there before.
+    fn crash_rotation(&self, point: &Failpoint) {
+        let arguments = ["keys", "rotate", "--all"];
+        let secure = &self.house.installation.secure;
+        let before = self.house.sql(
+            Database::Secure,
+            "SELECT string_agg(quote_literal(id), ',') FROM encryption_keys WHERE state NOT IN ('destroyed', 'pre_active')",
+        );
+        let died = secure.run_with_failpoints(&point.setting(), &arguments);
+        assert!(died.unwrap_err().to_string().contains("signal"), "{} was not hit", point.name);
+        secure.run(&arguments).unwrap();
+        let left = self.house.sql(
+            Database::Secure,
+            &format!("SELECT count(*) FROM encryption_keys WHERE id IN ({before}) AND state <> 'destroyed'"),
+        );
+        assert_eq!(left, "0", "{}", point.name);
+        let lost = "SELECT count(*) FROM private_keys k JOIN encryption_keys e ON e.id = k.encryption_key_id WHERE e.state = 'destroyed'";
+        assert_eq!(self.house.sql(Database::Secure, lost), "0", "{}", point.name);
+    }
+
+    /// The master key moves into a second sealed file; the rotation dies on the way and is called again.
+    fn crash_master_rotation(&self, point: &Failpoint) {
+        let secure = &self.house.installation.secure;
+        let config = std::fs::read_to_string(secure.config_file()).unwrap();
+        let next = |config: &str| config.replace("secrets/master-key", "secrets/next-master-key");
+        let from = config.find("[master_key]").unwrap();
+        let section = config[from..].split_inclusive("\n\n").next().unwrap();
+        let both = format!("{config}\n{}", next(section).replace("[master_key]", "[next_master_key]"));
+        std::fs::write(secure.config_file(), both).unwrap();
+        secure.run(&["master", "init", "--next"]).unwrap();
+        secure.stop().unwrap();
+        start(secure);
+        let died = secure.run_with_failpoints(&point.setting(), &["master", "rotate"]);
+        assert!(died.unwrap_err().to_string().contains("signal"), "{} was not hit", point.name);
+        secure.run(&["master", "rotate"]).unwrap();
+        std::fs::write(secure.config_file(), config.replace(section, &next(section))).unwrap();
+        secure.stop().unwrap();
+        start(secure);
+        let masters = "SELECT count(DISTINCT master_key_reference) FROM encryption_keys WHERE wrapped_key_material IS NOT NULL";
+        assert_eq!(self.house.sql(Database::Secure, masters), "1");
     }
 
     async fn kill_services(&mut self) {

@@ -10,6 +10,12 @@ pub(crate) enum Victim {
     Secure,
     /// `clm-secure authority create`.
     Ceremony,
+    /// `clm-secure authority renew`.
+    Renewal,
+    /// `clm-secure keys rotate`.
+    Rotation,
+    /// `clm-secure master rotate`.
+    MasterRotation,
 }
 
 /// A failpoint, and how many hits it lets pass so that the process dies in the midst of other work.
@@ -64,9 +70,17 @@ pub(crate) const ALL: &[Failpoint] = &[
     secure("secure_before_commit", 9),
     secure("secure_after_commit", 9),
     secure("secure_crl_after_intent", 0),
+    core("core_export_before_secure", 0),
+    core("core_export_after_secure", 0),
+    core("core_export_after_apply", 0),
     core("core_follower_before_commit", 1),
     core("core_follower_after_commit", 1),
     Failpoint { name: "secure_ceremony_after_intent", victim: Victim::Ceremony, passes: 0 },
+    Failpoint { name: "secure_authority_certificate_after_intent", victim: Victim::Renewal, passes: 0 },
+    Failpoint { name: "secure_rotation_after_make", victim: Victim::Rotation, passes: 0 },
+    Failpoint { name: "secure_rotation_after_activate", victim: Victim::Rotation, passes: 1 },
+    Failpoint { name: "secure_rotation_after_batch", victim: Victim::Rotation, passes: 1 },
+    Failpoint { name: "secure_master_rotation_after_batch", victim: Victim::MasterRotation, passes: 0 },
 ];
 
 #[test]

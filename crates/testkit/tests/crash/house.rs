@@ -24,6 +24,8 @@ pub(crate) struct House {
     pub(crate) alice: Person,
     /// Approves.
     pub(crate) bob: Person,
+    /// Approves too.
+    pub(crate) carol: Person,
     /// A program whose requests nobody need approve.
     pub(crate) robot: Person,
 }
@@ -37,6 +39,7 @@ impl House {
         Self {
             alice: administrator.hire("alice", REQUESTER).await,
             bob: administrator.hire("bob", APPROVER).await,
+            carol: administrator.hire("carol", APPROVER).await,
             robot: administrator.hire("robot", SERVICE).await,
             administrator,
             installation,

@@ -15,6 +15,9 @@ use crate::ledger::Ledger;
 
 /// Clients whose requests nobody need approve.
 const ROBOTS: u32 = 3;
+/// A public key on P-256 (its generator), to seal private keys to.
+const RECIPIENT: &str =
+    "BGsX0fLhLEJH+Lzm5WOkQPJ3A32BLeszoPShOUXYmMKWT+NC4v4af5uO5+tKfA+eFivOM1drMV7Oy7ZAaDe/UfU=";
 /// Clients whose requests wait for approval.
 const PAIRS: u32 = 2;
 
@@ -32,6 +35,7 @@ struct Shared {
     robot: Person,
     alice: Person,
     bob: Person,
+    carol: Person,
 }
 
 impl Load {
@@ -44,6 +48,7 @@ impl Load {
             robot: house.robot.clone(),
             alice: house.alice.clone(),
             bob: house.bob.clone(),
+            carol: house.carol.clone(),
         });
         let mut clients = JoinSet::new();
         for client in 0..ROBOTS {
@@ -52,6 +57,7 @@ impl Load {
         for client in 0..PAIRS {
             clients.spawn(Arc::clone(&shared).run_pair(client));
         }
+        clients.spawn(Arc::clone(&shared).run_exports());
         Self { shared, clients }
     }
 
@@ -149,6 +155,49 @@ impl Shared {
                 _ => (&self.alice, "cancel"),
             };
             self.decide(who, answer.text("id"), action).await;
+        }
+    }
+
+    /// One certificate whose key is handed out again and again: asked for, approved by two, fetched.
+    async fn run_exports(self: Arc<Self>) {
+        let mut certificate = None;
+        loop {
+            let _turn = self.turn.read().await;
+            if self.stopped.load(Ordering::Relaxed) {
+                return;
+            }
+            let id = match certificate {
+                Some(id) => id,
+                None => *certificate.insert(self.exportable().await),
+            };
+            let body = json!({"recipient": RECIPIENT, "purpose": "export", "reason": "load"});
+            let asked = self.alice.ask(&format!("/certificates/{id}/key/exports"), &body).await;
+            self.ledger.note(&asked);
+            let path = format!("/requests/{}", asked.text("id"));
+            for approver in [&self.bob, &self.carol] {
+                let decided = approver.decide(&format!("{path}/approve")).await;
+                let again = matches!(decided.code(), "workflow_not_pending" | "already_decided");
+                assert!(decided.status < 300 || again, "{decided:?}");
+            }
+            let granted = self.alice.get(&path).await;
+            if self.ledger.note(&granted) {
+                let key = self.alice.decide(&format!("{path}/key")).await;
+                assert_eq!(key.text("certificate_id"), id.to_string());
+            }
+        }
+    }
+
+    async fn exportable(&self) -> Uuid {
+        loop {
+            let answer = self.robot.post("/requests", &request("exports", false)).await;
+            if self.ledger.note(&answer) {
+                let id = answer.uuid("certificate_id");
+                self.ledger.expect(id, "active");
+                self.administrator
+                    .patch(&format!("/certificates/{id}/key"), &json!({"exportable": true}))
+                    .await;
+                return id;
+            }
         }
     }
 

@@ -16,9 +16,11 @@ use clm_core::users::NewUser;
 use clm_core::{Core, CoreError, CoreParts, Ctx};
 use clm_rpc::v1::secure_service_server::SecureServiceServer;
 use clm_rpc::{SecureClient, TlsFiles};
-use clm_secure::ceremony::AuthorityPlan;
+use clm_secure::Secure;
 use clm_secure::envelope::Envelope;
-use clm_secure::{MasterKey, Secure};
+use clm_secure::master_key::{Opener, SealedKey};
+use clm_secure::new_authorities::AuthorityPlan;
+use clm_secure::signing_keys::KeyStore;
 use clm_testkit::TestDatabases;
 use clm_types::{Clock, Entropy, ErrorCode, IssuedCertificate, KeyAlgorithm, OrganizationId, RoleId, UserId};
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
@@ -33,6 +35,8 @@ pub(crate) const FIRST: PageRequest = PageRequest { before: None, limit: 50 };
 /// Longer than anything takes here.
 pub(crate) const WAIT: Duration = Duration::from_secs(20);
 
+const PASSPHRASE: &[u8] = b"a passphrase for a test";
+
 pub(crate) struct House {
     pub(crate) core: Arc<Core>,
     pub(crate) secure: Secure,
@@ -41,7 +45,7 @@ pub(crate) struct House {
     address: SocketAddr,
     tls: TlsFiles,
     listener: Listener,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 /// Secure's end of the wire.
@@ -76,7 +80,15 @@ impl House {
         let token = core.create_bootstrap_token(TimeDelta::hours(1)).await.unwrap();
         let made = core.bootstrap(token.expose(), &installation(), Uuid::nil(), None).await.unwrap();
         let administrator_key = made.api_key.expose().to_owned();
-        Self { core, secure, databases, administrator_key, address, tls, listener, _folder: folder }
+        Self { core, secure, databases, administrator_key, address, tls, listener, folder }
+    }
+
+    /// Another process of Secure on the same database.
+    pub(crate) async fn secure_again(&self) -> Secure {
+        let pool = self.databases.secure.pool("clm_secure_app").await;
+        let path = self.folder.path().join("master.key");
+        let master = SealedKey::open(&path, Opener::Passphrase(PASSPHRASE)).unwrap();
+        Secure::new(pool, master, Clock::system(), Entropy::system())
     }
 
     /// Secure is gone, until [`Self::bring_secure_back`].
@@ -249,7 +261,7 @@ async fn open_secure(
 ) -> Secure {
     let pool = databases.secure.pool("clm_secure_app").await;
     let path = folder.path().join("master.key");
-    let master = MasterKey::create(&path, b"a passphrase for a test", clock.now(), entropy).unwrap();
+    let master = SealedKey::create(&path, PASSPHRASE, clock.now(), entropy).unwrap();
     let secure = Secure::new(pool, master, clock.clone(), entropy.clone());
     secure.create_authority(&plan("root", None)).await.unwrap();
     secure.create_authority(&plan("issuing", Some("root"))).await.unwrap();
@@ -267,6 +279,7 @@ fn plan(name: &str, parent: Option<&str>) -> AuthorityPlan {
         profile: if parent.is_some() { "issuing-ca" } else { "root-ca" }.into(),
         parent: parent.map(str::to_owned),
         key_algorithm: KeyAlgorithm::EcdsaP256,
+        key_store: KeyStore::Software,
         validity_days: if parent.is_some() { 1_000 } else { 3_650 },
         base_url: "http://localhost:8080".into(),
         envelope: Envelope {
@@ -274,6 +287,7 @@ fn plan(name: &str, parent: Option<&str>) -> AuthorityPlan {
             key_algorithms: KeyAlgorithm::ALL.to_vec(),
             max_validity_seconds: 397 * 86_400,
             required_approvals: 0,
+            export_approvals: 2,
             dns_suffixes: std::collections::BTreeMap::new(),
             crl_validity_seconds: 86_400,
             ocsp_validity_seconds: 3_600,

@@ -11,6 +11,8 @@ const AGE: &str = "SET session_replication_role = replica;
     UPDATE certificates SET certificate_id = aged(certificate_id), issuer_certificate_id = aged(issuer_certificate_id),
         renewal_of_certificate_id = aged(renewal_of_certificate_id), renewed_by_certificate_id = aged(renewed_by_certificate_id);
     UPDATE certificate_authorities SET certificate_id = aged(certificate_id);
+    ALTER TABLE authority_certificates DISABLE TRIGGER USER;
+    UPDATE authority_certificates SET certificate_id = aged(certificate_id);
     UPDATE private_keys SET certificate_id = aged(certificate_id);
     UPDATE certificate_requests SET certificate_id = aged(certificate_id), updated_at = updated_at - interval '1 minute',
         renewal_of_certificate_id = aged(renewal_of_certificate_id);

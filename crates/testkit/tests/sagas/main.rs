@@ -4,6 +4,7 @@
 
 mod approvals;
 mod certificates;
+mod checkpoints;
 mod differences;
 mod expiry;
 mod follower;

@@ -67,11 +67,11 @@ const GRANTS_ON_PARTITIONS: &str = "
       AND (has_table_privilege(r.oid, c.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')
            OR has_any_column_privilege(r.oid, c.oid, 'SELECT, INSERT, UPDATE, REFERENCES'))";
 
-/// Audit tables and partitions that some runtime role may change.
+/// Audit tables and partitions that some runtime role may change. The keys that sign are wrapped anew in rotations.
 const CHANGEABLE_AUDIT: &str = "
     SELECT c.relname || ': ' || r.rolname
     FROM pg_class c CROSS JOIN pg_roles r
-    WHERE c.relnamespace = 'clm'::regnamespace AND c.relkind IN ('r', 'p') AND c.relname ~ 'audit'
+    WHERE c.relnamespace = 'clm'::regnamespace AND c.relkind IN ('r', 'p') AND c.relname ~ 'audit' AND c.relname <> 'audit_keys'
       AND r.rolname ~ '^clm_' AND r.rolname !~ '_(owner|migrator)$'
       AND (has_table_privilege(r.oid, c.oid, 'UPDATE, DELETE, TRUNCATE, TRIGGER')
            OR has_any_column_privilege(r.oid, c.oid, 'UPDATE'))";
@@ -80,7 +80,7 @@ const CHANGEABLE_AUDIT: &str = "
 const UNGUARDED_AUDIT: &str = "
     SELECT c.relname || ' lacks ' || wanted
     FROM pg_class c CROSS JOIN unnest(ARRAY['refuse_row_change', 'refuse_truncate']) AS wanted
-    WHERE c.relnamespace = 'clm'::regnamespace AND c.relkind IN ('r', 'p') AND c.relname ~ 'audit'
+    WHERE c.relnamespace = 'clm'::regnamespace AND c.relkind IN ('r', 'p') AND c.relname ~ 'audit' AND c.relname <> 'audit_keys'
       AND NOT EXISTS (
           SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = wanted AND t.tgenabled = 'A')";
 

@@ -67,16 +67,17 @@ async fn the_role_of_secure_changes_these_columns_alone() {
     assert_eq!(
         texts(&pool, &CHANGEABLE.replace("ROLE", "clm_secure_app")).await,
         [
-            "certificate_authorities: certificate_id crl_number envelope last_crl_at next_crl_at status subject_key_id updated_at version",
+            "audit_keys: encrypted_key_material encryption_key_id updated_at version",
+            "certificate_authorities: certificate_id crl_number envelope last_crl_at next_crl_at private_key_id status subject_key_id successor_authority_id updated_at version",
             "certificate_requests: certificate_id decided_at issued_at public_key_sha256 rejection_reason status updated_at version",
             "certificate_revocations: crl_number hold_released_at ocsp_status released_operation_id updated_at version",
             "certificates: owner_user_id owner_version renewed_by_certificate_id revocation_reason revoked_at status updated_at version",
             "chain_heads: chain_hash sequence updated_at",
-            "encryption_keys: rotated_at state updated_at use_count version",
-            "issuance_intents: signed_at state updated_at version wrapped_private_key",
-            "key_rotation_history: failure_details finished_at last_row_id rows_failed rows_reencrypted rows_total status updated_at version",
+            "encryption_keys: activated_at destroyed_at master_key_reference provider rotated_at state updated_at use_count version wrapped_key_material",
+            "issuance_intents: encryption_key_id signed_at state updated_at version wrapped_private_key",
+            "key_rotation_history: failure_details finished_at last_row_id receipt rows_failed rows_reencrypted rows_total status updated_at version",
             "operations: completed_at outcome",
-            "private_keys: access_count last_accessed_at updated_at version",
+            "private_keys: access_control access_count deleted_at destroyed_at encrypted_key_material encryption_algorithm encryption_key_id exportable last_accessed_at updated_at version",
         ]
     );
 }

@@ -154,8 +154,9 @@ async fn the_auditor_reads_the_audit_log_alone() {
              ORDER BY 1"
         )
         .await,
-        ["audit_checkpoints", "secure_audit_log"]
+        ["audit_checkpoints", "audit_keys", "secure_audit_log"]
     );
+    assert_eq!(refusal(&auditor, "SELECT encrypted_key_material FROM audit_keys").await, FORBIDDEN);
     assert_eq!(refusal(&auditor, "SELECT id FROM certificates").await, FORBIDDEN);
 }
 
@@ -182,7 +183,7 @@ async fn a_private_key_is_wrapped_or_in_a_module_and_belongs_to_one_certificate(
     assert_eq!(refusal(&app, second).await, NOT_UNIQUE);
     let superuser = database.superuser().await;
     let without = "UPDATE private_keys SET encrypted_key_material = NULL";
-    assert_eq!(refusal(&app, without).await, FORBIDDEN);
+    assert_eq!(refusal(&app, without).await, NOT_ALLOWED);
     assert_eq!(refusal(&superuser, without).await, NOT_ALLOWED);
     run(&superuser, "UPDATE private_keys SET encrypted_key_material = NULL, destroyed_at = now()").await;
     let orphan = "INSERT INTO private_keys (certificate_id, hsm_provider, hsm_key_reference, key_algorithm, key_size, public_key_sha256, origin, created_at, updated_at)

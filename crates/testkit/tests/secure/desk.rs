@@ -2,9 +2,11 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use chrono::TimeDelta;
-use clm_secure::ceremony::AuthorityPlan;
 use clm_secure::envelope::Envelope;
-use clm_secure::{MasterKey, Secure};
+use clm_secure::master_key::{Opener, SealedKey};
+use clm_secure::new_authorities::AuthorityPlan;
+use clm_secure::signing_keys::KeyStore;
+use clm_secure::{KeyStores, Secure};
 use clm_testkit::TestDatabases;
 use clm_types::{
     AuthorityId, CertificateSpec, Clock, Entropy, KeyAlgorithm, KeySource, Mandate, MandateId, OperationId,
@@ -25,25 +27,44 @@ pub(crate) struct Desk {
 
 impl Desk {
     pub(crate) async fn open() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("master.key");
+        let master = SealedKey::create(&path, PASSPHRASE, Clock::system().now(), &Entropy::system()).unwrap();
+        Self::open_with(folder, master, KeyStore::Software).await
+    }
+
+    /// A desk with these key stores, its authorities' keys made in `key_store`.
+    pub(crate) async fn open_with(
+        folder: tempfile::TempDir,
+        stores: impl Into<KeyStores>,
+        key_store: KeyStore,
+    ) -> Self {
         let databases = TestDatabases::start().await;
         let pool = databases.secure.pool("clm_secure_app").await;
-        let folder = tempfile::tempdir().unwrap();
         let entropy = Entropy::system();
         let clock = Clock::system();
-        let path = folder.path().join("master.key");
-        let master = MasterKey::create(&path, PASSPHRASE, clock.now(), &entropy).unwrap();
-        let secure = Secure::new(pool, master, clock.clone(), entropy.clone());
-        let root = secure.create_authority(&plan("Test Root", None)).await.unwrap().authority_id;
-        let issuing =
-            secure.create_authority(&plan("Test Issuing", Some("Test Root"))).await.unwrap().authority_id;
+        let secure = Secure::new(pool, stores, clock.clone(), entropy.clone());
+        let kept = |plan: AuthorityPlan| AuthorityPlan { key_store, ..plan };
+        let root = secure.create_authority(&kept(plan("Test Root", None))).await.unwrap().authority_id;
+        let issuing = kept(plan("Test Issuing", Some("Test Root")));
+        let issuing = secure.create_authority(&issuing).await.unwrap().authority_id;
         Self { secure, databases, clock, entropy, root, issuing, folder }
     }
 
     /// The same service after a restart.
     pub(crate) async fn reopen(&self) -> Secure {
+        self.reopen_with(self.master()).await
+    }
+
+    /// The same service after a restart with other key stores.
+    pub(crate) async fn reopen_with(&self, stores: impl Into<KeyStores>) -> Secure {
         let pool = self.databases.secure.pool("clm_secure_app").await;
-        let master = MasterKey::open(&self.folder.path().join("master.key"), PASSPHRASE).unwrap();
-        Secure::new(pool, master, self.clock.clone(), self.entropy.clone())
+        Secure::new(pool, stores, self.clock.clone(), self.entropy.clone())
+    }
+
+    /// The desk's master key.
+    pub(crate) fn master(&self) -> SealedKey {
+        SealedKey::open(&self.folder.path().join("master.key"), Opener::Passphrase(PASSPHRASE)).unwrap()
     }
 
     /// The octets that travel.
@@ -176,7 +197,7 @@ impl Desk {
     }
 }
 
-fn plan(name: &str, parent: Option<&str>) -> AuthorityPlan {
+pub(crate) fn plan(name: &str, parent: Option<&str>) -> AuthorityPlan {
     let profiles = ["tls-server", "tls-client", "tls-server-client", "intermediate-ca"];
     AuthorityPlan {
         name: name.into(),
@@ -184,6 +205,7 @@ fn plan(name: &str, parent: Option<&str>) -> AuthorityPlan {
         profile: if parent.is_some() { "issuing-ca" } else { "root-ca" }.into(),
         parent: parent.map(str::to_owned),
         key_algorithm: KeyAlgorithm::EcdsaP256,
+        key_store: KeyStore::Software,
         validity_days: if parent.is_some() { 1_000 } else { 3_650 },
         base_url: "http://localhost:8080".into(),
         envelope: Envelope {
@@ -191,6 +213,7 @@ fn plan(name: &str, parent: Option<&str>) -> AuthorityPlan {
             key_algorithms: KeyAlgorithm::ALL.to_vec(),
             max_validity_seconds: 397 * 86_400,
             required_approvals: 0,
+            export_approvals: 2,
             dns_suffixes: std::collections::BTreeMap::new(),
             crl_validity_seconds: 86_400,
             ocsp_validity_seconds: 3_600,

@@ -1,6 +1,13 @@
 //! The rules of the Secure Service on a real database, judged by openssl.
 
 mod audit;
+mod audit_faults;
+mod authorities;
 mod desk;
 mod issuance;
+mod keys;
+mod manipulations;
+mod master_keys;
 mod revocation;
+mod rotation;
+mod tokens;

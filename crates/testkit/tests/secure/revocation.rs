@@ -1,6 +1,7 @@
 //! Revocation, hold and release, as CRL and OCSP show them.
 
-use clm_types::{CertificateStatus, ErrorCode, RevocationReason, RevocationSpec};
+use clm_secure::blocked_keys::read_subject_key;
+use clm_types::{CertificateSpec, CertificateStatus, ErrorCode, KeySource, RevocationReason, RevocationSpec};
 
 use crate::desk::{Desk, run};
 
@@ -151,4 +152,54 @@ async fn a_hold_that_has_ended_stays_on_one_more_list_and_in_ocsp() {
     }
     let refused = desk.revoke(&spec, desk.operation()).await.unwrap_err();
     assert_eq!(refused.code, ErrorCode::CertificateExpired);
+}
+
+#[tokio::test]
+async fn a_key_that_was_revoked_as_compromised_is_not_certified_again() {
+    let desk = Desk::open().await;
+    let request = desk.csr_spec();
+    let issue = |spec: clm_types::CertificateSpec| {
+        let desk = &desk;
+        async move { desk.issue(&spec, &desk.issue_mandate(&spec, desk.operation())).await }
+    };
+    // The same key again, and once more after a revocation that says nothing of the key.
+    let again = || CertificateSpec { csr: request.csr.clone(), ..desk.spec(KeySource::Csr) };
+    let (first, second, other) =
+        (issue(request.clone()).await.unwrap(), issue(again()).await.unwrap(), desk.csr_spec());
+    let revoke = |id, organization_id, reason| RevocationSpec {
+        certificate_id: id,
+        organization_id,
+        reason,
+        invalidity_date: None,
+        requested_by: request.requester_user_id,
+        comment: None,
+    };
+    let third = issue(again()).await.unwrap().record;
+    let superseded =
+        revoke(third.certificate_id, third.organization_id.unwrap(), RevocationReason::Superseded);
+    desk.revoke(&superseded, desk.operation()).await.unwrap();
+    issue(again()).await.unwrap();
+
+    let compromised =
+        revoke(first.record.certificate_id, request.organization_id, RevocationReason::KeyCompromise);
+    desk.revoke(&compromised, desk.operation()).await.unwrap();
+    assert_eq!(issue(again()).await.unwrap_err().code, ErrorCode::KeyCompromised);
+    let spec = clm_types::canonical_json(&again()).unwrap();
+    let submitted = desk.secure.submit_request(desk.operation(), spec.as_bytes()).await;
+    assert_eq!(submitted.unwrap_err().to_refusal().code, ErrorCode::KeyCompromised);
+    let blocked = desk.secure.list_blocked_keys(uuid::Uuid::nil()).await.unwrap();
+    assert_eq!(blocked.len(), 1);
+    let still_accepted = blocked[0].accepted_certificates.len();
+    assert_eq!(still_accepted, 2, "found, so that they can be revoked too");
+    assert!(blocked[0].accepted_certificates.contains(&second.record.certificate_id.into()));
+
+    let key = read_subject_key(&issue(other.clone()).await.unwrap().pem).unwrap();
+    desk.secure.block_key(&key, "found on a public share", "test").await.unwrap();
+    let twice = desk.secure.block_key(&key, "found on a public share", "test").await.unwrap_err();
+    assert_eq!(twice.to_refusal().code, ErrorCode::Conflict);
+    let renewed = CertificateSpec { csr: other.csr, ..desk.spec(KeySource::Csr) };
+    assert_eq!(issue(renewed).await.unwrap_err().code, ErrorCode::KeyCompromised);
+    let pool = desk.databases.secure.superuser().await;
+    let report = clm_secure::verification::verify_database(&pool, &[], |_| {}).await.unwrap();
+    assert!(report.faults.is_empty(), "{:?}", report.faults);
 }

@@ -15,7 +15,7 @@ const ANY_POLICY: &str = "2.5.29.32.0";
 pub const REQUESTABLE: [&str; 4] = ["tls-server", "tls-client", "tls-server-client", "intermediate-ca"];
 
 impl Profile {
-    /// The built-in profile of this name: those of [`REQUESTABLE`], and `root-ca`, `issuing-ca` and
+    /// The built-in profile of this name: those of [`REQUESTABLE`], and `root-ca`, `issuing-ca`, `cross-ca` and
     /// `ocsp-responder`, which only the installation itself uses.
     pub fn built_in(name: &str) -> Option<Self> {
         match name {
@@ -27,6 +27,8 @@ impl Profile {
             "root-ca" => Some(Self::authority(name, None, 7305 * DAY)),
             "intermediate-ca" => Some(Self::authority(name, Some(0), 1827 * DAY)),
             "issuing-ca" => Some(Self::authority(name, Some(1), 3653 * DAY)),
+            // For the key of another root, with room for two authorities below it.
+            "cross-ca" => Some(Self::authority(name, Some(2), 7305 * DAY)),
             "ocsp-responder" => Some(Self::ocsp_responder()),
             _ => None,
         }
