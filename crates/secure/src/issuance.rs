@@ -27,6 +27,16 @@ pub(crate) struct Intended {
     pub(crate) wrapped: Option<WrappedKey>,
 }
 
+/// How an order begins.
+enum Begun {
+    /// It was done before.
+    Before(Box<IssuedCertificate>),
+    Now(Intended),
+}
+
+/// Times that an intent is tried while encryption keys are rotated under it.
+const MOST_ATTEMPTS: u32 = 10;
+
 impl Secure {
     /// Issues the certificate that `spec` asks for, once per operation id: a repeated call gets the first answer.
     ///
@@ -36,19 +46,9 @@ impl Secure {
     /// A refusal of the request, key, names, validity, mandate or envelope; `operation_id_reused`; or trouble of ours.
     pub async fn issue(&self, spec: &[u8], mandate: &[u8]) -> Result<IssuedCertificate, SecureError> {
         let order = self.check_order(spec, mandate).await?;
-        let intended = match self.intend(&order).await {
-            Ok(intended) => intended,
-            // Seen before: the first call's certificate, or its intent, is the one that counts.
-            Err(error) if error.is_conflict() || matches!(error, SecureError::Refused(_)) => {
-                match self.recall(&order).await? {
-                    Recalled::Issued(certificate) => return Ok(*certificate),
-                    Recalled::Intended(intended) if error.is_conflict() => *intended,
-                    // The encryption key was rotated between wrapping and commit: the next one is known now.
-                    Recalled::Nothing if error.is_conflict() => self.intend(&order).await?,
-                    _ => return Err(self.refused(&order, error).await),
-                }
-            }
-            Err(error) => return Err(error),
+        let intended = match self.begin(&order).await? {
+            Begun::Before(certificate) => return Ok(*certificate),
+            Begun::Now(intended) => intended,
         };
         fail_point!("secure_issue_after_intent");
         match self.sign_and_store(&order, intended).await {
@@ -57,6 +57,25 @@ impl Secure {
                 _ => Err(error),
             },
             outcome => outcome,
+        }
+    }
+
+    /// Makes the intent durable, or finds what an earlier call with the same operation id left.
+    async fn begin(&self, order: &Order) -> Result<Begun, SecureError> {
+        let mut attempts = 1;
+        loop {
+            let error = match self.intend(order).await {
+                Ok(intended) => return Ok(Begun::Now(intended)),
+                Err(error) if error.is_conflict() || matches!(error, SecureError::Refused(_)) => error,
+                Err(error) => return Err(error),
+            };
+            match self.recall(order).await? {
+                Recalled::Issued(certificate) => return Ok(Begun::Before(certificate)),
+                Recalled::Intended(intended) if error.is_conflict() => return Ok(Begun::Now(*intended)),
+                // The encryption key was rotated between wrapping and commit: the next one is known now.
+                Recalled::Nothing if error.is_conflict() && attempts < MOST_ATTEMPTS => attempts += 1,
+                _ => return Err(self.refused(order, error).await),
+            }
         }
     }
 

@@ -202,6 +202,28 @@ async fn certificates_are_issued_while_their_keys_are_rotated() {
     assert_eq!(kept, 61);
 }
 
+/// The key that wrapped is no longer active at the commit, three times in a row: what a rotation after the other does.
+#[tokio::test]
+async fn a_certificate_outlasts_several_rotations_beneath_it() {
+    let desk = Desk::open().await;
+    let pool = desk.databases.secure.superuser().await;
+    let organization = desk.spec(KeySource::Csr).organization_id;
+    issue(&desk, organization).await;
+    for sql in [
+        "CREATE SEQUENCE wrappings",
+        "GRANT USAGE ON SEQUENCE wrappings TO PUBLIC",
+        "CREATE FUNCTION miss_three() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             IF nextval('wrappings') <= 3 THEN RETURN NULL; END IF; RETURN NEW; END $$",
+        "CREATE TRIGGER miss_three BEFORE UPDATE OF use_count ON encryption_keys FOR EACH ROW EXECUTE FUNCTION miss_three()",
+    ] {
+        sqlx::query(sql).execute(&pool).await.unwrap();
+    }
+    let id = issue(&desk, organization).await;
+    use_key(&desk, id, organization).await.unwrap();
+    let tries: i64 = sqlx::query_scalar("SELECT last_value FROM wrappings").fetch_one(&pool).await.unwrap();
+    assert!(tries > 3, "{tries}");
+}
+
 #[tokio::test]
 async fn a_compromised_version_wraps_no_more() {
     let desk = Desk::open().await;
