@@ -17,8 +17,8 @@ pub enum WrappedIn {
 }
 
 impl WrappedIn {
-    /// Every place.
-    pub const ALL: [Self; 3] = [Self::PrivateKeys, Self::Intents, Self::AuditKeys];
+    /// Every place; a key leaves an intent for `private_keys`, so that comes later.
+    pub const ALL: [Self; 3] = [Self::Intents, Self::PrivateKeys, Self::AuditKeys];
 }
 
 /// One ciphertext.

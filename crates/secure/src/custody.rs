@@ -85,7 +85,7 @@ impl Purpose {
 
 /// An opened encryption key.
 pub(crate) struct DataKey {
-    id: Uuid,
+    pub(crate) id: Uuid,
     version: i32,
     expires_at: clm_types::Time,
     pub(crate) key: WrappingKey,

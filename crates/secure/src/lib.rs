@@ -15,6 +15,7 @@ pub mod checkpoints;
 pub mod committer;
 pub mod crls;
 pub mod custody;
+pub mod encryption_keys;
 pub mod envelope;
 pub mod error;
 pub mod events;

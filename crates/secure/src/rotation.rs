@@ -3,6 +3,8 @@
 //!
 //! What is still under the old version is the work left: a rotation that was cut off goes on from there.
 
+use std::collections::HashSet;
+
 use chrono::TimeDelta;
 use clm_secure_db::encryption_keys::{self, EncryptionKeyRow, KeyQuery};
 use clm_secure_db::rotations::{self, BatchRow, EndRow, RotationRow};
@@ -82,15 +84,21 @@ struct Pass {
     rotation_id: Uuid,
     batch: i32,
     moved: i64,
-    failed: i64,
-    failures: Vec<Value>,
+    /// Rows that do not open: each is tried once.
+    failed: HashSet<Uuid>,
+}
+
+impl Pass {
+    fn failed(&self) -> i64 {
+        i64::try_from(self.failed.len()).unwrap_or(i64::MAX)
+    }
 }
 
 /// One batch, made anew in memory.
 struct Rewrapped {
     place: WrappedIn,
     rows: Vec<RewrappedRow>,
-    failures: Vec<Value>,
+    failures: Vec<(Uuid, String)>,
     last: Uuid,
 }
 
@@ -118,18 +126,41 @@ impl Secure {
         let mut pass = self.begin_rotation(&from, &to, reason, actor).await?;
         let (old, new) = (self.encryption_key(from.id).await?, self.encryption_key(to.id).await?);
         let total = self.blast_radius(from.id).await?.rows();
-        for place in WrappedIn::ALL {
-            let mut after = Uuid::nil();
-            loop {
-                let rows = self.wrapped_under(place, from.id, after).await?;
-                let Some(last) = rows.last().map(|row| row.id) else { break };
-                let batch = self.rewrap(place, &rows, &old, &new, last);
-                self.commit_batch(&mut pass, &from, &to, batch, actor).await?;
-                after = last;
-                progress(RotationProgress { key_identifier, done: pass.moved + pass.failed, total });
+        // A key that waits in an intent moves to `private_keys` meanwhile, and may do so behind the reader's back.
+        let ended = loop {
+            for place in WrappedIn::ALL {
+                let mut after = Uuid::nil();
+                while let Some(batch) = self.next_batch(&pass, place, &mut after, (&old, &new)).await? {
+                    if batch.tried() > 0 {
+                        self.commit_batch(&mut pass, &from, &to, batch, actor).await.map_err(interrupted)?;
+                        progress(RotationProgress {
+                            key_identifier,
+                            done: pass.moved + pass.failed(),
+                            total,
+                        });
+                    }
+                }
             }
-        }
-        self.end_rotation(pass, &from, &to, actor).await
+            if self.blast_radius(from.id).await?.rows() <= pass.failed() {
+                break self.end_rotation(pass, &from, &to, actor).await;
+            }
+        };
+        ended.map_err(interrupted)
+    }
+
+    /// The ciphertexts that follow `after`, under the new key; none when all were seen.
+    async fn next_batch(
+        &self,
+        pass: &Pass,
+        place: WrappedIn,
+        after: &mut Uuid,
+        (old, new): (&DataKey, &DataKey),
+    ) -> Result<Option<Rewrapped>, SecureError> {
+        let mut rows = self.wrapped_under(place, old.id, *after).await?;
+        let Some(last) = rows.last().map(|row| row.id) else { return Ok(None) };
+        *after = last;
+        rows.retain(|row| !pass.failed.contains(&row.id));
+        Ok(Some(self.rewrap(place, &rows, old, new, last)))
     }
 
     /// Rotates what is due: keys near the end of their crypto-period or of their uses, and what earlier versions still
@@ -154,15 +185,6 @@ impl Secure {
         Ok(due.len())
     }
 
-    /// How near the active keys are to their limits.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn key_wear(&self) -> Result<encryption_keys::Wear, SecureError> {
-        let mut conn = clm_pg::begin(&self.parts.pool).await?;
-        Ok(encryption_keys::wear(&mut conn).await?)
-    }
-
     /// Rotations, newest first, `limit` at most.
     ///
     /// # Errors
@@ -170,57 +192,6 @@ impl Secure {
     pub async fn list_rotations(&self, limit: i64) -> Result<Vec<RotationRow>, SecureError> {
         let mut conn = clm_pg::begin(&self.parts.pool).await?;
         Ok(rotations::list(&mut conn, limit).await?)
-    }
-
-    /// What a version protects now.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn blast_radius(&self, id: Uuid) -> Result<wrapped_keys::BlastRadius, SecureError> {
-        let mut conn = clm_pg::begin(&self.parts.pool).await?;
-        Ok(wrapped_keys::blast_radius(&mut conn, id).await?)
-    }
-
-    /// The key of this name.
-    ///
-    /// # Errors
-    /// `not_found`, or the database fails.
-    pub async fn find_key(&self, key_identifier: &str) -> Result<EncryptionKeyRow, SecureError> {
-        let query = KeyQuery { key_identifier: Some(key_identifier.into()), limit: 1, ..KeyQuery::default() };
-        let found = self.list_keys(&query).await?.pop();
-        found.ok_or_else(|| {
-            let detail = format!("there is no encryption key `{key_identifier}`");
-            Refusal::new(ErrorCode::NotFound, detail).hint("`clm-secure keys list` shows their names").into()
-        })
-    }
-
-    /// Encryption keys in the order of their making.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn list_keys(&self, query: &KeyQuery) -> Result<Vec<EncryptionKeyRow>, SecureError> {
-        let mut conn = clm_pg::begin(&self.parts.pool).await?;
-        Ok(encryption_keys::list(&mut conn, query).await?)
-    }
-
-    /// Marks a version as known to others: it wraps no more. Rotate it next.
-    ///
-    /// # Errors
-    /// `not_found`, `conflict` when it is destroyed or marked already, or trouble of ours.
-    pub async fn mark_key_compromised(&self, key_identifier: &str, actor: &Actor) -> Result<(), SecureError> {
-        let key = self.find_key(key_identifier).await?;
-        let audit = self.key_audit("encryption_key.compromise", &key, actor, json!({}));
-        let write =
-            Write { compromised_encryption_keys: vec![key.id], audit: vec![audit], ..Write::default() };
-        let marked = self.commit(write).await;
-        self.parts.custody.forget_active();
-        match marked {
-            Err(error) if error.is_conflict() => {
-                let detail = format!("`{key_identifier}` is {}", key.state);
-                Err(Refusal::new(ErrorCode::Conflict, detail).into())
-            }
-            outcome => outcome,
-        }
     }
 
     /// The version that takes over from `from`: made, tried, and active.
@@ -312,7 +283,7 @@ impl Secure {
         let mut conn = clm_pg::begin(&self.parts.pool).await?;
         let running = rotations::find_running(&mut conn, Some(from.id), None).await?;
         drop(conn);
-        let started = |rotation_id, batch| Pass { rotation_id, batch, moved: 0, failed: 0, failures: vec![] };
+        let started = |rotation_id, batch| Pass { rotation_id, batch, moved: 0, failed: HashSet::new() };
         if let Some(running) = running {
             return Ok(started(running.rotation_id, running.last_batch));
         }
@@ -370,7 +341,7 @@ impl Secure {
                 Ok(made) => {
                     batch.rows.push(RewrappedRow { id: row.id, old: row.ciphertext.clone(), new: made });
                 }
-                Err(error) => batch.failures.push(json!({ "row": row.id, "why": error.to_string() })),
+                Err(error) => batch.failures.push((row.id, error.to_string())),
             }
         }
         batch
@@ -388,7 +359,8 @@ impl Secure {
         let failed = i64::try_from(batch.failures.len()).unwrap_or(i64::MAX);
         let tried = batch.tried();
         pass.batch += 1;
-        let named: Vec<Value> = batch.failures.iter().take(MOST_NAMED).cloned().collect();
+        let named = batch.failures.iter().take(MOST_NAMED);
+        let named = named.map(|(id, why)| json!({ "row": id, "why": why })).collect();
         let detail = json!({
             "rotation_id": pass.rotation_id, "batch": pass.batch, "to": to.id, "rows": tried, "failed": failed,
         });
@@ -400,7 +372,7 @@ impl Secure {
                 rows_total: tried,
                 rows_failed: failed,
                 last_row_id: Some(batch.last),
-                failures: Value::Array(named.clone()),
+                failures: Value::Array(named),
                 at: now,
             }],
             rewraps: vec![Rewrap { place: batch.place, from: from.id, to: to.id, rows: batch.rows }],
@@ -410,9 +382,7 @@ impl Secure {
         self.commit(write).await?;
         fail_point!("secure_rotation_after_batch");
         pass.moved += tried - failed;
-        pass.failed += failed;
-        pass.failures.extend(named);
-        pass.failures.truncate(MOST_NAMED);
+        pass.failed.extend(batch.failures.iter().map(|(id, _)| id));
         Ok(())
     }
 
@@ -424,7 +394,7 @@ impl Secure {
         actor: &Actor,
     ) -> Result<Rotated, SecureError> {
         let now = self.parts.clock.now();
-        let clean = pass.failed == 0;
+        let clean = pass.failed.is_empty();
         let receipt = if clean {
             let statement = json!({
                 "what": "no row is left under this encryption key, and its material was erased",
@@ -436,7 +406,7 @@ impl Secure {
             None
         };
         let status = if clean { "succeeded" } else { "partial" };
-        let detail = json!({ "rotation_id": pass.rotation_id, "status": status, "failed": pass.failed, "receipt": receipt });
+        let detail = json!({ "rotation_id": pass.rotation_id, "status": status, "failed": pass.failed(), "receipt": receipt });
         let action = if clean { "encryption_key.destroy" } else { "encryption_key.rotate" };
         let write = Write {
             destroyed_encryption_keys: clean.then_some(from.id).into_iter().collect(),
@@ -451,18 +421,18 @@ impl Secure {
         };
         self.commit(write).await?;
         self.parts.custody.forget(from.id);
-        tracing::info!(from = %from.key_identifier, to = %to.key_identifier, moved = pass.moved, failed = pass.failed, "rotated an encryption key");
+        tracing::info!(from = %from.key_identifier, to = %to.key_identifier, moved = pass.moved, failed = pass.failed(), "rotated an encryption key");
         Ok(Rotated {
             rotation_id: pass.rotation_id,
             from: from.key_identifier.clone(),
             to: to.key_identifier.clone(),
             moved: pass.moved,
-            failed: pass.failed,
+            failed: pass.failed(),
             receipt,
         })
     }
 
-    fn key_audit(
+    pub(crate) fn key_audit(
         &self,
         action: &'static str,
         key: &EncryptionKeyRow,
@@ -482,6 +452,15 @@ impl Secure {
             detail,
         }
     }
+}
+
+/// Nothing that a rotation reads changes under it but by another rotation.
+fn interrupted(error: SecureError) -> SecureError {
+    if !error.is_conflict() {
+        return error;
+    }
+    let detail = "another rotation changed these keys at the same time";
+    Refusal::new(ErrorCode::Conflict, detail).hint("call it again: it goes on from here").into()
 }
 
 /// Ciphertexts that move from one encryption key to another.

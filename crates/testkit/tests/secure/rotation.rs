@@ -224,6 +224,36 @@ async fn a_certificate_outlasts_several_rotations_beneath_it() {
     assert!(tries > 3, "{tries}");
 }
 
+/// A key that leaves its intent while a rotation runs may land behind what the rotation has read.
+#[tokio::test]
+async fn a_key_that_lands_behind_the_reader_moves_too() {
+    let desk = Desk::open().await;
+    let pool = desk.databases.secure.superuser().await;
+    let organization = desk.spec(KeySource::Csr).organization_id;
+    let late = issue(&desk, organization).await;
+    issue(&desk, organization).await;
+    let name = identifier(&pool, "active").await;
+    let (old, late_row) = (desk.secure.find_key(&name).await.unwrap().id, Uuid::from(late));
+    for sql in [
+        format!(
+            "UPDATE private_keys SET encryption_key_id = (SELECT id FROM encryption_keys WHERE id <> '{old}' LIMIT 1)
+             WHERE certificate_id = '{late_row}'"
+        ),
+        format!(
+            "CREATE FUNCTION land() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                 UPDATE private_keys SET encryption_key_id = '{old}' WHERE certificate_id = '{late_row}'; RETURN NEW; END $$"
+        ),
+        "CREATE TRIGGER land AFTER INSERT ON key_rotation_history FOR EACH ROW WHEN (NEW.batch = 1)
+             EXECUTE FUNCTION land()"
+            .to_owned(),
+    ] {
+        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&pool).await.unwrap();
+    }
+    let rotated = desk.secure.rotate_key(&name, RotationReason::Operator, &operator(), |_| {}).await.unwrap();
+    assert_eq!((rotated.moved, rotated.failed, rotated.receipt.is_some()), (2, 0, true));
+    use_key(&desk, late, organization).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_compromised_version_wraps_no_more() {
     let desk = Desk::open().await;
