@@ -31,7 +31,7 @@ pub(crate) struct Intended {
 enum Begun {
     /// It was done before.
     Before(Box<IssuedCertificate>),
-    Now(Intended),
+    Now(Box<Intended>),
 }
 
 /// Times that an intent is tried while encryption keys are rotated under it.
@@ -48,7 +48,7 @@ impl Secure {
         let order = self.check_order(spec, mandate).await?;
         let intended = match self.begin(&order).await? {
             Begun::Before(certificate) => return Ok(*certificate),
-            Begun::Now(intended) => intended,
+            Begun::Now(intended) => *intended,
         };
         fail_point!("secure_issue_after_intent");
         match self.sign_and_store(&order, intended).await {
@@ -65,13 +65,13 @@ impl Secure {
         let mut attempts = 1;
         loop {
             let error = match self.intend(order).await {
-                Ok(intended) => return Ok(Begun::Now(intended)),
+                Ok(intended) => return Ok(Begun::Now(Box::new(intended))),
                 Err(error) if error.is_conflict() || matches!(error, SecureError::Refused(_)) => error,
                 Err(error) => return Err(error),
             };
             match self.recall(order).await? {
                 Recalled::Issued(certificate) => return Ok(Begun::Before(certificate)),
-                Recalled::Intended(intended) if error.is_conflict() => return Ok(Begun::Now(*intended)),
+                Recalled::Intended(intended) if error.is_conflict() => return Ok(Begun::Now(intended)),
                 // The encryption key was rotated between wrapping and commit: the next one is known now.
                 Recalled::Nothing if error.is_conflict() && attempts < MOST_ATTEMPTS => attempts += 1,
                 _ => return Err(self.refused(order, error).await),
