@@ -44,6 +44,10 @@ pub struct Authority {
     pub crl_number: i64,
     /// When the newest revocation list is to be replaced.
     pub next_crl_at: Option<DateTime<Utc>>,
+    /// Parts that its CRLs are divided into, at `{crl_url without .crl}/{part}.crl`; 0 for one list of all.
+    pub crl_shards: u16,
+    /// Whether there are deltas to its full CRLs, at `{crl_url without .crl}/{part}-delta.crl`; part 0 is the list of all.
+    pub delta_crls: bool,
     /// Where its revocation list is served.
     pub crl_url: String,
     /// Where its OCSP responder is served.

@@ -93,6 +93,8 @@ fn print(one: &Authority, session: &Session) {
         ("profiles", one.profiles.join(" ")),
         ("crl", one.crl_url.clone()),
         ("crl number", one.crl_number.to_string()),
+        ("crl shards", one.crl_shards.to_string()),
+        ("delta crls", one.delta_crls.to_string()),
         ("next crl", output::maybe_time(one.next_crl_at)),
         ("ocsp", one.ocsp_url.clone()),
         ("issuer", one.issuer_url.clone()),

@@ -116,7 +116,12 @@ fn digest_of<T: Serialize>(body: &T) -> Result<(String, Vec<u8>), Failure> {
 
 /// The tag of these octets.
 pub(crate) fn tag_of(octets: &[u8]) -> String {
-    format!("\"{}\"", hex::encode(digest(&SHA256, octets)))
+    of_digest(digest(&SHA256, octets).as_ref())
+}
+
+/// The tag of octets with this SHA-256.
+pub(crate) fn of_digest(sha256: &[u8]) -> String {
+    format!("\"{}\"", hex::encode(sha256))
 }
 
 /// Whether `If-None-Match` names this tag. The comparison is weak (RFC 9110 §13.1.2): an intermediary that packs the

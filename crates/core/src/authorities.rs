@@ -216,6 +216,8 @@ mod tests {
             successor_id: None,
             crl_number: 1,
             next_crl_at: None,
+            crl_shards: 0,
+            delta_crls: false,
         }
     }
 

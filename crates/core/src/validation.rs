@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use chrono::TimeDelta;
-use clm_types::{AuthorityId, ErrorCode, RevocationRecord, SerialNumber, Time};
+use clm_types::{AuthorityId, ErrorCode, Refusal, RevocationRecord, SerialNumber, Time};
 use clm_x509::ocsp::{self, OcspError, OcspRequest};
 use moka::sync::Cache;
 use tokio::sync::{Mutex as AsyncMutex, Semaphore};
@@ -35,11 +36,29 @@ const CRL_KEPT: TimeDelta = TimeDelta::seconds(60);
 /// and not sooner than this even if something was.
 const CRL_HELD: TimeDelta = TimeDelta::seconds(1);
 
+/// Most parts that an authority's lists are divided into.
+const MOST_SHARDS: u16 = 1024;
+/// Octets of kept CRLs.
+const MOST_CRL_OCTETS: usize = 512 * 1024 * 1024;
+
+/// Which list of an authority.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CrlName {
+    /// Whose.
+    pub authority: AuthorityId,
+    /// Which of its certificates it is about; 0 for all.
+    pub shard: u16,
+    /// Whether it is the delta to the full list.
+    pub delta: bool,
+}
+
 /// A certificate revocation list as its authority signed it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignedCrl {
     /// The whole CRL.
-    pub der: Vec<u8>,
+    pub der: Bytes,
+    /// SHA-256 of it.
+    pub sha256: [u8; 32],
     /// Its number.
     pub crl_number: i64,
     /// When it was made.
@@ -109,15 +128,28 @@ fn serial_key(text: &str) -> String {
 pub(crate) struct Validation {
     kept: Mutex<Kept>,
     ocsp: Cache<(AuthorityId, String), Arc<KeptOcsp>>,
-    /// The CRL of an authority is fetched once at a time. Only authorities that exist get a lock.
-    fetching: Mutex<HashMap<AuthorityId, Arc<AsyncMutex<()>>>>,
+    /// A CRL is fetched once at a time. Only authorities that exist get locks.
+    fetching: Mutex<HashMap<CrlName, Arc<AsyncMutex<()>>>>,
     asking: Semaphore,
 }
 
 struct Kept {
     /// Moves on with every notice.
     generation: u64,
-    crls: HashMap<AuthorityId, KeptCrl>,
+    crls: HashMap<CrlName, KeptCrl>,
+}
+
+impl Kept {
+    /// Keeps a list; the ones that were fetched longest ago give way.
+    fn insert(&mut self, name: CrlName, slot: KeptCrl) {
+        self.crls.insert(name, slot);
+        while self.crls.values().map(|slot| slot.crl.der.len()).sum::<usize>() > MOST_CRL_OCTETS {
+            let oldest = self.crls.iter().min_by_key(|(_, slot)| slot.fetched_at).map(|(name, _)| *name);
+            if oldest.and_then(|name| self.crls.remove(&name)).is_none() {
+                return;
+            }
+        }
+    }
 }
 
 struct KeptCrl {
@@ -162,9 +194,8 @@ impl Validation {
         let mut kept = self.kept();
         kept.generation += 1;
         let (Notice::Status(authority, _) | Notice::Crl(authority)) = notice;
-        if let Some(slot) = kept.crls.get_mut(authority) {
-            slot.outdated = true;
-        }
+        let of_authority = kept.crls.iter_mut().filter(|(name, _)| name.authority == *authority);
+        of_authority.for_each(|(_, slot)| slot.outdated = true);
         if let Notice::Status(authority, serial) = notice {
             self.ocsp.invalidate(&(*authority, serial.clone()));
         }
@@ -178,9 +209,9 @@ impl Validation {
         self.ocsp.invalidate_all();
     }
 
-    fn fetch_lock(&self, authority: AuthorityId) -> Arc<AsyncMutex<()>> {
+    fn fetch_lock(&self, name: CrlName) -> Arc<AsyncMutex<()>> {
         let mut locks = self.fetching.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(locks.entry(authority).or_default())
+        Arc::clone(locks.entry(name).or_default())
     }
 
     fn generation(&self) -> u64 {
@@ -196,25 +227,25 @@ impl Validation {
         }
     }
 
-    fn keep_crl(&self, generation: u64, authority: AuthorityId, crl: &Arc<SignedCrl>, now: Time) {
+    fn keep_crl(&self, generation: u64, name: CrlName, crl: &Arc<SignedCrl>, now: Time) {
         let mut kept = self.kept();
         let slot = KeptCrl { crl: Arc::clone(crl), fetched_at: now, outdated: kept.generation != generation };
-        kept.crls.insert(authority, slot);
+        kept.insert(name, slot);
     }
 
     /// The kept CRL, if nothing speaks against it.
-    fn current_crl(&self, authority: AuthorityId, now: Time) -> Option<Arc<SignedCrl>> {
+    fn current_crl(&self, name: CrlName, now: Time) -> Option<Arc<SignedCrl>> {
         let kept = self.kept();
-        let slot = kept.crls.get(&authority)?;
+        let slot = kept.crls.get(&name)?;
         let age = now - slot.fetched_at;
         let current = now < slot.crl.next_update && age < if slot.outdated { CRL_HELD } else { CRL_KEPT };
         current.then(|| Arc::clone(&slot.crl))
     }
 
     /// The kept CRL while it is valid at all, for when Secure is away.
-    fn valid_crl(&self, authority: AuthorityId, now: Time) -> Option<Arc<SignedCrl>> {
+    fn valid_crl(&self, name: CrlName, now: Time) -> Option<Arc<SignedCrl>> {
         let kept = self.kept();
-        let slot = kept.crls.get(&authority)?;
+        let slot = kept.crls.get(&name)?;
         (now < slot.crl.next_update).then(|| Arc::clone(&slot.crl))
     }
 
@@ -226,40 +257,44 @@ impl Validation {
 }
 
 impl Core {
-    /// The newest CRL of an authority.
+    /// The newest list of this name.
     ///
     /// # Errors
-    /// `authority_not_found`, `unavailable`.
-    pub async fn crl(&self, authority: AuthorityId) -> Result<Arc<SignedCrl>, CoreError> {
-        if let Some(crl) = self.validation.current_crl(authority, self.clock.now()) {
+    /// `authority_not_found`; `not_found` when the authority has no such list; `unavailable`.
+    pub async fn crl(&self, name: CrlName) -> Result<Arc<SignedCrl>, CoreError> {
+        if let Some(crl) = self.validation.current_crl(name, self.clock.now()) {
             return Ok(crl);
         }
-        match self.fetch_crl(authority).await {
+        match self.fetch_crl(name).await {
             Err(error) if error.is_retryable() => {
-                self.validation.valid_crl(authority, self.clock.now()).ok_or(error)
+                self.validation.valid_crl(name, self.clock.now()).ok_or(error)
             }
             outcome => outcome,
         }
     }
 
-    async fn fetch_crl(&self, authority: AuthorityId) -> Result<Arc<SignedCrl>, CoreError> {
-        // Whoever makes up authorities keeps nobody waiting.
-        self.find_authority(authority).await?;
-        let lock = self.validation.fetch_lock(authority);
+    async fn fetch_crl(&self, name: CrlName) -> Result<Arc<SignedCrl>, CoreError> {
+        // Whoever makes up authorities or parts of their lists keeps nobody waiting.
+        self.find_authority(name.authority).await?;
+        if name.shard > MOST_SHARDS {
+            return Err(Refusal::new(ErrorCode::NotFound, "the authority has no such list").into());
+        }
+        let lock = self.validation.fetch_lock(name);
         let _one_at_a_time = lock.lock().await;
         let now = self.clock.now();
-        if let Some(crl) = self.validation.current_crl(authority, now) {
+        if let Some(crl) = self.validation.current_crl(name, now) {
             return Ok(crl);
         }
         let generation = self.validation.generation();
-        let fetched = self.secure.fetch_crl(authority).await?;
+        let fetched = self.secure.fetch_crl(name.authority, name.shard, name.delta).await?;
         let crl = Arc::new(SignedCrl {
-            der: fetched.der,
+            sha256: clm_x509::sha256(&fetched.der),
+            der: fetched.der.into(),
             crl_number: fetched.crl_number,
             this_update: fetched.this_update,
             next_update: fetched.next_update,
         });
-        self.validation.keep_crl(generation, authority, &crl, now);
+        self.validation.keep_crl(generation, name, &crl, now);
         Ok(crl)
     }
 
@@ -358,9 +393,14 @@ mod tests {
         }
     }
 
+    fn full(authority: AuthorityId) -> CrlName {
+        CrlName { authority, shard: 0, delta: false }
+    }
+
     fn crl() -> Arc<SignedCrl> {
         Arc::new(SignedCrl {
-            der: b"crl".to_vec(),
+            der: Bytes::from_static(b"crl"),
+            sha256: [0; 32],
             crl_number: 1,
             this_update: now(),
             next_update: now() + TimeDelta::days(7),
@@ -427,22 +467,22 @@ mod tests {
     fn a_slow_authority_keeps_only_its_own_callers_waiting() {
         let validation = Validation::new();
         let other = AuthorityId::generate(now(), &Entropy::seeded(2));
-        let (first, second) = (validation.fetch_lock(authority()), validation.fetch_lock(other));
+        let (first, second) = (validation.fetch_lock(full(authority())), validation.fetch_lock(full(other)));
         let _slow = first.try_lock().unwrap();
-        assert!(validation.fetch_lock(authority()).try_lock().is_err());
+        assert!(validation.fetch_lock(full(authority())).try_lock().is_err());
         assert!(second.try_lock().is_ok());
     }
 
     #[test]
     fn an_outdated_crl_serves_only_while_secure_is_away() {
         let validation = Validation::new();
-        validation.keep_crl(validation.generation(), authority(), &crl(), now());
+        validation.keep_crl(validation.generation(), full(authority()), &crl(), now());
         let soon = now() + TimeDelta::seconds(5);
-        assert!(validation.current_crl(authority(), soon).is_some());
+        assert!(validation.current_crl(full(authority()), soon).is_some());
         validation.forget(&Notice::Crl(authority()));
-        assert!(validation.current_crl(authority(), soon).is_none());
-        assert!(validation.valid_crl(authority(), soon).is_some());
+        assert!(validation.current_crl(full(authority()), soon).is_none());
+        assert!(validation.valid_crl(full(authority()), soon).is_some());
         let late = now() + TimeDelta::days(7);
-        assert!(validation.valid_crl(authority(), late).is_none());
+        assert!(validation.valid_crl(full(authority()), late).is_none());
     }
 }

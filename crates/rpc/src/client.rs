@@ -210,12 +210,18 @@ impl SecureClient {
         reply.get_ref().authorities.iter().map(|octets| parse_document(octets, "an authority")).collect()
     }
 
-    /// The newest CRL of an authority.
+    /// The newest full list of a scope of an authority, or the delta to it.
     ///
     /// # Errors
-    /// `authority_not_found` or `unavailable`.
-    pub async fn fetch_crl(&self, authority_id: AuthorityId) -> Result<FetchedCrl, Refusal> {
-        let call = v1::FetchCrlCall { authority_id: id_bytes(authority_id).into() };
+    /// `authority_not_found`, `not_found` or `unavailable`.
+    pub async fn fetch_crl(
+        &self,
+        authority_id: AuthorityId,
+        shard: u16,
+        delta: bool,
+    ) -> Result<FetchedCrl, Refusal> {
+        let call =
+            v1::FetchCrlCall { authority_id: id_bytes(authority_id).into(), shard: shard.into(), delta };
         let mut chunks = self.inner.clone().fetch_crl(call).await.map_err(refusal)?.into_inner();
         let first = chunks.message().await.map_err(refusal)?.ok_or_else(broken_answer)?;
         let mut crl = FetchedCrl {

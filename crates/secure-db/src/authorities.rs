@@ -5,6 +5,8 @@ use clm_pg::{DbError, expect_rows};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::crls;
+
 /// An authority about to be made.
 #[derive(Debug, Clone)]
 pub struct NewAuthority {
@@ -57,11 +59,9 @@ pub struct AuthorityRow {
     pub private_key_id: Option<Uuid>,
     /// The authority that issues what this one cannot outlive.
     pub successor_authority_id: Option<Uuid>,
-    /// Number of the newest CRL.
+    /// Number of the newest CRL of all its certificates.
     pub crl_number: i64,
-    /// When the newest CRL was made.
-    pub last_crl_at: Option<DateTime<Utc>>,
-    /// When the newest CRL is to be replaced.
+    /// When the newest full CRL of all its certificates is to be replaced.
     pub next_crl_at: Option<DateTime<Utc>>,
     /// Identity of its certificate.
     pub certificate_id: Uuid,
@@ -93,9 +93,10 @@ pub async fn insert(conn: &mut PgConnection, row: &NewAuthority) -> Result<(), D
         row.issuer_url,
         row.created_at
     )
-    .execute(conn)
+    .execute(&mut *conn)
     .await?;
-    expect_rows(&result, 1)
+    expect_rows(&result, 1)?;
+    crls::ensure_scopes(conn, row.id, row.created_at).await
 }
 
 /// A certificate of an authority, and its key.
@@ -261,9 +262,10 @@ pub async fn set_envelope(
         envelope,
         now
     )
-    .execute(conn)
+    .execute(&mut *conn)
     .await?;
-    expect_rows(&result, 1)
+    expect_rows(&result, 1)?;
+    crls::ensure_scopes(conn, id, now).await
 }
 
 /// Every authority that has a certificate, roots first.
@@ -274,9 +276,11 @@ pub async fn list(conn: &mut PgConnection) -> Result<Vec<AuthorityRow>, DbError>
     let rows = sqlx::query_as!(
         AuthorityRow,
         r#"SELECT a.id, a.name, a.parent_authority_id, a.status, a.key_algorithm, a.subject, a.envelope, a.crl_url, a.ocsp_url,
-             a.issuer_url, a.private_key_id, a.successor_authority_id, a.crl_number, a.last_crl_at, a.next_crl_at, a.certificate_id AS "certificate_id!", c.der_encoded_cert,
+             a.issuer_url, a.private_key_id, a.successor_authority_id,
+             s.crl_number, s.next_crl_at, a.certificate_id AS "certificate_id!", c.der_encoded_cert,
              c.not_before, c.not_after
          FROM certificate_authorities a JOIN certificates c ON c.certificate_id = a.certificate_id
+         JOIN crl_scopes s ON s.authority_id = a.id AND s.shard = 0
          WHERE a.status <> 'pending' ORDER BY a.id LIMIT 1000"#
     )
     .fetch_all(conn)

@@ -66,6 +66,8 @@ pub struct CertificateRow {
     pub not_after: DateTime<Utc>,
     /// The certificate that it replaces.
     pub renewal_of_certificate_id: Option<Uuid>,
+    /// The scope of the list that its distribution point names; none for that of all certificates.
+    pub crl_shard: Option<i16>,
     /// When it was stored.
     pub created_at: DateTime<Utc>,
 }
@@ -141,20 +143,21 @@ pub async fn insert_all(conn: &mut PgConnection, rows: &[CertificateRow]) -> Res
              organization_id, owner_user_id, policy_id, profile, category, serial_number, subject, issuer, common_name, sans,
              pem_encoded_cert, der_encoded_cert, fingerprint_sha256, signature_algorithm, key_algorithm, key_size,
              public_key_sha256, subject_key_id, authority_key_id, is_ca, not_before, not_after, renewal_of_certificate_id,
-             status, created_at, updated_at)
+             crl_shard, status, created_at, updated_at)
          SELECT id, certificate_id, authority_id, request_id, operation_id, issuer_certificate_id, organization_id,
              owner_user_id, policy_id, profile, category, serial_number, subject, issuer, common_name, sans, pem_encoded_cert,
              der_encoded_cert, fingerprint_sha256, signature_algorithm, key_algorithm, key_size, public_key_sha256,
-             subject_key_id, authority_key_id, is_ca, not_before, not_after, renewal_of_certificate_id, 'active', created_at,
-             created_at
+             subject_key_id, authority_key_id, is_ca, not_before, not_after, renewal_of_certificate_id, crl_shard, 'active',
+             created_at, created_at
          FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::uuid[], $7::uuid[], $8::uuid[], $9::uuid[],
              $10::text[], $11::text[], $12::bytea[], $13::text[], $14::text[], $15::text[], $16::jsonb[], $17::text[],
              $18::bytea[], $19::bytea[], $20::text[], $21::text[], $22::int[], $23::bytea[], $24::bytea[], $25::bytea[],
-             $26::boolean[], $27::timestamptz[], $28::timestamptz[], $29::uuid[], $30::timestamptz[])
+             $26::boolean[], $27::timestamptz[], $28::timestamptz[], $29::uuid[], $30::timestamptz[], $31::smallint[])
          AS new (id, certificate_id, authority_id, request_id, operation_id, issuer_certificate_id, organization_id,
              owner_user_id, policy_id, profile, category, serial_number, subject, issuer, common_name, sans, pem_encoded_cert,
              der_encoded_cert, fingerprint_sha256, signature_algorithm, key_algorithm, key_size, public_key_sha256,
-             subject_key_id, authority_key_id, is_ca, not_before, not_after, renewal_of_certificate_id, created_at)",
+             subject_key_id, authority_key_id, is_ca, not_before, not_after, renewal_of_certificate_id, created_at,
+             crl_shard)",
         &rows.iter().map(|r| r.id).collect::<Vec<_>>(),
         &rows.iter().map(|r| r.certificate_id).collect::<Vec<_>>(),
         &rows.iter().map(|r| r.authority_id).collect::<Vec<_>>(),
@@ -185,6 +188,7 @@ pub async fn insert_all(conn: &mut PgConnection, rows: &[CertificateRow]) -> Res
         &rows.iter().map(|r| r.not_after).collect::<Vec<_>>(),
         &rows.iter().map(|r| r.renewal_of_certificate_id).collect::<Vec<_>>() as &[Option<Uuid>],
         &rows.iter().map(|r| r.created_at).collect::<Vec<_>>(),
+        &rows.iter().map(|r| r.crl_shard).collect::<Vec<_>>() as &[Option<i16>],
     )
     .execute(conn)
     .await?;

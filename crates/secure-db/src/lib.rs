@@ -11,6 +11,7 @@ pub mod blocked_keys;
 pub mod ceremonies;
 pub mod certificates;
 pub mod chain_heads;
+pub mod crl_parts;
 pub mod crls;
 pub mod encryption_keys;
 pub mod events;

@@ -262,6 +262,8 @@ impl Profile {
             export_approvals: 2,
             dns_suffixes: std::collections::BTreeMap::new(),
             crl_validity_seconds: 7 * 86_400,
+            crl_shards: 0,
+            delta_crls: false,
             ocsp_validity_seconds: 3_600,
         }
     }

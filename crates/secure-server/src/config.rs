@@ -115,9 +115,15 @@ pub(crate) struct CeremonyConfig {
 pub(crate) struct RetentionConfig {
     /// Days from the deletion of a private key to its erasure.
     deleted_keys_days: u16,
+    /// Days that the last revocation list of each day is kept.
+    crls_days: u16,
 }
 
 impl RetentionConfig {
+    pub(crate) fn crls(&self) -> TimeDelta {
+        TimeDelta::days(self.crls_days.into())
+    }
+
     pub(crate) fn deleted_keys(&self) -> TimeDelta {
         TimeDelta::days(self.deleted_keys_days.into())
     }
@@ -125,7 +131,7 @@ impl RetentionConfig {
 
 impl Default for RetentionConfig {
     fn default() -> Self {
-        Self { deleted_keys_days: 90 }
+        Self { deleted_keys_days: 90, crls_days: 400 }
     }
 }
 

@@ -1,20 +1,17 @@
 //! Where the wire stops: each call parsed, one rule called, the answer encoded.
 
-use bytes::Bytes;
 use clm_rpc::codec::{document, id, id_bytes, optional_id, parse_document};
 use clm_rpc::references::{write_operation, write_orphan, write_reference};
 use clm_rpc::status::to_status;
 use clm_rpc::v1;
 use clm_rpc::v1::secure_service_server::SecureService;
+use clm_secure::crls::PublishedCrl;
 use clm_secure::{Secure, SecureError};
 use clm_secure_db::audit::AuditQuery;
 use clm_types::{CertificateId, OrphanKind, Refusal, SecureAuditEntry};
 use futures::stream::{self, BoxStream, StreamExt};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
-
-/// Octets of a CRL per message.
-const CRL_CHUNK: usize = 1024 * 1024;
 
 /// The adapter between the contract and the rules.
 pub(crate) struct Rpc {
@@ -28,6 +25,18 @@ impl Rpc {
 }
 
 type Answer<T> = Result<Response<T>, Status>;
+
+/// Stands for the place before the first part of a list.
+const BEFORE_FIRST: i32 = -1;
+
+fn crl_chunk(crl: &PublishedCrl, octets: Vec<u8>) -> v1::CrlChunk {
+    v1::CrlChunk {
+        der: octets.into(),
+        crl_number: crl.crl_number,
+        this_update: crl.this_update.timestamp(),
+        next_update: crl.next_update.timestamp(),
+    }
+}
 
 #[tonic::async_trait]
 impl SecureService for Rpc {
@@ -149,16 +158,16 @@ impl SecureService for Rpc {
     type FetchCrlStream = BoxStream<'static, Result<v1::CrlChunk, Status>>;
 
     async fn fetch_crl(&self, call: Request<v1::FetchCrlCall>) -> Answer<Self::FetchCrlStream> {
-        let authority_id = id(&call.get_ref().authority_id, "authority_id").map_err(refused)?;
-        let crl = self.secure.newest_crl(authority_id).await.map_err(failed)?;
-        let der = Bytes::from(crl.der);
-        let (crl_number, this_update) = (crl.crl_number, crl.this_update.timestamp());
-        let next_update = crl.next_update.timestamp();
-        let chunks = (0..der.len()).step_by(CRL_CHUNK).map(move |start| {
-            let end = der.len().min(start + CRL_CHUNK);
-            Ok(v1::CrlChunk { der: der.slice(start..end), crl_number, this_update, next_update })
-        });
-        Ok(Response::new(stream::iter(chunks).boxed()))
+        let call = call.get_ref();
+        let authority_id = id(&call.authority_id, "authority_id").map_err(refused)?;
+        let shard = i16::try_from(call.shard).unwrap_or(i16::MAX);
+        let crl = self.secure.newest_crl(authority_id, shard, call.delta).await.map_err(failed)?;
+        let chunks =
+            stream::try_unfold((self.secure.clone(), BEFORE_FIRST), move |(secure, after)| async move {
+                let part = secure.next_crl_part(crl.id, after).await.map_err(failed)?;
+                Ok(part.map(|(position, octets)| (crl_chunk(&crl, octets), (secure, position))))
+            });
+        Ok(Response::new(chunks.boxed()))
     }
 
     async fn respond_ocsp(&self, call: Request<v1::RespondOcspCall>) -> Answer<v1::RespondOcspReply> {

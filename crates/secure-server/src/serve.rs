@@ -69,6 +69,7 @@ async fn work(
         () = keys::watch(config, &secure, metrics) => {}
         () = secure.fill_key_pool() => {}
         () = erase_deleted_keys(&secure, config.retention.deleted_keys()) => {}
+        () = delete_superseded_crls(&secure, config.retention.crls()) => {}
         () = keep_partitions(pool) => {}
     }
     // What was done since the last look is signed before the process ends.
@@ -162,6 +163,24 @@ async fn erase_deleted_keys(secure: &Secure, kept: TimeDelta) {
             Ok(_) => {}
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "deleted keys could not be erased");
+            }
+        }
+        tokio::time::sleep(std::time::Duration::from_hours(1)).await;
+    }
+}
+
+/// Deletes the octets of superseded revocation lists, once an hour.
+async fn delete_superseded_crls(secure: &Secure, kept: TimeDelta) {
+    loop {
+        match secure.delete_superseded_crls(kept).await {
+            // There may be more.
+            Ok(deleted) if deleted > 0 => continue,
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "superseded CRLs could not be deleted"
+                );
             }
         }
         tokio::time::sleep(std::time::Duration::from_hours(1)).await;

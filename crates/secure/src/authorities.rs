@@ -7,7 +7,10 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use chrono::TimeDelta;
 use clm_secure_db::authorities::AuthorityRow;
 use clm_secure_db::private_keys;
-use clm_types::{AuthorityId, AuthorityRecord, CertificateId, ErrorCode, KeyAlgorithm, Refusal, Time};
+use clm_types::{
+    AuthorityId, AuthorityRecord, CertificateId, ErrorCode, KeyAlgorithm, Refusal, SerialNumber, Time,
+};
+use clm_x509::algorithm::ToBeSigned;
 use clm_x509::{AuthorityUrls, Certificate, IssuerInfo};
 use serde_json::json;
 use tokio::sync::OnceCell;
@@ -50,6 +53,39 @@ impl Authority {
         self.row.id.into()
     }
 
+    /// Where the full list of a scope is: what certificates of that shard name as their distribution point.
+    pub(crate) fn crl_url(&self, shard: i16) -> String {
+        let all = &self.row.crl_url;
+        if shard == 0 { all.clone() } else { format!("{}/{shard}.crl", all.trim_end_matches(".crl")) }
+    }
+
+    /// Where the delta to the full list of a scope is.
+    pub(crate) fn delta_crl_url(&self, shard: i16) -> String {
+        format!("{}/{shard}-delta.crl", self.row.crl_url.trim_end_matches(".crl"))
+    }
+
+    /// The shard of a certificate with this serial number, if it is issued now.
+    pub(crate) fn shard_for(&self, serial: &SerialNumber) -> i16 {
+        let last =
+            serial.as_bytes().iter().rev().take(4).fold(0_u32, |sum, octet| sum << 8 | u32::from(*octet));
+        let shard = last.checked_rem(self.envelope.crl_shards.into()).map_or(0, |rest| rest + 1);
+        i16::try_from(shard).unwrap_or_default()
+    }
+
+    /// The shard whose distribution point these to-be-signed octets of a certificate name; 0 for that of all certificates.
+    pub(crate) fn shard_of(&self, tbs_der: &[u8]) -> i16 {
+        let read = |url: &str| {
+            let shard = url.strip_prefix(self.row.crl_url.trim_end_matches(".crl"))?.strip_prefix('/')?;
+            shard.strip_suffix(".crl")?.parse().ok()
+        };
+        clm_x509::certificate::crl_url_of_tbs(tbs_der).and_then(|url| read(&url)).unwrap_or_default()
+    }
+
+    /// The addresses in a certificate of a shard.
+    pub(crate) fn urls_in(&self, shard: i16) -> AuthorityUrls {
+        AuthorityUrls { crl: Some(self.crl_url(shard)), ..self.urls.clone() }
+    }
+
     /// Refuses unless it may sign certificates now.
     pub(crate) fn require_active(&self) -> Result<(), Refusal> {
         if self.row.status == "active" {
@@ -79,6 +115,8 @@ impl Authority {
             successor_id: row.successor_authority_id.map(Into::into),
             crl_number: row.crl_number,
             next_crl_at: row.next_crl_at,
+            crl_shards: self.envelope.crl_shards,
+            delta_crls: self.envelope.delta_crls,
         })
     }
 }
@@ -189,6 +227,16 @@ impl Secure {
     ) -> Result<Vec<u8>, SecureError> {
         let key = authority.key.get_or_try_init(|| self.open_authority_key(authority)).await?;
         key.sign(message).await
+    }
+
+    /// Signs what was taken in piece by piece with the authority's key.
+    pub(crate) async fn sign_content_by(
+        &self,
+        authority: &Authority,
+        content: &ToBeSigned,
+    ) -> Result<Vec<u8>, SecureError> {
+        let key = authority.key.get_or_try_init(|| self.open_authority_key(authority)).await?;
+        key.sign_content(content).await
     }
 
     async fn open_authority_key(&self, authority: &Authority) -> Result<SigningKey, SecureError> {

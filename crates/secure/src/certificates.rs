@@ -61,6 +61,7 @@ pub(crate) fn new_row(new: &NewCertificate<'_>) -> CertificateRow {
         not_before: certificate.not_before(),
         not_after: certificate.not_after(),
         renewal_of_certificate_id: None,
+        crl_shard: None,
         created_at: new.now,
     }
 }

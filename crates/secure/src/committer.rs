@@ -218,7 +218,7 @@ impl Write {
             clm_secure_db::revocations::end_holds(tx, &self.hold_ends, now).await?;
         }
         if !self.revocations.is_empty() {
-            clm_secure_db::revocations::insert_all(tx, &self.revocations).await?;
+            clm_secure_db::revocations::insert_all(tx, &self.revocations, now).await?;
         }
         for row in &self.blocked_keys {
             clm_secure_db::blocked_keys::insert(tx, row).await?;

@@ -1,19 +1,19 @@
-//! Full CRLs: made after every revocation and before the old one ends.
+//! Revocation lists: published after every revocation and before the old ones end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::TimeDelta;
-use clm_secure_db::crls::{self, CrlRow, NewCrl, Reflected};
-use clm_secure_db::revocations::CrlEntry;
+use chrono::{DateTime, TimeDelta};
+use clm_pg::Tx;
+use clm_secure_db::crls::{self, CrlRow, ScopeRow};
+use clm_secure_db::{crl_parts, revocations};
 use clm_types::ids::new_uuid;
-use clm_types::{
-    AuthorityId, ErrorCode, OperationId, Refusal, RevocationReason, SecureEvent, SerialNumber, Time,
-};
-use clm_x509::Crl;
-use clm_x509::crl::{self, CrlHeader, RevokedEntry};
+use clm_types::{AuthorityId, ErrorCode, OperationId, Refusal, SecureEvent, Time};
+use clm_x509::crl::CrlHeader;
 use fail::fail_point;
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use serde_json::json;
+use uuid::Uuid;
 
 use crate::audit::{Actor, AuditDraft, Outcome};
 use crate::authorities::Authority;
@@ -29,11 +29,17 @@ const AFTER_FAILURE: Duration = Duration::from_secs(5);
 /// How long a list waits for further revocations.
 const TOGETHER: Duration = Duration::from_millis(200);
 
-/// A published CRL.
-#[derive(Debug, Clone)]
+/// Revocations that are noted as reflected by one statement.
+const REFLECTED_AT_ONCE: usize = 5_000;
+
+/// Superseded lists stay this long for those who are fetching them.
+const FETCHED_WITHIN: TimeDelta = TimeDelta::hours(1);
+
+/// A published CRL without its octets.
+#[derive(Debug, Clone, Copy)]
 pub struct PublishedCrl {
-    /// The CRL.
-    pub der: Vec<u8>,
+    /// Names its octets.
+    pub id: Uuid,
     /// Its number.
     pub crl_number: i64,
     /// When it was made.
@@ -42,18 +48,51 @@ pub struct PublishedCrl {
     pub next_update: Time,
 }
 
+/// A list about to be made. Holds the lock of its scope.
+pub(crate) struct NewCrl {
+    pub(crate) id: Uuid,
+    pub(crate) authority: Arc<Authority>,
+    pub(crate) scope: ScopeRow,
+    pub(crate) header: CrlHeader,
+    pub(crate) now: Time,
+    operation_id: OperationId,
+    lock: Tx,
+}
+
 impl Secure {
-    /// The newest CRL of an authority.
+    /// The newest list of a scope: the full one, or the delta to it.
     ///
     /// # Errors
-    /// `authority_not_found` when there is none, or the database fails.
-    pub async fn newest_crl(&self, authority_id: AuthorityId) -> Result<PublishedCrl, SecureError> {
+    /// `authority_not_found`; `not_found` when there is no such scope, or no delta; `unavailable` before the first list.
+    pub async fn newest_crl(
+        &self,
+        authority_id: AuthorityId,
+        shard: i16,
+        delta: bool,
+    ) -> Result<PublishedCrl, SecureError> {
         let mut conn = clm_pg::begin(&self.parts.pool).await?;
-        let row = crls::find_newest(&mut conn, authority_id.into()).await?;
-        let row =
-            row.ok_or_else(|| Refusal::new(ErrorCode::AuthorityNotFound, "there is no such authority"))?;
-        let CrlRow { der, crl_number, this_update, next_update, .. } = row;
-        Ok(PublishedCrl { der, crl_number, this_update, next_update })
+        let found = crls::find_newest(&mut conn, authority_id.into(), shard, delta).await?;
+        if let Some(CrlRow { id, crl_number, this_update, next_update, .. }) = found {
+            return Ok(PublishedCrl { id, crl_number, this_update, next_update });
+        }
+        let scope = crls::find_scope(&mut conn, authority_id.into(), shard).await?;
+        drop(conn);
+        let deltas = self.authority(authority_id).await?.envelope.delta_crls;
+        if scope.is_none() || (delta && !deltas) {
+            return Err(Refusal::new(ErrorCode::NotFound, "the authority has no such list").into());
+        }
+        Err(Refusal::new(ErrorCode::Unavailable, "the list is not made yet")
+            .hint("try again in a moment")
+            .into())
+    }
+
+    /// The part of a list that comes after a place in it (-1 at first), and its own place; none at the end.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn next_crl_part(&self, id: Uuid, after: i32) -> Result<Option<(i32, Vec<u8>)>, SecureError> {
+        let mut conn = clm_pg::begin(&self.parts.pool).await?;
+        Ok(crl_parts::find_next(&mut conn, id, after).await?)
     }
 
     /// Publishes what is due, for ever: at once after a revocation in this process, else every two seconds.
@@ -82,132 +121,190 @@ impl Secure {
         let due = crls::list_due(&mut conn, now).await?;
         drop(conn);
         let mut outcome = Ok(());
-        for id in due {
+        for scope in due {
             // One authority that cannot sign does not stop the others.
-            if let Err(error) = self.publish_crl(id.into()).await {
-                tracing::warn!(authority_id = %id, error = &error as &dyn std::error::Error, "a CRL could not be published");
+            if let Err(error) = self.publish_scope(scope.authority_id.into(), scope.shard, scope.full).await {
+                tracing::warn!(authority_id = %scope.authority_id, shard = scope.shard,
+                    error = &error as &dyn std::error::Error, "a CRL could not be published");
                 outcome = outcome.and(Err(error));
             }
         }
         outcome
     }
 
-    /// Makes, records, signs and stores the next CRL of an authority. Does nothing when another process is at it.
+    /// Publishes the full list of a scope if it is wanted, and the delta to it if the authority makes deltas. Does nothing
+    /// when another process is at it.
     ///
     /// # Errors
     /// `authority_not_found`, `authority_locked`, or trouble of ours.
-    pub async fn publish_crl(&self, authority_id: AuthorityId) -> Result<(), SecureError> {
+    pub async fn publish_scope(
+        &self,
+        authority_id: AuthorityId,
+        shard: i16,
+        full: bool,
+    ) -> Result<(), SecureError> {
         let authority = self.authority(authority_id).await?;
         self.require_key(&authority).await?;
-        // The lock is held until the list is stored: numbers rise one by one.
-        let mut guard = clm_pg::begin(&self.parts.pool).await?;
-        let Some(number) = crls::lock_next_number(&mut guard, authority_id.into()).await? else {
+        if full {
+            self.publish_crl(&authority, shard, false).await?;
+        }
+        if authority.envelope.delta_crls {
+            self.publish_crl(&authority, shard, true).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes, records, signs, checks and publishes one list.
+    async fn publish_crl(
+        &self,
+        authority: &Arc<Authority>,
+        shard: i16,
+        delta: bool,
+    ) -> Result<(), SecureError> {
+        let Some(list) = self.begin_crl(authority, shard, delta).await? else {
             return Ok(());
         };
+        let mut snapshot = clm_pg::begin_snapshot(&self.parts.pool).await?;
+        let draft = self.draft_crl(&list, &mut snapshot).await?;
+        let number = list.header.number;
+        let detail = json!({
+            "crl_number": number, "shard": shard, "entries": draft.entries, "tbs_sha256": hex::encode(&draft.tbs_sha256),
+        });
+        self.commit(Write { audit: vec![list.audit("crl.intend", detail)], ..Write::default() }).await?;
+        fail_point!("secure_crl_after_intent");
+        let signature = self.sign_content_by(authority, &draft.to_be_signed).await?;
+        self.complete_crl(&list, &draft, &signature).await?;
+        let checked = self.check_crl(&list, &draft).await?;
+        fail_point!("secure_crl_before_publish");
+        self.commit(list.publication(&draft, checked.octets, checked.sha256.as_ref())).await?;
+        self.parts.authorities.forget();
+        self.note_reflected(&list, &mut snapshot).await?;
+        clm_pg::commit(list.lock).await?;
+        tracing::info!(authority = %authority.row.name, shard, number, delta, entries = draft.entries, "published a CRL");
+        Ok(())
+    }
+
+    /// What the next list of a scope says of itself; none when another process is at it, or a delta has no full list.
+    async fn begin_crl(
+        &self,
+        authority: &Arc<Authority>,
+        shard: i16,
+        delta: bool,
+    ) -> Result<Option<NewCrl>, SecureError> {
+        // The lock is held until the list is published: numbers rise one by one.
+        let mut lock = clm_pg::begin(&self.parts.pool).await?;
+        if !crls::try_lock_scope(&mut lock, authority.row.id, shard).await? {
+            return Ok(None);
+        }
+        let scope = crls::find_scope(&mut lock, authority.row.id, shard).await?;
+        let scope =
+            scope.ok_or_else(|| Refusal::new(ErrorCode::NotFound, "the authority has no such list"))?;
+        let base = scope.base_crl_number.filter(|_| delta);
+        if delta && base.is_none() {
+            return Ok(None);
+        }
         let now = self.parts.clock.now();
         let validity = TimeDelta::seconds(authority.envelope.crl_validity_seconds.into());
-        let header =
-            CrlHeader { number: number.unsigned_abs(), this_update: now, next_update: now + validity };
-        let Content { entries, reflected } = self.crl_content(&authority, now).await?;
-        let entry_count = entries.len();
-        let tbs = crl::encode_tbs(&authority.issuer, &header, entries.into_iter());
-        let operation_id = OperationId::generate(now, &self.parts.entropy);
-        let digest = hex::encode(clm_x509::sha256(&tbs));
-        let detail = json!({ "crl_number": number, "entries": entry_count, "tbs_sha256": digest });
-        self.commit(Write {
-            audit: vec![audit("crl.intend", &authority, operation_id, now, detail)],
-            ..Write::default()
-        })
-        .await?;
-        fail_point!("secure_crl_after_intent");
-        let signature = self.sign_by(&authority, &tbs).await?;
-        let der = crl::assemble(&authority.issuer, &tbs, &signature)?;
-        check_list(&der, &header, entry_count)?;
-        let sha256 = clm_x509::sha256(&der).to_vec();
-        let detail = json!({ "crl_number": number, "entries": entry_count, "sha256": hex::encode(&sha256) });
-        let row = CrlRow {
-            id: new_uuid(now, &self.parts.entropy),
-            authority_id: authority_id.into(),
-            crl_number: number,
+        let header = CrlHeader {
+            number: (scope.crl_number + 1).unsigned_abs(),
             this_update: now,
-            next_update: now + validity,
-            entry_count: i64::try_from(entry_count).unwrap_or(i64::MAX),
-            der,
-            sha256,
+            // A delta is of use as long as its full list.
+            next_update: scope.next_crl_at.filter(|_| delta).unwrap_or(now + validity),
+            base_number: base.map(i64::unsigned_abs),
+            distribution_point: (shard > 0).then(|| authority.crl_url(shard)),
+            freshest_crl: (!delta && authority.envelope.delta_crls).then(|| authority.delta_crl_url(shard)),
         };
-        let event = SecureEvent::CrlPublished { authority_id, crl_number: number };
-        let events = vec![EventDraft { operation_id, certificate_id: None, organization_id: None, event }];
-        let audit = vec![audit("crl.publish", &authority, operation_id, now, detail)];
-        self.commit(Write { crls: vec![NewCrl { row, reflected }], audit, events, ..Write::default() })
-            .await?;
-        clm_pg::commit(guard).await?;
-        self.parts.authorities.forget();
-        tracing::info!(authority = %authority.row.name, number, entry_count, "published a CRL");
-        Ok(())
+        Ok(Some(NewCrl {
+            id: new_uuid(now, &self.parts.entropy),
+            authority: Arc::clone(authority),
+            scope,
+            header,
+            now,
+            operation_id: OperationId::generate(now, &self.parts.entropy),
+            lock,
+        }))
     }
 
-    async fn crl_content(&self, authority: &Authority, now: Time) -> Result<Content, SecureError> {
-        let mut conn = clm_pg::begin(&self.parts.pool).await?;
-        let previous_list = authority.row.last_crl_at.unwrap_or(now);
-        let mut rows = clm_secure_db::revocations::stream_for_crl(&mut conn, authority.row.id, previous_list);
-        let damaged = || SecureError::Damaged(format!("a revocation of authority {}", authority.row.id));
-        let mut content = Content::default();
-        while let Some(row) = rows.try_next().await.map_err(clm_pg::DbError::from)? {
-            if !row.reflected {
-                content.reflected.push(Reflected { id: row.id, version: row.version });
-            }
-            if row.in_force {
-                content.entries.push(entry(&row).ok_or_else(damaged)?);
-            }
+    /// Notes what the list is the first to reflect, as of the snapshot that it was made from.
+    async fn note_reflected(&self, list: &NewCrl, snapshot: &mut Tx) -> Result<(), SecureError> {
+        let rows = revocations::stream_unreflected(snapshot, list.scope.authority_id, list.scope.shard);
+        let mut chunks = rows.try_chunks(REFLECTED_AT_ONCE);
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk.map_err(|error| clm_pg::DbError::from(error.1))?;
+            let mut tx = clm_pg::begin(&self.parts.pool).await?;
+            revocations::mark_reflected(&mut tx, &chunk, list.number()).await?;
+            clm_pg::commit(tx).await?;
         }
-        Ok(content)
-    }
-}
-
-/// What goes into a list, and what it reflects first.
-#[derive(Default)]
-struct Content {
-    entries: Vec<RevokedEntry>,
-    reflected: Vec<Reflected>,
-}
-
-/// Reads the list back before anybody else can.
-fn check_list(der: &[u8], header: &CrlHeader, entry_count: usize) -> Result<(), SecureError> {
-    let list = Crl::parse(der)?;
-    if list.header.number == header.number && list.entries.len() == entry_count {
         Ok(())
-    } else {
-        Err(SecureError::Crypto("a new CRL does not read back as it was meant"))
+    }
+
+    /// Deletes the octets of lists that are superseded, and not the last of their day, or older than `kept`.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn delete_superseded_crls(&self, kept: TimeDelta) -> Result<i64, SecureError> {
+        let now = self.parts.clock.now();
+        let kept_since = now.checked_sub_signed(kept).unwrap_or(DateTime::UNIX_EPOCH);
+        let mut tx = clm_pg::begin(&self.parts.pool).await?;
+        let deleted = crl_parts::delete_superseded(&mut tx, now - FETCHED_WITHIN, kept_since).await?;
+        clm_pg::commit(tx).await?;
+        Ok(deleted)
     }
 }
 
-fn entry(row: &CrlEntry) -> Option<RevokedEntry> {
-    let reason = u8::try_from(row.reason_code).ok().and_then(RevocationReason::from_code)?;
-    Some(RevokedEntry {
-        serial: SerialNumber::from_bytes(&[&[0], row.serial_number.as_slice()].concat()).ok()?,
-        revoked_at: row.revocation_date,
-        reason: Some(reason),
-        invalidity_date: row.invalidity_date,
-    })
-}
+impl NewCrl {
+    pub(crate) const fn is_delta(&self) -> bool {
+        self.header.base_number.is_some()
+    }
 
-fn audit(
-    action: &'static str,
-    authority: &Authority,
-    operation_id: OperationId,
-    now: Time,
-    detail: serde_json::Value,
-) -> AuditDraft {
-    AuditDraft {
-        occurred_at: now,
-        actor: Actor::Secure,
-        organization_id: None,
-        operation_id: Some(operation_id),
-        action,
-        object_type: "authority",
-        object_id: Some(authority.row.id),
-        outcome: Outcome::Allowed,
-        reason: None,
-        detail,
+    const fn number(&self) -> i64 {
+        self.scope.crl_number + 1
+    }
+
+    /// When the last full list was made: what ended before it has been on one list after its end.
+    pub(crate) fn previous_list(&self) -> Time {
+        self.scope.last_crl_at.unwrap_or(self.now)
+    }
+
+    fn publication(&self, draft: &crate::crl_drafts::Draft, octets: i64, sha256: &[u8]) -> Write {
+        let (authority_id, shard) = (self.authority.id(), self.scope.shard);
+        let row = CrlRow {
+            id: self.id,
+            authority_id: authority_id.into(),
+            shard,
+            crl_number: self.number(),
+            base_crl_number: self.scope.base_crl_number.filter(|_| self.is_delta()),
+            this_update: self.header.this_update,
+            next_update: self.header.next_update,
+            entry_count: draft.entries,
+            octet_count: Some(octets),
+            sha256: sha256.to_vec(),
+        };
+        let detail = json!({
+            "crl_number": self.number(), "shard": shard, "entries": draft.entries, "sha256": hex::encode(sha256),
+        });
+        let event = SecureEvent::CrlPublished { authority_id, crl_number: self.number() };
+        let operation_id = self.operation_id;
+        Write {
+            crls: vec![row],
+            audit: vec![self.audit("crl.publish", detail)],
+            events: vec![EventDraft { operation_id, certificate_id: None, organization_id: None, event }],
+            ..Write::default()
+        }
+    }
+
+    fn audit(&self, action: &'static str, detail: serde_json::Value) -> AuditDraft {
+        AuditDraft {
+            occurred_at: self.now,
+            actor: Actor::Secure,
+            organization_id: None,
+            operation_id: Some(self.operation_id),
+            action,
+            object_type: "authority",
+            object_id: Some(self.authority.row.id),
+            outcome: Outcome::Allowed,
+            reason: None,
+            detail,
+        }
     }
 }

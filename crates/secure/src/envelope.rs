@@ -32,6 +32,13 @@ pub struct Envelope {
     /// Lifetime of its CRLs, in seconds.
     #[serde(default = "week")]
     pub crl_validity_seconds: u32,
+    /// Parts that its CRLs are divided into, so that a revocation makes only one of them anew; 0 for one list of all.
+    /// Certificates stay in the part that they were issued in.
+    #[serde(default)]
+    pub crl_shards: u16,
+    /// Whether a revocation makes a delta to the full list, which is made anew when half of its life is over.
+    #[serde(default)]
+    pub delta_crls: bool,
     /// How long its OCSP answers may be kept, in seconds.
     #[serde(default = "hour")]
     pub ocsp_validity_seconds: u32,
@@ -49,7 +56,28 @@ const fn hour() -> u32 {
     3_600
 }
 
+/// Most parts of an authority's CRLs.
+const MOST_SHARDS: u16 = 1024;
+
+/// Shortest life of a CRL or an OCSP answer, in seconds.
+const SHORTEST_VALIDITY: u32 = 10;
+
 impl Envelope {
+    /// Refuses what no authority can keep to.
+    ///
+    /// # Errors
+    /// `invalid_request`.
+    pub(crate) fn require_sound(&self) -> Result<(), Refusal> {
+        let invalid = |detail: String| Err(Refusal::new(ErrorCode::InvalidRequest, detail));
+        if self.crl_shards > MOST_SHARDS {
+            return invalid(format!("crl_shards is {}; {MOST_SHARDS} at most", self.crl_shards));
+        }
+        if self.crl_validity_seconds.min(self.ocsp_validity_seconds) < SHORTEST_VALIDITY {
+            return invalid(format!("CRLs and OCSP answers must live for {SHORTEST_VALIDITY} s at least"));
+        }
+        Ok(())
+    }
+
     /// Checks an issuance against the limits.
     ///
     /// # Errors
@@ -132,13 +160,14 @@ impl Secure {
     /// Sets what an authority may sign.
     ///
     /// # Errors
-    /// `authority_not_found`, or trouble of ours.
+    /// `authority_not_found`, `invalid_request`, or trouble of ours.
     pub async fn set_envelope(
         &self,
         name: &str,
         envelope: &Envelope,
         operator: String,
     ) -> Result<(), SecureError> {
+        envelope.require_sound()?;
         let mut conn = clm_pg::begin(&self.parts.pool).await?;
         let found = clm_secure_db::authorities::find_by_name(&mut conn, name).await?;
         drop(conn);

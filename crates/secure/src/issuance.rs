@@ -103,7 +103,8 @@ impl Secure {
         let algorithm = key.public.algorithm();
         order.authority.envelope.check(&order.spec, &order.mandate, algorithm, subject, names)?;
         let serial = SerialNumber::generate(&self.parts.entropy);
-        let prepared = order.prepare(&serial, &key.public, order.now)?;
+        let shard = order.authority.shard_for(&serial);
+        let prepared = order.prepare(&serial, &key.public, order.now, shard)?;
         let certificate_id = CertificateId::generate(order.now, &self.parts.entropy);
         let detail = json!({
             "serial": serial.to_string(), "tbs_sha256": hex::encode(prepared.digest()), "profile": order.spec.profile,
@@ -199,6 +200,7 @@ impl Secure {
             owner_user_id: Some(order.spec.owner_user_id.into()),
             policy_id: Some(order.spec.policy_id.into()),
             renewal_of_certificate_id: order.spec.renewal_of.map(Into::into),
+            crl_shard: Some(authority.shard_of(certificate.tbs_der())).filter(|shard| *shard > 0),
             ..crate::certificates::new_row(&crate::certificates::NewCertificate {
                 id: new_uuid(order.now, &self.parts.entropy),
                 certificate_id,

@@ -13,6 +13,8 @@ pub mod ceremonies;
 pub mod certificates;
 pub mod checkpoints;
 pub mod committer;
+mod crl_checks;
+mod crl_drafts;
 pub mod crls;
 pub mod custody;
 pub mod encryption_keys;

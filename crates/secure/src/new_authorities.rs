@@ -94,7 +94,7 @@ impl Secure {
         let algorithm = ceremony.issuer()?.public_key().algorithm();
         self.commit(self.made_write(&ceremony, &certificate, kept, algorithm)).await?;
         self.parts.authorities.forget();
-        self.publish_crl(ceremony.authority_id).await?;
+        self.publish_scope(ceremony.authority_id, 0, true).await?;
         tracing::info!(name = %plan.name, authority_id = %ceremony.authority_id, "made an authority");
         Ok(MadeAuthority { authority_id: ceremony.authority_id, existed: false })
     }

@@ -66,12 +66,13 @@ impl Secure {
 }
 
 impl Order {
-    /// Builds and lints the octets to be signed.
+    /// Builds and lints the octets to be signed, for a certificate whose revocation is found in `crl_shard`.
     pub(crate) fn prepare(
         &self,
         serial: &SerialNumber,
         public_key: &PublicKey,
         not_before: Time,
+        crl_shard: i16,
     ) -> Result<PreparedCertificate, Refusal> {
         prepare(&CertificateTemplate {
             serial,
@@ -82,7 +83,7 @@ impl Order {
             not_after: clm_x509::tbs::last_second(not_before, lifetime(&self.spec)?),
             public_key,
             profile: &self.profile,
-            urls: &self.authority.urls,
+            urls: &self.authority.urls_in(crl_shard),
         })
     }
 

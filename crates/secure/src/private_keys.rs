@@ -1,5 +1,6 @@
 //! Private keys in the clear: made, used and forgotten inside this crate.
 
+use aws_lc_rs::digest::Digest;
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
@@ -104,6 +105,22 @@ impl PrivateKey {
                 signature.truncate(length);
                 Ok(signature)
             }
+        }
+    }
+}
+
+impl PrivateKey {
+    /// A signature of a message whose hash this is, by a scheme that signs hashes.
+    pub(crate) fn sign_digest(&self, digest: &Digest) -> Result<Vec<u8>, SecureError> {
+        let failed = |_| SecureError::Crypto("signing failed");
+        match &self.pair {
+            Pair::Ecdsa(pair) => Ok(pair.sign_digest(digest).map_err(failed)?.as_ref().to_vec()),
+            Pair::Rsa(pair) => {
+                let mut signature = vec![0; pair.public_modulus_len()];
+                pair.sign_digest(&RSA_PKCS1_SHA256, digest, &mut signature).map_err(failed)?;
+                Ok(signature)
+            }
+            Pair::Ed25519(_) | Pair::MlDsa(_) => Err(SecureError::Crypto("the scheme signs no hashes")),
         }
     }
 }

@@ -66,7 +66,9 @@ impl Secure {
         let public = self.intended_key(order, wrapped.as_ref()).await?;
         let serial = SerialNumber::from_bytes(&[&[0], intent.serial_number.as_slice()].concat());
         let serial = serial.map_err(|_| damaged())?;
-        let prepared = order.prepare(&serial, &public, intent.created_at)?;
+        // The authority may divide its lists otherwise by now.
+        let shard = order.authority.shard_of(&intent.tbs_der);
+        let prepared = order.prepare(&serial, &public, intent.created_at, shard)?;
         if prepared.tbs_der() != intent.tbs_der {
             return Err(damaged());
         }

@@ -180,7 +180,6 @@ fn authorities(write: &Write) -> Vec<Uuid> {
         .chain(write.authority_changes.iter().map(|row| row.authority))
         .chain(write.successors.iter().map(|(authority, _)| *authority))
         .chain(write.envelopes.iter().map(|(authority, _)| *authority))
-        .chain(write.crls.iter().map(|crl| crl.row.authority_id))
         .collect()
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use clm_secure_db::private_keys::TokenKeyRow;
 use clm_types::{ErrorCode, KeyAlgorithm, PrivateKeyId, Refusal};
 use clm_x509::PublicKey;
+use clm_x509::algorithm::ToBeSigned;
 use serde::{Deserialize, Serialize};
 
 use crate::private_keys::PrivateKey;
@@ -55,6 +56,21 @@ impl SigningKey {
                 clm_x509::algorithm::verify(&pair.public, message, &signature)
                     .map_err(|_| SecureError::Crypto("the token's signature is wrong"))?;
                 Ok(signature)
+            }
+        }
+    }
+
+    /// The same of what was taken in piece by piece. The signature is verified where it is used.
+    pub(crate) async fn sign_content(&self, content: &ToBeSigned) -> Result<Vec<u8>, SecureError> {
+        let digest = match content {
+            ToBeSigned::Message(message) => return self.sign(message).await,
+            ToBeSigned::Digest(digest) => digest,
+        };
+        match self {
+            Self::Software(key) => key.sign_digest(digest),
+            Self::Token(pair) => {
+                let (algorithm, id) = (pair.public.algorithm(), object_id(pair.private_key_id));
+                Ok(pair.token.sign_digest(algorithm, id, digest.as_ref().to_vec()).await?)
             }
         }
     }

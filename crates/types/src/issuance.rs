@@ -211,10 +211,16 @@ pub struct AuthorityRecord {
     /// The authority that issues what this one cannot outlive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub successor_id: Option<AuthorityId>,
-    /// Number of its newest CRL.
+    /// Number of its newest CRL of all certificates.
     pub crl_number: i64,
-    /// When the newest CRL is to be replaced.
+    /// When the newest full CRL of all certificates is to be replaced.
     pub next_crl_at: Option<Time>,
+    /// Parts that its CRLs are divided into; 0 for one list of all.
+    #[serde(default)]
+    pub crl_shards: u16,
+    /// Whether it makes deltas to its full CRLs.
+    #[serde(default)]
+    pub delta_crls: bool,
 }
 
 /// An entry of Secure's outbox: what Core must reflect.

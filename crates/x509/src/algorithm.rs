@@ -1,6 +1,7 @@
 //! Signature algorithms: identifiers, verification, and which `aws-lc-rs` algorithm signs.
 
 use crate::{encode, public_key::PublicKey};
+use aws_lc_rs::digest;
 use aws_lc_rs::signature::{self as aws, VerificationAlgorithm};
 use clm_types::{ErrorCode, KeyAlgorithm, Refusal};
 use const_oid::ObjectIdentifier;
@@ -89,6 +90,72 @@ pub fn ecdsa_signature_der(halves: &[u8]) -> Vec<u8> {
 /// `signature_invalid`.
 pub fn verify(key: &PublicKey, message: &[u8], signature: &[u8]) -> Result<(), Refusal> {
     verify_as(key, &signature_algorithm_der(key.algorithm()), message, signature)
+}
+
+/// What is to be signed, taken in piece by piece. Ed25519 and ML-DSA sign the message and not its hash, so that they keep
+/// all of it.
+pub enum Message {
+    /// Hashed as it comes.
+    Hashed(digest::Context),
+    /// Kept whole.
+    Whole(Vec<u8>),
+}
+
+/// What a key signs.
+pub enum ToBeSigned {
+    /// The hash of the message.
+    Digest(digest::Digest),
+    /// The message.
+    Message(Vec<u8>),
+}
+
+impl Message {
+    /// Nothing yet, to be signed by a key of this algorithm.
+    pub fn new(key: KeyAlgorithm) -> Self {
+        match key {
+            KeyAlgorithm::EcdsaP256
+            | KeyAlgorithm::Rsa2048
+            | KeyAlgorithm::Rsa3072
+            | KeyAlgorithm::Rsa4096 => Self::Hashed(digest::Context::new(&digest::SHA256)),
+            KeyAlgorithm::EcdsaP384 => Self::Hashed(digest::Context::new(&digest::SHA384)),
+            KeyAlgorithm::Ed25519 | KeyAlgorithm::MlDsa65 => Self::Whole(Vec::new()),
+        }
+    }
+
+    /// Takes the next octets.
+    pub fn update(&mut self, octets: &[u8]) {
+        match self {
+            Self::Hashed(context) => context.update(octets),
+            Self::Whole(message) => message.extend_from_slice(octets),
+        }
+    }
+
+    /// That was all of it.
+    pub fn finish(self) -> ToBeSigned {
+        match self {
+            Self::Hashed(context) => ToBeSigned::Digest(context.finish()),
+            Self::Whole(message) => ToBeSigned::Message(message),
+        }
+    }
+}
+
+impl ToBeSigned {
+    /// Verifies a signature that a key made in its own scheme.
+    ///
+    /// # Errors
+    /// `signature_invalid`.
+    pub fn verify(&self, key: &PublicKey, signature: &[u8]) -> Result<(), Refusal> {
+        let digest = match self {
+            Self::Message(message) => return verify(key, message, signature),
+            Self::Digest(digest) => digest,
+        };
+        let verifier = verifiers(key.algorithm()).into_iter().next().map(|(_, verifier)| verifier);
+        verifier
+            .and_then(|verifier| {
+                aws::UnparsedPublicKey::new(verifier, key.key_octets()).verify_digest(digest, signature).ok()
+            })
+            .ok_or_else(|| Refusal::new(ErrorCode::SignatureInvalid, "the signature is wrong"))
+    }
 }
 
 /// Verifies a signature under the `AlgorithmIdentifier` that came with it.

@@ -5,8 +5,8 @@ use crate::{
     decode::{Malformed, Reader, Signed},
     encode::tag,
     extension::{
-        self, AUTHORITY_KEY_IDENTIFIER, BASIC_CONSTRAINTS, EXTENDED_KEY_USAGE, Extension, KEY_USAGE,
-        SUBJECT_ALT_NAME, SUBJECT_KEY_IDENTIFIER,
+        self, AUTHORITY_KEY_IDENTIFIER, BASIC_CONSTRAINTS, CRL_DISTRIBUTION_POINTS, EXTENDED_KEY_USAGE,
+        Extension, KEY_USAGE, SUBJECT_ALT_NAME, SUBJECT_KEY_IDENTIFIER,
     },
     issuer::IssuerInfo,
     key_usage::{ExtendedKeyUsage, KeyUsage},
@@ -206,6 +206,13 @@ impl Certificate {
     pub fn extensions(&self) -> &[Extension] {
         &self.extensions.all
     }
+}
+
+/// The distribution point that a certificate with these to-be-signed octets names, if it is one URL.
+pub fn crl_url_of_tbs(tbs_der: &[u8]) -> Option<String> {
+    let fields = Fields::read(tbs_der).ok()?;
+    let point = extension::find(&fields.extensions, &CRL_DISTRIBUTION_POINTS)?;
+    extension::read_crl_distribution_point(&point.value).ok()
 }
 
 fn malformed(_: Malformed) -> Refusal {

@@ -1,26 +1,41 @@
-//! Revocation lists (RFC 5280 §5): an append-only encoder, and a reader.
+//! Revocation lists (RFC 5280 §5): full, delta, and of a part of an authority's certificates.
+//!
+//! A list is written and read piece by piece, so that its size does not matter to memory.
+
+mod reader;
 
 use crate::{
     algorithm,
-    decode::{Malformed, Reader, Signed, Value},
     encode::{self, tag},
-    extension::{self as ext, AUTHORITY_KEY_IDENTIFIER, CRL_NUMBER, INVALIDITY_DATE, REASON_CODE},
+    extension::{
+        self as ext, AUTHORITY_KEY_IDENTIFIER, CRL_NUMBER, DELTA_CRL_INDICATOR, FRESHEST_CRL,
+        INVALIDITY_DATE, ISSUING_DISTRIBUTION_POINT, REASON_CODE,
+    },
     issuer::IssuerInfo,
-    name::SubjectName,
     pem,
 };
 use chrono::{DateTime, Utc};
-use clm_types::{ErrorCode, Refusal, RevocationReason, SerialNumber};
+use clm_types::{Refusal, RevocationReason, SerialNumber};
+
+pub use reader::CrlReader;
+pub(crate) use reader::serial_number;
 
 /// What a list says of itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CrlHeader {
-    /// The CRL number, growing with each list of the authority.
+    /// The CRL number, growing with each list of the same scope.
     pub number: u64,
     /// When it was made.
     pub this_update: DateTime<Utc>,
     /// When the next will be there at the latest.
     pub next_update: DateTime<Utc>,
+    /// The number of the full list that this one adds to; none for a full list (RFC 5280 §5.2.4).
+    pub base_number: Option<u64>,
+    /// The distribution point that the certificates name which the list is about; none when it is about all of the
+    /// authority's certificates (RFC 5280 §5.2.5).
+    pub distribution_point: Option<String>,
+    /// Where the delta to this full list is (RFC 5280 §5.2.6).
+    pub freshest_crl: Option<String>,
 }
 
 /// One revoked certificate.
@@ -36,62 +51,83 @@ pub struct RevokedEntry {
     pub invalidity_date: Option<DateTime<Utc>>,
 }
 
-/// DER of the TBSCertList. The entries are written as they come, so memory is twice the list's octets and
-/// does not grow with structures per entry.
-pub fn encode_tbs(
-    issuer: &IssuerInfo,
-    header: &CrlHeader,
-    entries: impl Iterator<Item = RevokedEntry>,
-) -> Vec<u8> {
-    let mut entry_octets = Vec::new();
-    for entry in entries {
-        put_entry(&mut entry_octets, &entry);
+impl RevokedEntry {
+    /// Writes the entry after what is in `out`.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let reason = self.reason.filter(|reason| *reason != RevocationReason::Unspecified).map(|reason| {
+            encode::extension(&REASON_CODE, false, &encode::tlv(tag::ENUMERATED, &[reason.code()]))
+        });
+        let invalidity = self
+            .invalidity_date
+            .map(|date| encode::extension(&INVALIDITY_DATE, false, &encode::generalized_time(date)));
+        let extensions: Vec<Vec<u8>> = reason.into_iter().chain(invalidity).collect();
+        let extensions = if extensions.is_empty() { Vec::new() } else { encode::sequence(&extensions) };
+        let serial = encode::unsigned(self.serial.as_bytes());
+        let revoked_at = encode::time(self.revoked_at);
+        let length = serial.len() + revoked_at.len() + extensions.len();
+        out.extend_from_slice(&encode::header(tag::SEQUENCE, length));
+        out.extend_from_slice(&serial);
+        out.extend_from_slice(&revoked_at);
+        out.extend_from_slice(&extensions);
     }
-    let list_header =
-        if entry_octets.is_empty() { Vec::new() } else { encode::header(tag::SEQUENCE, entry_octets.len()) };
+}
+
+/// What stands before and after the entries of a list that is to be signed.
+#[derive(Debug, Clone)]
+pub struct CrlFrame {
+    /// The to-be-signed octets before the entries.
+    pub tbs_head: Vec<u8>,
+    /// The to-be-signed octets after the entries.
+    pub tbs_tail: Vec<u8>,
+    tbs_length: usize,
+}
+
+impl CrlFrame {
+    /// The frame around entries of `entries_length` octets.
+    pub fn new(issuer: &IssuerInfo, header: &CrlHeader, entries_length: usize) -> Self {
+        let list_header =
+            if entries_length == 0 { Vec::new() } else { encode::header(tag::SEQUENCE, entries_length) };
+        let fields = [
+            encode::unsigned(&[1]),
+            issuer.signature_algorithm_der(),
+            issuer.name_der.clone(),
+            encode::time(header.this_update),
+            encode::time(header.next_update),
+            list_header,
+        ]
+        .concat();
+        let tbs_tail = encode::tlv(tag::context_constructed(0), &extensions(issuer, header));
+        let content_length = fields.len() + entries_length + tbs_tail.len();
+        let tbs_head = [encode::header(tag::SEQUENCE, content_length), fields].concat();
+        let tbs_length = tbs_head.len() + entries_length + tbs_tail.len();
+        Self { tbs_head, tbs_tail, tbs_length }
+    }
+
+    /// The octets of the whole list before and after the to-be-signed ones.
+    pub fn sign(&self, issuer: &IssuerInfo, signature: &[u8]) -> (Vec<u8>, Vec<u8>) {
+        let tail = [issuer.signature_algorithm_der(), encode::bit_string(signature)].concat();
+        (encode::header(tag::SEQUENCE, self.tbs_length + tail.len()), tail)
+    }
+}
+
+fn extensions(issuer: &IssuerInfo, header: &CrlHeader) -> Vec<u8> {
+    let number = |number: u64| encode::unsigned(&number.to_be_bytes());
     let authority = ext::authority_key_identifier(&issuer.key_identifier);
-    let number = encode::unsigned(&header.number.to_be_bytes());
-    let extensions = encode::sequence(&[
+    let mut list = vec![
         encode::extension(&AUTHORITY_KEY_IDENTIFIER, false, &authority),
-        encode::extension(&CRL_NUMBER, false, &number),
-    ]);
-    encode::sequence(&[
-        &encode::unsigned(&[1])[..],
-        &issuer.signature_algorithm_der(),
-        &issuer.name_der,
-        &encode::time(header.this_update),
-        &encode::time(header.next_update),
-        &list_header,
-        &entry_octets,
-        &encode::tlv(tag::context_constructed(0), &extensions),
-    ])
-}
-
-fn put_entry(out: &mut Vec<u8>, entry: &RevokedEntry) {
-    let reason = entry.reason.filter(|reason| *reason != RevocationReason::Unspecified).map(|reason| {
-        encode::extension(&REASON_CODE, false, &encode::tlv(tag::ENUMERATED, &[reason.code()]))
-    });
-    let invalidity = entry
-        .invalidity_date
-        .map(|date| encode::extension(&INVALIDITY_DATE, false, &encode::generalized_time(date)));
-    let extensions: Vec<Vec<u8>> = reason.into_iter().chain(invalidity).collect();
-    let extensions = if extensions.is_empty() { Vec::new() } else { encode::sequence(&extensions) };
-    let serial = encode::unsigned(entry.serial.as_bytes());
-    let revoked_at = encode::time(entry.revoked_at);
-    let length = serial.len() + revoked_at.len() + extensions.len();
-    out.extend_from_slice(&encode::header(tag::SEQUENCE, length));
-    out.extend_from_slice(&serial);
-    out.extend_from_slice(&revoked_at);
-    out.extend_from_slice(&extensions);
-}
-
-/// Verifies the signature and puts the list together.
-///
-/// # Errors
-/// `signature_invalid`.
-pub fn assemble(issuer: &IssuerInfo, tbs: &[u8], signature: &[u8]) -> Result<Vec<u8>, Refusal> {
-    algorithm::verify(&issuer.public_key, tbs, signature)?;
-    Ok(encode::signed(tbs, &issuer.signature_algorithm_der(), signature))
+        encode::extension(&CRL_NUMBER, false, &number(header.number)),
+    ];
+    list.extend(header.base_number.map(|base| encode::extension(&DELTA_CRL_INDICATOR, true, &number(base))));
+    list.extend(header.distribution_point.as_deref().map(|url| {
+        encode::extension(&ISSUING_DISTRIBUTION_POINT, true, &ext::issuing_distribution_point(url))
+    }));
+    list.extend(
+        header
+            .freshest_crl
+            .as_deref()
+            .map(|url| encode::extension(&FRESHEST_CRL, false, &ext::crl_distribution_points(url))),
+    );
+    encode::sequence(&list)
 }
 
 /// DER of a list as PEM.
@@ -99,59 +135,25 @@ pub fn to_pem(der: &[u8]) -> String {
     pem::encode(pem::CRL, der)
 }
 
-/// A version 2 list, read back.
+/// A list that was read as a whole, and verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Crl {
-    /// Number and times.
+    /// Number, times and scope.
     pub header: CrlHeader,
-    /// The issuer's name.
-    pub issuer: SubjectName,
-    /// The key identifier of the issuer.
-    pub authority_key_identifier: Vec<u8>,
     /// Entries in their order.
     pub entries: Vec<RevokedEntry>,
-    tbs: Vec<u8>,
-    signature_algorithm: Vec<u8>,
-    signature: Vec<u8>,
-    issuer_der: Vec<u8>,
 }
 
 impl Crl {
-    /// Reads one full list and nothing after it.
+    /// Reads one list and nothing after it, and verifies that this authority signed it.
     ///
     /// # Errors
-    /// `crl_malformed`; the codes of names that are not supported.
-    pub fn parse(der: &[u8]) -> Result<Self, Refusal> {
-        let mut outer = Reader::new(der);
-        let whole = outer.expect(tag::SEQUENCE).map_err(malformed)?;
-        outer.finish().map_err(malformed)?;
-        let signed = Signed::read(&whole).map_err(malformed)?;
-        let fields = Fields::read(&signed).map_err(malformed)?;
-        Ok(Self {
-            header: fields.header,
-            issuer: SubjectName::from_der(fields.issuer)?,
-            issuer_der: fields.issuer.to_vec(),
-            authority_key_identifier: fields.authority_key_identifier,
-            entries: fields.entries,
-            tbs: signed.tbs.whole.to_vec(),
-            signature_algorithm: signed.signature_algorithm.to_vec(),
-            signature: signed.signature.to_vec(),
-        })
-    }
-
-    /// Verifies that this authority issued and signed the list.
-    ///
-    /// # Errors
-    /// `signature_invalid`.
-    pub fn verify_signed_by(&self, issuer: &IssuerInfo) -> Result<(), Refusal> {
-        let fits = self.issuer_der == issuer.name_der
-            && self.authority_key_identifier == issuer.key_identifier
-            && self.signature_algorithm == issuer.signature_algorithm_der();
-        if fits {
-            algorithm::verify(&issuer.public_key, &self.tbs, &self.signature)
-        } else {
-            Err(Refusal::new(ErrorCode::SignatureInvalid, "the list is of another issuer"))
-        }
+    /// `crl_malformed`, `signature_invalid`.
+    pub fn read(der: &[u8], issuer: &IssuerInfo) -> Result<Self, Refusal> {
+        let mut entries = Vec::new();
+        let mut reader = CrlReader::new(issuer);
+        reader.push(der, &mut entries)?;
+        Ok(Self { header: reader.finish()?, entries })
     }
 
     /// The entry of a serial number.
@@ -160,84 +162,7 @@ impl Crl {
     }
 }
 
-fn malformed(_: Malformed) -> Refusal {
-    Refusal::new(ErrorCode::CrlMalformed, "this is not an X.509 version 2 revocation list")
-}
-
-struct Fields<'a> {
-    header: CrlHeader,
-    issuer: &'a [u8],
-    authority_key_identifier: Vec<u8>,
-    entries: Vec<RevokedEntry>,
-}
-
-impl<'a> Fields<'a> {
-    fn read(signed: &Signed<'a>) -> Result<Self, Malformed> {
-        let mut fields = signed.tbs.reader();
-        let version = fields.expect(tag::INTEGER)?.small()?;
-        let algorithm = fields.expect(tag::SEQUENCE)?.whole;
-        if version != 1 || algorithm != signed.signature_algorithm {
-            return Err(Malformed);
-        }
-        let issuer = fields.expect(tag::SEQUENCE)?.whole;
-        let (this_update, next_update) = (fields.next()?.time()?, fields.next()?.time()?);
-        let entries = match fields.optional(tag::SEQUENCE)? {
-            Some(list) => read_entries(&list)?,
-            None => Vec::new(),
-        };
-        let extensions = fields.expect(tag::context_constructed(0))?.only(tag::SEQUENCE)?;
-        fields.finish()?;
-        let extensions = ext::read_list(&extensions)?;
-        let number = ext::find(&extensions, &CRL_NUMBER).ok_or(Malformed)?;
-        let number = Reader::new(&number.value).expect(tag::INTEGER)?.small()?;
-        let authority = ext::find(&extensions, &AUTHORITY_KEY_IDENTIFIER).ok_or(Malformed)?;
-        Ok(Self {
-            header: CrlHeader { number, this_update, next_update },
-            issuer,
-            authority_key_identifier: ext::read_authority_key_identifier(&authority.value)?
-                .ok_or(Malformed)?,
-            entries,
-        })
-    }
-}
-
-fn read_entries(list: &Value<'_>) -> Result<Vec<RevokedEntry>, Malformed> {
-    let mut reader = list.reader();
-    let mut entries = Vec::new();
-    while !reader.is_empty() {
-        entries.push(read_entry(&reader.expect(tag::SEQUENCE)?)?);
-    }
-    if entries.is_empty() { Err(Malformed) } else { Ok(entries) }
-}
-
-fn read_entry(entry: &Value<'_>) -> Result<RevokedEntry, Malformed> {
-    let mut fields = entry.reader();
-    let serial = fields.expect(tag::INTEGER)?.unsigned()?;
-    let revoked_at = fields.next()?.time()?;
-    let extensions = match fields.optional(tag::SEQUENCE)? {
-        Some(list) => ext::read_list(&list)?,
-        None => Vec::new(),
-    };
-    fields.finish()?;
-    let reason = match ext::find(&extensions, &REASON_CODE) {
-        Some(extension) => Some(read_reason(&extension.value)?),
-        None => None,
-    };
-    let invalidity_date = match ext::find(&extensions, &INVALIDITY_DATE) {
-        Some(extension) => Some(Reader::new(&extension.value).expect(tag::GENERALIZED_TIME)?.time()?),
-        None => None,
-    };
-    Ok(RevokedEntry { serial: serial_number(serial)?, revoked_at, reason, invalidity_date })
-}
-
-fn read_reason(der: &[u8]) -> Result<RevocationReason, Malformed> {
-    let code = Reader::new(der).expect(tag::ENUMERATED)?.small()?;
-    u8::try_from(code).ok().and_then(RevocationReason::from_code).ok_or(Malformed)
-}
-
-/// A serial number from an unsigned number without sign octet.
-pub(crate) fn serial_number(unsigned: &[u8]) -> Result<SerialNumber, Malformed> {
-    let mut positive = vec![0];
-    positive.extend_from_slice(unsigned);
-    SerialNumber::from_bytes(&positive).map_err(|_| Malformed)
+/// Starts taking in what is to be signed by this authority.
+pub fn to_be_signed(issuer: &IssuerInfo) -> algorithm::Message {
+    algorithm::Message::new(issuer.public_key.algorithm())
 }

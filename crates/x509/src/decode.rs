@@ -61,6 +61,11 @@ impl<'a> Reader<'a> {
         if self.peek() == Some(tag) { self.next().map(Some) } else { Ok(None) }
     }
 
+    /// What has not been read.
+    pub(crate) const fn rest(&self) -> &'a [u8] {
+        self.0
+    }
+
     /// Nothing may be left.
     pub(crate) const fn finish(&self) -> Result<(), Malformed> {
         if self.is_empty() { Ok(()) } else { Err(Malformed) }
@@ -130,6 +135,14 @@ impl<'a> Value<'a> {
         NaiveDateTime::parse_from_str(&full, "%Y%m%d%H%M%S")
             .map(|naive| naive.and_utc())
             .map_err(|_| Malformed)
+    }
+}
+
+/// The length of the value with this tag that begins here, and what follows its header.
+pub(crate) fn header(octets: &[u8], tag: u8) -> Result<(usize, &[u8]), Malformed> {
+    match octets.split_first() {
+        Some((found, rest)) if *found == tag => length(rest),
+        _ => Err(Malformed),
     }
 }
 

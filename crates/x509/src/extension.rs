@@ -13,9 +13,12 @@ pub(crate) const BASIC_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unw
 pub(crate) const CRL_NUMBER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.20");
 pub(crate) const REASON_CODE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.21");
 pub(crate) const INVALIDITY_DATE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.24");
+pub(crate) const DELTA_CRL_INDICATOR: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.27");
+pub(crate) const ISSUING_DISTRIBUTION_POINT: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.28");
 pub(crate) const CRL_DISTRIBUTION_POINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.31");
 pub(crate) const CERTIFICATE_POLICIES: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.32");
 pub(crate) const AUTHORITY_KEY_IDENTIFIER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.35");
+pub(crate) const FRESHEST_CRL: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.46");
 pub(crate) const EXTENDED_KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37");
 pub(crate) const AUTHORITY_INFORMATION_ACCESS: ObjectIdentifier =
     ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.1.1");
@@ -128,10 +131,41 @@ pub(crate) fn authority_information_access(ocsp: Option<&str>, issuer: Option<&s
 
 /// `CRLDistributionPoints` with one point by URL (RFC 5280 §4.2.1.13).
 pub(crate) fn crl_distribution_points(url: &str) -> Vec<u8> {
+    encode::sequence(&[encode::sequence(&[distribution_point_name(url)])])
+}
+
+/// Reads `CRLDistributionPoints` with one point by one URL.
+pub(crate) fn read_crl_distribution_point(der: &[u8]) -> Result<String, Malformed> {
+    let mut outer = Reader::new(der);
+    let point = outer.expect(tag::SEQUENCE)?.only(tag::SEQUENCE)?;
+    outer.finish()?;
+    read_distribution_point_name(&point.only(tag::context_constructed(0))?)
+}
+
+/// `IssuingDistributionPoint` of a list about the certificates that name this URL (RFC 5280 §5.2.5).
+pub(crate) fn issuing_distribution_point(url: &str) -> Vec<u8> {
+    encode::sequence(&[distribution_point_name(url)])
+}
+
+/// Reads an `IssuingDistributionPoint` that has one URL and limits the list by nothing else.
+pub(crate) fn read_issuing_distribution_point(der: &[u8]) -> Result<String, Malformed> {
+    let mut outer = Reader::new(der);
+    let name = outer.expect(tag::SEQUENCE)?.only(tag::context_constructed(0))?;
+    outer.finish()?;
+    read_distribution_point_name(&name)
+}
+
+/// `DistributionPointName`, tagged as a `distributionPoint`, with one URL as its full name.
+fn distribution_point_name(url: &str) -> Vec<u8> {
     let uri = encode::tlv(tag::context(6), url.as_bytes());
     let full_name = encode::tlv(tag::context_constructed(0), &uri);
-    let name = encode::tlv(tag::context_constructed(0), &full_name);
-    encode::sequence(&[encode::sequence(&[name])])
+    encode::tlv(tag::context_constructed(0), &full_name)
+}
+
+fn read_distribution_point_name(name: &Value<'_>) -> Result<String, Malformed> {
+    let uri = name.only(tag::context_constructed(0))?.only(tag::context(6))?;
+    let text = std::str::from_utf8(uri.content).map_err(|_| Malformed)?;
+    Ok(text.to_owned())
 }
 
 /// `CertificatePolicies` without qualifiers.

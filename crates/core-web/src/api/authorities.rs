@@ -69,6 +69,8 @@ fn view(record: &AuthorityRecord, url: &ValidationUrl) -> Result<Authority, Fail
         max_validity_seconds: record.max_validity_seconds,
         crl_number: record.crl_number,
         next_crl_at: record.next_crl_at,
+        crl_shards: record.crl_shards,
+        delta_crls: record.delta_crls,
         crl_url: format!("{base}/crl/{id}.crl"),
         ocsp_url: format!("{base}/ocsp/{id}"),
         issuer_url: format!("{base}/ca/{id}.crt"),

@@ -12,7 +12,7 @@ use clm_types::ErrorCode;
 
 use super::cached::Cached;
 use super::{Trouble, authority_in};
-use crate::pem;
+use crate::{etag, pem};
 
 pub(super) async fn serve(
     State(core): State<Arc<Core>>,
@@ -32,6 +32,12 @@ pub(super) async fn serve(
     } else {
         (bytes, "application/pkix-cert")
     };
-    let cached = Cached { bytes, content_type, this_update: None, next_update: None };
+    let cached = Cached {
+        tag: etag::tag_of(&bytes),
+        bytes: bytes.into(),
+        content_type,
+        this_update: None,
+        next_update: None,
+    };
     Ok(cached.answer(&headers, core.clock.now()))
 }

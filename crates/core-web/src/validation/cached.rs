@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use axum::body::Bytes;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, EXPIRES, LAST_MODIFIED};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -15,7 +16,9 @@ const MOST_AGE: Duration = Duration::from_mins(1);
 
 /// Bytes that are valid for some time.
 pub(crate) struct Cached {
-    pub(crate) bytes: Vec<u8>,
+    /// Their entity tag.
+    pub(crate) tag: String,
+    pub(crate) bytes: Bytes,
     pub(crate) content_type: &'static str,
     /// When they were made.
     pub(crate) this_update: Option<Time>,
@@ -26,7 +29,7 @@ pub(crate) struct Cached {
 impl Cached {
     /// The answer at `now`; 304 when the caller has these bytes already.
     pub(crate) fn answer(self, asked: &HeaderMap, now: Time) -> Response {
-        let tag = etag::tag_of(&self.bytes);
+        let tag = self.tag;
         let age = max_age(self.next_update, now);
         let mut response = if etag::is_known(asked, &tag) {
             StatusCode::NOT_MODIFIED.into_response()
@@ -69,7 +72,8 @@ mod tests {
 
     fn cached(seconds: i64) -> Cached {
         Cached {
-            bytes: b"crl".to_vec(),
+            tag: etag::tag_of(b"crl"),
+            bytes: Bytes::from_static(b"crl"),
             content_type: "application/pkix-crl",
             this_update: Some(now()),
             next_update: Some(now() + TimeDelta::seconds(seconds)),

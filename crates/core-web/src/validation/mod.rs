@@ -46,6 +46,7 @@ pub(crate) fn router(core: Arc<Core>, metrics: HttpMetrics) -> Router {
     let surroundings = Surroundings { metrics, permits: Arc::new(Semaphore::new(MAX_CONCURRENT)) };
     Router::new()
         .route("/crl/{file}", get(crl::serve))
+        .route("/crl/{authority}/{file}", get(crl::serve_part))
         .route("/ca/{file}", get(ca::serve))
         .route("/ocsp/{authority}", post(ocsp::answer_post))
         // Base64 holds slashes.

@@ -15,6 +15,7 @@ use clm_types::{AuthorityId, ErrorCode};
 
 use super::Trouble;
 use super::cached::Cached;
+use crate::etag;
 
 const REQUEST: &str = "application/ocsp-request";
 const RESPONSE: &str = "application/ocsp-response";
@@ -51,7 +52,8 @@ pub(super) async fn answer_get(
         return Ok(([(CONTENT_TYPE, RESPONSE)], reply.der).into_response());
     }
     let cached = Cached {
-        bytes: reply.der,
+        tag: etag::tag_of(&reply.der),
+        bytes: reply.der.into(),
         content_type: RESPONSE,
         this_update: None,
         next_update: reply.next_update,

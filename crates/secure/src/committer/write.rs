@@ -6,7 +6,7 @@ use clm_secure_db::authorities::{ActivationRow, NewAuthority};
 use clm_secure_db::blocked_keys::BlockedKeyRow;
 use clm_secure_db::ceremonies::CeremonyRow;
 use clm_secure_db::certificates::{CertificateRow, StatusChange};
-use clm_secure_db::crls::NewCrl;
+use clm_secure_db::crls::CrlRow;
 use clm_secure_db::encryption_keys::{EncryptionKeyRow, RewrappedKey};
 use clm_secure_db::intents::IntentRow;
 use clm_secure_db::operations::{Completion, OperationRow};
@@ -52,7 +52,7 @@ pub(crate) struct Write {
     pub(crate) hold_ends: Vec<HoldEnd>,
     pub(crate) revocations: Vec<RevocationRow>,
     pub(crate) blocked_keys: Vec<BlockedKeyRow>,
-    pub(crate) crls: Vec<NewCrl>,
+    pub(crate) crls: Vec<CrlRow>,
     pub(crate) operations: Vec<OperationRow>,
     pub(crate) completions: Vec<Completion>,
     pub(crate) retired_encryption_keys: Vec<Uuid>,

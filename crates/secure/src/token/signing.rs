@@ -14,6 +14,12 @@ use super::{Call, CallError, Token, TokenError};
 const P256: [u8; 10] = [0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
 const P384: [u8; 7] = [0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22];
 
+/// What stands before a SHA-256 in the DigestInfo that RSA signs (RFC 8017 §9.2, note 1).
+const SHA256_DIGEST_INFO: [u8; 19] = [
+    0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05, 0x00,
+    0x04, 0x20,
+];
+
 const RSA_EXPONENT: [u8; 3] = [1, 0, 1];
 
 impl Token {
@@ -77,17 +83,30 @@ impl Token {
         id: Vec<u8>,
         message: Vec<u8>,
     ) -> Result<Vec<u8>, TokenError> {
+        let hash = if algorithm == KeyAlgorithm::EcdsaP384 { &SHA384 } else { &SHA256 };
+        self.sign_digest(algorithm, id, digest(hash, &message).as_ref().to_vec()).await
+    }
+
+    /// The same of a message whose hash, of the kind that goes with the algorithm, this is.
+    ///
+    /// # Errors
+    /// As [`Self::sign`].
+    pub(crate) async fn sign_digest(
+        self: &Arc<Self>,
+        algorithm: KeyAlgorithm,
+        id: Vec<u8>,
+        digest: Vec<u8>,
+    ) -> Result<Vec<u8>, TokenError> {
         self.call(move |call| {
             let key = call.find(ObjectClass::PRIVATE_KEY, &id)?;
-            let ecdsa = |hash: &[u8]| -> Result<Vec<u8>, CallError> {
-                let halves = call.session.sign(&Mechanism::Ecdsa, key, hash)?;
-                Ok(algorithm::ecdsa_signature_der(&halves))
-            };
             match algorithm {
-                KeyAlgorithm::EcdsaP256 => ecdsa(digest(&SHA256, &message).as_ref()),
-                KeyAlgorithm::EcdsaP384 => ecdsa(digest(&SHA384, &message).as_ref()),
+                KeyAlgorithm::EcdsaP256 | KeyAlgorithm::EcdsaP384 => {
+                    let halves = call.session.sign(&Mechanism::Ecdsa, key, &digest)?;
+                    Ok(algorithm::ecdsa_signature_der(&halves))
+                }
                 KeyAlgorithm::Rsa2048 | KeyAlgorithm::Rsa3072 | KeyAlgorithm::Rsa4096 => {
-                    Ok(call.session.sign(&Mechanism::Sha256RsaPkcs, key, &message)?)
+                    let info = [&SHA256_DIGEST_INFO[..], &digest].concat();
+                    Ok(call.session.sign(&Mechanism::RsaPkcs, key, &info)?)
                 }
                 KeyAlgorithm::Ed25519 | KeyAlgorithm::MlDsa65 => Err(unsupported(algorithm).into()),
             }

@@ -76,7 +76,7 @@ const SECURE: &[(&str, &str)] = &[
     ),
     (
         "gaps in the numbers of lists",
-        "SELECT authority_id::text FROM crls GROUP BY authority_id HAVING count(*) <> max(crl_number)",
+        "SELECT concat(authority_id, ' shard ', shard) FROM crls GROUP BY authority_id, shard HAVING count(*) <> max(crl_number)",
     ),
     (
         "certificates of generated keys that lack the key, or others that have one",

@@ -283,6 +283,8 @@ fn plan(name: &str, parent: Option<&str>) -> AuthorityPlan {
         validity_days: if parent.is_some() { 1_000 } else { 3_650 },
         base_url: "http://localhost:8080".into(),
         envelope: Envelope {
+            crl_shards: 0,
+            delta_crls: false,
             profiles: profiles.iter().map(|name| (*name).to_owned()).collect(),
             key_algorithms: KeyAlgorithm::ALL.to_vec(),
             max_validity_seconds: 397 * 86_400,

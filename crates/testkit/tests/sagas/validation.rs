@@ -1,4 +1,5 @@
 use clm_core::revocations::NewRevocation;
+use clm_core::validation::CrlName;
 use clm_types::{AuthorityId, ErrorCode, RevocationReason, SerialNumber};
 use clm_x509::ocsp::{CertId, OcspRequest, OcspResponse};
 use clm_x509::{Certificate, IssuerInfo};
@@ -36,6 +37,9 @@ async fn a_malformed_ocsp_request_gets_an_answer_and_an_unknown_authority_none()
     assert_eq!(answer.der, [0x30, 0x03, 0x0a, 0x01, 0x01]);
     assert_eq!(answer.next_update, None);
     let nobody = AuthorityId(Uuid::now_v7());
-    assert_eq!(refused(house.core.crl(nobody).await), ErrorCode::AuthorityNotFound);
+    assert_eq!(
+        refused(house.core.crl(CrlName { authority: nobody, shard: 0, delta: false }).await),
+        ErrorCode::AuthorityNotFound
+    );
     assert_eq!(refused(house.core.authority_certificate(nobody).await), ErrorCode::AuthorityNotFound);
 }

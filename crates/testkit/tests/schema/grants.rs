@@ -73,6 +73,7 @@ async fn the_role_of_secure_changes_these_columns_alone() {
             "certificate_revocations: crl_number hold_released_at ocsp_status released_operation_id updated_at version",
             "certificates: owner_user_id owner_version renewed_by_certificate_id revocation_reason revoked_at status updated_at version",
             "chain_heads: chain_hash sequence updated_at",
+            "crl_scopes: base_crl_number crl_number delta_crl_id full_crl_id last_crl_at next_crl_at updated_at version",
             "encryption_keys: activated_at destroyed_at master_key_reference provider rotated_at state updated_at use_count version wrapped_key_material",
             "issuance_intents: encryption_key_id signed_at state updated_at version wrapped_private_key",
             "key_rotation_history: failure_details finished_at last_row_id receipt rows_failed rows_reencrypted rows_total status updated_at version",

@@ -28,9 +28,9 @@ async fn a_suspended_authority_signs_lists_and_answers_but_no_certificates() {
     issue(&desk, desk.issuing).await.unwrap();
     change(&desk, Suspend).await.unwrap();
     assert_eq!(issue(&desk, desk.issuing).await.unwrap_err().code, ErrorCode::AuthoritySuspended);
-    let before = desk.secure.newest_crl(desk.issuing).await.unwrap().crl_number;
-    desk.secure.publish_crl(desk.issuing).await.unwrap();
-    assert_eq!(desk.secure.newest_crl(desk.issuing).await.unwrap().crl_number, before + 1);
+    let before = desk.secure.newest_crl(desk.issuing, 0, false).await.unwrap().crl_number;
+    desk.secure.publish_scope(desk.issuing, 0, true).await.unwrap();
+    assert_eq!(desk.secure.newest_crl(desk.issuing, 0, false).await.unwrap().crl_number, before + 1);
     assert_eq!(change(&desk, Suspend).await.unwrap_err().code, ErrorCode::Conflict);
     change(&desk, Resume).await.unwrap();
     issue(&desk, desk.issuing).await.unwrap();
@@ -62,7 +62,7 @@ async fn what_an_authority_signed_stays_valid_when_it_is_renewed() {
     assert!(certificates.iter().all(|(kind, _)| kind == "own"));
     let records = desk.secure.list_authorities().await.unwrap();
     assert!(records.iter().any(|record| record.certificate_id == renewed));
-    desk.secure.publish_crl(desk.issuing).await.expect("the key goes on");
+    desk.secure.publish_scope(desk.issuing, 0, true).await.expect("the key goes on");
     assert!(desk.secure.verify_audit(|_| {}).await.unwrap().is_ok());
 }
 

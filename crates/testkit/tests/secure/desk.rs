@@ -207,7 +207,7 @@ pub(crate) fn plan(name: &str, parent: Option<&str>) -> AuthorityPlan {
         key_algorithm: KeyAlgorithm::EcdsaP256,
         key_store: KeyStore::Software,
         validity_days: if parent.is_some() { 1_000 } else { 3_650 },
-        base_url: "http://localhost:8080".into(),
+        base_url: "http://pki.example.com".into(),
         envelope: Envelope {
             profiles: profiles.iter().map(|name| (*name).to_owned()).collect(),
             key_algorithms: KeyAlgorithm::ALL.to_vec(),
@@ -216,6 +216,8 @@ pub(crate) fn plan(name: &str, parent: Option<&str>) -> AuthorityPlan {
             export_approvals: 2,
             dns_suffixes: std::collections::BTreeMap::new(),
             crl_validity_seconds: 86_400,
+            crl_shards: 0,
+            delta_crls: false,
             ocsp_validity_seconds: 3_600,
         },
         operator: "test".into(),

@@ -3,6 +3,7 @@
 mod audit;
 mod audit_faults;
 mod authorities;
+mod crls;
 mod desk;
 mod issuance;
 mod keys;

@@ -3,6 +3,7 @@
 use clm_secure::blocked_keys::read_subject_key;
 use clm_types::{CertificateSpec, CertificateStatus, ErrorCode, KeySource, RevocationReason, RevocationSpec};
 
+use crate::crls::octets;
 use crate::desk::{Desk, run};
 
 async fn ocsp(desk: &Desk, leaf: &str) -> String {
@@ -20,8 +21,7 @@ async fn ocsp(desk: &Desk, leaf: &str) -> String {
 
 async fn crl(desk: &Desk) -> String {
     desk.secure.publish_due_crls().await.unwrap();
-    let crl = desk.secure.newest_crl(desk.issuing).await.unwrap();
-    let path = desk.file("crl.der", crl.der);
+    let path = desk.file("crl.der", octets(desk, desk.issuing, 0, false).await);
     let issuer = desk.authority_file(desk.issuing).await;
     run("openssl", &["crl", "-inform", "DER", "-in", &path, "-CAfile", &issuer, "-noout", "-text"])
 }
@@ -138,8 +138,11 @@ async fn a_hold_that_has_ended_stays_on_one_more_list_and_in_ocsp() {
     assert!(crl(&desk).await.contains(&serial));
     let superuser = desk.databases.secure.superuser().await;
     let end = "UPDATE certificates SET not_after = clock_timestamp() WHERE category = 'leaf'";
-    let due = "UPDATE certificate_authorities SET next_crl_at = now()";
+    let end_of_entry = "UPDATE certificate_revocations r SET not_after = c.not_after
+                        FROM certificates c WHERE c.certificate_id = r.certificate_id";
+    let due = "UPDATE crl_scopes SET next_crl_at = now()";
     sqlx::query(end).execute(&superuser).await.unwrap();
+    sqlx::query(end_of_entry).execute(&superuser).await.unwrap();
     while desk.secure.expire_certificates().await.unwrap() == 0 {}
     let record = desk.secure.find_certificate(spec.certificate_id).await.unwrap().unwrap().record;
     assert_eq!(record.status, CertificateStatus::Expired);

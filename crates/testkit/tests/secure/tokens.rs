@@ -9,6 +9,7 @@ use clm_testkit::SoftHsm;
 use clm_types::{ErrorCode, KeyAlgorithm, KeySource, RevocationReason, RevocationSpec};
 use tokio::sync::{Mutex, MutexGuard};
 
+use crate::crls::octets;
 use crate::desk::{Desk, plan, run};
 
 /// A process has one PKCS#11 module: tests with a token take turns.
@@ -73,8 +74,7 @@ async fn verify(desk: &Desk, authority: clm_types::AuthorityId) {
     let leaf = desk.file("leaf.pem", &issued.pem);
     let (root, issuing) = (desk.root_file().await, desk.authority_file(authority).await);
     run("openssl", &["verify", "-x509_strict", "-CAfile", &root, "-untrusted", &issuing, &leaf]);
-    let crl = desk.secure.newest_crl(authority).await.unwrap();
-    let crl = desk.file("list.crl", &crl.der);
+    let crl = desk.file("list.crl", octets(&desk, authority, 0, false).await);
     run("openssl", &["crl", "-inform", "DER", "-in", &crl, "-CAfile", &issuing, "-noout"]);
 }
 
@@ -120,7 +120,7 @@ async fn an_authority_without_its_token_is_locked_and_everything_else_goes_on() 
     assert_eq!(refused.code, ErrorCode::AuthorityLocked, "{refused:?}");
     assert!(refused.code.is_retryable());
     issue(&desk, software).await.expect("an authority whose key is here goes on");
-    desk.secure.newest_crl(desk.issuing).await.expect("the signed list is still served");
+    desk.secure.newest_crl(desk.issuing, 0, false).await.expect("the signed list is still served");
     let spec = RevocationSpec {
         certificate_id: issued.record.certificate_id,
         organization_id: issued.record.organization_id.unwrap(),

@@ -8,7 +8,7 @@ use crate::{
 use clm_types::{ErrorCode, KeyAlgorithm, RevocationReason, SerialNumber};
 use clm_x509::{
     Crl, PublicKey,
-    crl::{self, CrlHeader, RevokedEntry},
+    crl::{CrlFrame, CrlHeader, CrlReader, RevokedEntry},
     ocsp::{self, CertId, CertStatus, OcspError, OcspRequest, OcspResponse, ResponseData, SingleResponse},
 };
 
@@ -17,6 +17,9 @@ pub(crate) fn header(number: u64) -> CrlHeader {
         number,
         this_update: instant("2026-01-03T00:00:00Z"),
         next_update: instant("2036-01-04T00:00:00Z"),
+        base_number: None,
+        distribution_point: None,
+        freshest_crl: None,
     }
 }
 
@@ -30,8 +33,22 @@ pub(crate) fn entry(serial: &SerialNumber, reason: Option<RevocationReason>) -> 
 }
 
 pub(crate) fn list(authority: &Authority, number: u64, entries: Vec<RevokedEntry>) -> Vec<u8> {
-    let tbs = crl::encode_tbs(&authority.info, &header(number), entries.into_iter());
-    crl::assemble(&authority.info, &tbs, &authority.key.sign(&tbs)).unwrap()
+    signed_list(authority, authority, &header(number), entries.into_iter())
+}
+
+/// A list in the name of one authority, signed by another.
+fn signed_list(
+    authority: &Authority,
+    signer: &Authority,
+    header: &CrlHeader,
+    entries: impl Iterator<Item = RevokedEntry>,
+) -> Vec<u8> {
+    let mut octets = Vec::new();
+    entries.for_each(|entry| entry.encode(&mut octets));
+    let frame = CrlFrame::new(&authority.info, header, octets.len());
+    let tbs = [&frame.tbs_head[..], &octets, &frame.tbs_tail].concat();
+    let (head, tail) = frame.sign(&authority.info, &signer.key.sign(&tbs));
+    [head, tbs, tail].concat()
 }
 
 /// The answer about each certificate asked about.
@@ -61,33 +78,83 @@ fn numbered(number: u32) -> SerialNumber {
     SerialNumber::from_bytes(&octets).unwrap()
 }
 
+fn refused(der: &[u8], authority: &Authority) -> ErrorCode {
+    Crl::read(der, &authority.info).unwrap_err().code
+}
+
 #[test]
 fn a_list_of_every_reason_reads_back_as_it_was_written() {
-    let (root, issuing) = Authority::chain(KeyAlgorithm::EcdsaP384);
-    let mut entries: Vec<RevokedEntry> = RevocationReason::ALL
-        .iter()
-        .zip(1..)
-        .map(|(reason, number)| entry(&numbered(number), Some(*reason)))
-        .collect();
-    entries.push(RevokedEntry { invalidity_date: None, ..entry(&numbered(99), None) });
-    let parsed = Crl::parse(&list(&issuing, 7, entries.clone())).unwrap();
-    parsed.verify_signed_by(&issuing.info).unwrap();
-    assert_eq!(parsed.verify_signed_by(&root.info).unwrap_err().code, ErrorCode::SignatureInvalid);
-    assert_eq!(parsed.header, header(7));
-    assert_eq!(parsed.authority_key_identifier, issuing.info.key_identifier());
-    entries[0].reason = None; // `unspecified` is written as no reason
-    assert_eq!(parsed.entries, entries);
-    assert_eq!(parsed.find(&numbered(99)), entries.last());
+    for algorithm in KeyAlgorithm::ALL {
+        let (root, issuing) = Authority::chain(*algorithm);
+        let mut entries: Vec<RevokedEntry> = RevocationReason::ALL
+            .iter()
+            .zip(1..)
+            .map(|(reason, number)| entry(&numbered(number), Some(*reason)))
+            .collect();
+        entries.push(RevokedEntry { invalidity_date: None, ..entry(&numbered(99), None) });
+        let der = list(&issuing, 7, entries.clone());
+        let read = Crl::read(&der, &issuing.info).unwrap();
+        assert_eq!(refused(&der, &root), ErrorCode::CrlMalformed);
+        assert_eq!(read.header, header(7));
+        entries[0].reason = None; // `unspecified` is written as no reason
+        assert_eq!(read.entries, entries);
+        assert_eq!(read.find(&numbered(99)), entries.last());
+    }
+}
+
+#[test]
+fn a_delta_of_one_distribution_point_says_so() {
+    let (_, issuing) = Authority::chain(KeyAlgorithm::EcdsaP256);
+    let scoped = CrlHeader {
+        base_number: Some(300),
+        distribution_point: Some("http://localhost/crl/7.crl".to_owned()),
+        freshest_crl: Some("http://localhost/crl/7-delta.crl".to_owned()),
+        ..header(301)
+    };
+    let removed = entry(&numbered(1), Some(RevocationReason::RemoveFromCrl));
+    let der = signed_list(&issuing, &issuing, &scoped, [removed.clone()].into_iter());
+    let read = Crl::read(&der, &issuing.info).unwrap();
+    assert_eq!((read.header, read.entries), (scoped, vec![removed]));
 }
 
 #[test]
 fn an_empty_list_has_no_list_of_entries() {
     let (_, issuing) = Authority::chain(KeyAlgorithm::EcdsaP256);
     let der = list(&issuing, u64::MAX, Vec::new());
-    let parsed = Crl::parse(&der).unwrap();
-    assert!(parsed.entries.is_empty());
-    assert_eq!(parsed.header.number, u64::MAX);
-    assert_eq!(Crl::parse(&der[..der.len() - 1]).unwrap_err().code, ErrorCode::CrlMalformed);
+    let read = Crl::read(&der, &issuing.info).unwrap();
+    assert!(read.entries.is_empty());
+    assert_eq!(read.header.number, u64::MAX);
+    for cut in 0..der.len() {
+        assert_eq!(refused(&der[..cut], &issuing), ErrorCode::CrlMalformed, "{cut}");
+    }
+    assert_eq!(refused(&[&der[..], &[0]].concat(), &issuing), ErrorCode::CrlMalformed);
+}
+
+#[test]
+fn a_list_reads_the_same_in_pieces_of_any_size() {
+    let (_, issuing) = Authority::chain(KeyAlgorithm::EcdsaP256);
+    let entries: Vec<_> = (1..200).map(|number| entry(&numbered(number), None)).collect();
+    let der = list(&issuing, 7, entries.clone());
+    for size in [1, 2, 7, 64, 1_000, der.len()] {
+        let mut read = Vec::new();
+        let mut reader = CrlReader::new(&issuing.info);
+        for piece in der.chunks(size) {
+            reader.push(piece, &mut read).unwrap();
+        }
+        assert_eq!(reader.finish().unwrap(), header(7), "{size}");
+        assert_eq!(read, entries, "{size}");
+    }
+}
+
+#[test]
+fn no_octet_of_a_list_can_be_changed() {
+    let (_, issuing) = Authority::chain(KeyAlgorithm::EcdsaP256);
+    let der = list(&issuing, 7, vec![entry(&numbered(1), Some(RevocationReason::KeyCompromise))]);
+    for place in 0..der.len() {
+        let mut changed = der.clone();
+        changed[place] ^= 1;
+        assert!(Crl::read(&changed, &issuing.info).is_err(), "{place}");
+    }
 }
 
 #[test]
@@ -98,18 +165,16 @@ fn a_large_list_is_encoded_from_an_iterator() {
         invalidity_date: None,
         ..entry(&numbered(number), Some(RevocationReason::Superseded))
     });
-    let tbs = crl::encode_tbs(&issuing.info, &header(1), entries);
-    assert!(tbs.len() < 50 * count as usize, "{} octets per entry", tbs.len() / count as usize);
-    let der = crl::assemble(&issuing.info, &tbs, &issuing.key.sign(&tbs)).unwrap();
-    assert_eq!(Crl::parse(&der).unwrap().entries.len(), count as usize);
+    let der = signed_list(&issuing, &issuing, &header(1), entries);
+    assert!(der.len() < 50 * count as usize, "{} octets per entry", der.len() / count as usize);
+    assert_eq!(Crl::read(&der, &issuing.info).unwrap().entries.len(), count as usize);
 }
 
 #[test]
-fn a_list_signed_by_another_key_is_not_put_together() {
+fn a_list_signed_by_another_key_is_refused() {
     let (root, issuing) = Authority::chain(KeyAlgorithm::EcdsaP256);
-    let tbs = crl::encode_tbs(&issuing.info, &header(1), std::iter::empty());
-    let refusal = crl::assemble(&issuing.info, &tbs, &root.key.sign(&tbs)).unwrap_err();
-    assert_eq!(refusal.code, ErrorCode::SignatureInvalid);
+    let der = signed_list(&issuing, &root, &header(1), std::iter::empty());
+    assert_eq!(refused(&der, &issuing), ErrorCode::SignatureInvalid);
 }
 
 #[test]
