@@ -281,34 +281,3 @@ pub async fn find(conn: &mut PgConnection, certificate_id: Uuid) -> Result<Optio
     .await?;
     Ok(row)
 }
-
-/// What an OCSP answer says of one serial.
-#[derive(Debug, Clone)]
-pub struct SerialStatus {
-    /// `active`, `on_hold`, `revoked`, `expired`.
-    pub status: String,
-    /// When it was revoked.
-    pub revoked_at: Option<DateTime<Utc>>,
-    /// RFC 5280 name.
-    pub revocation_reason: Option<String>,
-}
-
-/// The status of a serial of an authority; none when it never issued it.
-///
-/// # Errors
-/// When the database fails.
-pub async fn find_serial_status(
-    conn: &mut PgConnection,
-    authority_id: Uuid,
-    serial_number: &[u8],
-) -> Result<Option<SerialStatus>, DbError> {
-    let row = sqlx::query_as!(
-        SerialStatus,
-        "SELECT status, revoked_at, revocation_reason FROM certificates WHERE authority_id = $1 AND serial_number = $2",
-        authority_id,
-        serial_number
-    )
-    .fetch_optional(conn)
-    .await?;
-    Ok(row)
-}

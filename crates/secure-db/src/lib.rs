@@ -17,6 +17,7 @@ pub mod encryption_keys;
 pub mod events;
 pub mod expiry;
 pub mod intents;
+pub mod ocsp;
 pub mod operations;
 pub mod owners;
 pub mod private_keys;

@@ -56,7 +56,10 @@ pub async fn list_references(
         ReferenceRow,
         r#"SELECT c.certificate_id, c.organization_id, c.owner_user_id, c.policy_id, c.operation_id, c.status, c.not_after, c.category,
              c.revoked_at, c.revocation_reason, c.renewal_of_certificate_id, c.renewed_by_certificate_id,
-             (c.category = 'leaf' OR EXISTS (SELECT FROM authority_certificates a WHERE a.certificate_id = c.certificate_id))
+             (c.category = 'leaf'
+              OR EXISTS (SELECT FROM authority_certificates a WHERE a.certificate_id = c.certificate_id)
+              OR (c.category = 'responder' AND EXISTS (
+                  SELECT FROM issuance_intents i WHERE i.operation_id = c.operation_id AND i.profile = 'ocsp-responder')))
                  AS "explained!",
              (r.revocation_date IS NOT DISTINCT FROM c.revoked_at AND r.reason IS NOT DISTINCT FROM c.revocation_reason
               AND (r.id IS NULL OR c.status <> 'active')) AS "revocation_recorded!",

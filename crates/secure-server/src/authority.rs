@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use clm_secure::authority_states::AuthorityAction;
-use clm_secure::envelope::Envelope;
+use clm_secure::envelope::{Envelope, OcspSigner};
 use clm_secure::new_authorities::AuthorityPlan;
 use clm_secure::signing_keys::KeyStore;
 use clm_types::KeyAlgorithm;
@@ -265,6 +265,8 @@ impl Profile {
             crl_shards: 0,
             delta_crls: false,
             ocsp_validity_seconds: 3_600,
+            ocsp_signer: OcspSigner::Responder,
+            presigned_ocsp: false,
         }
     }
 }

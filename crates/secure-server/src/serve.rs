@@ -66,6 +66,8 @@ async fn work(
         () = sign_audit_chain(&secure, config.audit.checkpoint_every()) => {}
         () = secure.publish_crls() => {}
         () = Box::pin(secure.run_expiry()) => {}
+        () = Box::pin(secure.run_ocsp_responders()) => {}
+        () = Box::pin(secure.run_ocsp_presigning()) => {}
         () = keys::watch(config, &secure, metrics) => {}
         () = secure.fill_key_pool() => {}
         () = erase_deleted_keys(&secure, config.retention.deleted_keys()) => {}

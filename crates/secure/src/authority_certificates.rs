@@ -9,12 +9,12 @@ use clm_types::{CertificateCategory, CertificateId, ErrorCode, OperationId, Refu
 use clm_x509::{AuthorityUrls, Certificate, CertificateTemplate, PreparedCertificate, Profile, prepare};
 use fail::fail_point;
 use serde_json::json;
-use uuid::Builder;
 
 use crate::audit::{Actor, AuditDraft, Outcome};
 use crate::authorities::Authority;
 use crate::certificates::{NewCertificate, new_row};
 use crate::committer::{AuthorityRenewal, Write};
+use crate::recall::operation_named;
 use crate::{Secure, SecureError};
 
 /// A certificate for an authority's key.
@@ -58,7 +58,7 @@ impl Secure {
                 "root-ca"
             })?,
             not_after: clm_x509::tbs::last_second(now, i64::from(validity_days) * 86_400),
-            operation_id: operation_id(&format!("renew/{}/{old}", authority.row.id)),
+            operation_id: operation_named(&format!("renew/{}/{old}", authority.row.id)),
             action: "authority.renew",
             operator,
             now,
@@ -127,7 +127,7 @@ impl Secure {
             signer,
             profile: built_in("cross-ca")?,
             not_after: of.row.not_after.min(signer.row.not_after),
-            operation_id: operation_id(&format!(
+            operation_id: operation_named(&format!(
                 "cross/{}/{}",
                 of.row.certificate_id, signer.row.certificate_id
             )),
@@ -283,12 +283,4 @@ impl Order<'_> {
 fn built_in(name: &str) -> Result<Profile, Refusal> {
     let detail = || Refusal::new(ErrorCode::ProfileNotFound, format!("there is no profile `{name}`"));
     Profile::built_in(name).ok_or_else(detail)
-}
-
-/// The same order has the same operation: one that was cut off is found again (UUIDv8, RFC 9562 §5.8).
-fn operation_id(order: &str) -> OperationId {
-    let mut octets = [0; 16];
-    let digest = clm_x509::sha256(order.as_bytes());
-    octets.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
-    OperationId(Builder::from_custom_bytes(octets).into_uuid())
 }

@@ -42,6 +42,23 @@ pub struct Envelope {
     /// How long its OCSP answers may be kept, in seconds.
     #[serde(default = "hour")]
     pub ocsp_validity_seconds: u32,
+    /// Who signs its OCSP answers.
+    #[serde(default)]
+    pub ocsp_signer: OcspSigner,
+    /// Whether answers to requests without nonce are signed ahead, for every certificate.
+    #[serde(default)]
+    pub presigned_ocsp: bool,
+}
+
+/// Who signs the OCSP answers of an authority.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OcspSigner {
+    /// A responder that the authority certified, with a key in the database; the authority itself until there is one.
+    #[default]
+    Responder,
+    /// The authority, with its own key.
+    Authority,
 }
 
 const fn two() -> usize {

@@ -30,6 +30,7 @@ pub mod master_key;
 pub mod master_rotation;
 pub mod new_authorities;
 pub mod ocsp;
+pub mod ocsp_responders;
 mod order;
 pub mod owners;
 pub mod private_keys;
@@ -63,6 +64,7 @@ use crate::authorities::AuthorityStore;
 use crate::committer::{Committer, Write};
 use crate::custody::Custody;
 use crate::key_pool::KeyPool;
+use crate::ocsp_responders::Responders;
 use crate::sealing::Recipient;
 
 /// The Secure Service without its transport. Cheap to clone.
@@ -76,6 +78,7 @@ struct Parts {
     committer: Committer,
     custody: Custody,
     authorities: AuthorityStore,
+    responders: Responders,
     clock: Clock,
     entropy: Entropy,
     /// What private keys are sealed to on their way here.
@@ -93,6 +96,7 @@ impl Secure {
         let parts = Parts {
             custody: Custody::new(stores.into()),
             authorities: AuthorityStore::default(),
+            responders: Responders::default(),
             crl_due: tokio::sync::Notify::new(),
             recipient: Recipient::generate(),
             audit_key: tokio::sync::OnceCell::new(),

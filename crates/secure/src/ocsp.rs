@@ -1,9 +1,11 @@
-//! OCSP answers (RFC 6960), signed by the authority that issued the certificates.
+//! OCSP answers (RFC 6960), signed on demand or ahead, by a responder of the authority or the authority itself.
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::TimeDelta;
-use clm_types::{AuthorityId, RevocationReason, Time};
+use clm_secure_db::ocsp::{self as rows, PresignedRow, Unanswered};
+use clm_types::ids::new_uuid;
+use clm_types::{AuthorityId, RevocationReason, SerialNumber, Time};
 use clm_x509::ocsp::{self, CertId, CertStatus, OcspError, OcspRequest, ResponseData, SingleResponse};
 
 use crate::authorities::Authority;
@@ -11,6 +13,12 @@ use crate::{Secure, SecureError};
 
 /// Certificates that one request may ask about.
 const MOST_CERTIFICATES: usize = 8;
+
+/// Certificates whose answers are signed ahead at once.
+const AHEAD_AT_ONCE: i64 = 500;
+
+/// How often it is looked for certificates without an answer.
+const PATROL: Duration = Duration::from_secs(30);
 
 /// A signed answer.
 #[derive(Debug, Clone)]
@@ -42,47 +50,141 @@ impl Secure {
             // Not about certificates of this authority (RFC 6960 §2.3).
             return Ok(error(OcspError::Unauthorized));
         }
-        self.sign_ocsp(&authority, request).await
+        self.answer(&authority, request).await
+    }
+
+    async fn answer(&self, authority: &Authority, request: OcspRequest) -> Result<OcspAnswer, SecureError> {
+        let now = self.parts.clock.now();
+        let single = request.cert_ids.len() == 1 && request.nonce.is_none();
+        let mut statuses = Vec::with_capacity(request.cert_ids.len());
+        for cert_id in request.cert_ids {
+            let mut conn = clm_pg::begin(&self.parts.pool).await?;
+            let serial = cert_id.serial().as_bytes();
+            let found = rows::find_status(&mut conn, authority.row.id, serial, now).await?;
+            let Some(found) = found else {
+                statuses.push((cert_id, CertStatus::Unknown));
+                continue;
+            };
+            if single
+                && let (Some(der), next_update) = (found.presigned, found.next_update)
+                && cert_id == CertId::under_sha1(&authority.issuer, cert_id.serial())
+            {
+                return Ok(OcspAnswer { der, next_update });
+            }
+            let status = status(cert_id.serial(), found.revoked_at, found.revocation_reason.as_deref())?;
+            statuses.push((cert_id, status));
+        }
+        self.sign_ocsp(authority, statuses, request.nonce, now).await
     }
 
     async fn sign_ocsp(
         &self,
-        authority: &Arc<Authority>,
-        request: OcspRequest,
+        authority: &Authority,
+        statuses: Vec<(CertId, CertStatus)>,
+        nonce: Option<Vec<u8>>,
+        now: Time,
     ) -> Result<OcspAnswer, SecureError> {
-        let now = self.parts.clock.now();
-        let next_update = now + TimeDelta::seconds(authority.envelope.ocsp_validity_seconds.into());
-        let mut responses = Vec::with_capacity(request.cert_ids.len());
-        for cert_id in request.cert_ids {
-            let status = self.serial_status(authority, &cert_id).await?;
-            responses.push(SingleResponse { cert_id, status, this_update: now, next_update });
-        }
-        let key = authority.issuer.public_key();
-        let keep = request.nonce.is_none().then_some(next_update);
-        let data = ResponseData { responder: key, produced_at: now, responses, nonce: request.nonce };
-        let tbs = data.encode_tbs();
-        let signature = self.sign_by(authority, &tbs).await?;
-        Ok(OcspAnswer { der: ocsp::assemble(key, &tbs, &signature, None)?, next_update: keep })
+        let responder = self.responder(authority).await?;
+        let certificate = responder.as_ref().map(|responder| &responder.certificate);
+        let end = now + TimeDelta::seconds(authority.envelope.ocsp_validity_seconds.into());
+        // No answer outlives who signed it.
+        let next_update = certificate.map_or(end, |certificate| end.min(certificate.not_after()));
+        let single = |(cert_id, status)| SingleResponse { cert_id, status, this_update: now, next_update };
+        let responses = statuses.into_iter().map(single).collect();
+        let key = certificate.map_or(authority.issuer.public_key(), |certificate| certificate.public_key());
+        let keep = nonce.is_none().then_some(next_update);
+        let tbs = ResponseData { responder: key, produced_at: now, responses, nonce }.encode_tbs();
+        let signature = match &responder {
+            Some(responder) => responder.sign(&tbs)?,
+            None => self.sign_by(authority, &tbs).await?,
+        };
+        Ok(OcspAnswer { der: ocsp::assemble(key, &tbs, &signature, certificate)?, next_update: keep })
     }
 
-    async fn serial_status(&self, authority: &Authority, id: &CertId) -> Result<CertStatus, SecureError> {
-        let mut conn = clm_pg::begin(&self.parts.pool).await?;
-        let serial = id.serial().as_bytes();
-        let found =
-            clm_secure_db::certificates::find_serial_status(&mut conn, authority.row.id, serial).await?;
-        let Some(found) = found else {
-            return Ok(CertStatus::Unknown);
-        };
-        let damaged = || SecureError::Damaged(format!("the revocation of serial {}", id.serial()));
-        match found.revoked_at {
-            None => Ok(CertStatus::Good),
-            Some(revoked_at) => {
-                let reason = found.revocation_reason.ok_or_else(damaged)?;
-                let reason: RevocationReason = reason.parse().map_err(|_| damaged())?;
-                Ok(CertStatus::Revoked { revoked_at, reason: Some(reason) })
+    /// Signs answers ahead, for ever.
+    pub async fn run_ocsp_presigning(&self) {
+        loop {
+            if let Err(error) = self.presign_ocsp().await {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "OCSP answers could not be signed ahead"
+                );
+            }
+            tokio::time::sleep(PATROL).await;
+        }
+    }
+
+    /// Signs the answers that are missing, or have half of their life behind them, for authorities that want it. How many.
+    ///
+    /// # Errors
+    /// `authority_locked`, or the database fails; what was stored before stays.
+    pub async fn presign_ocsp(&self) -> Result<usize, SecureError> {
+        let mut signed = 0;
+        for record in self.list_authorities().await? {
+            let authority = self.authority(record.authority_id).await?;
+            if authority.envelope.presigned_ocsp {
+                signed += self.presign_of(&authority).await?;
+            }
+        }
+        Ok(signed)
+    }
+
+    async fn presign_of(&self, authority: &Authority) -> Result<usize, SecureError> {
+        let (mut signed, mut after) = (0, Vec::new());
+        let half = TimeDelta::seconds(i64::from(authority.envelope.ocsp_validity_seconds) / 2);
+        loop {
+            let now = self.parts.clock.now();
+            let mut conn = clm_pg::begin(&self.parts.pool).await?;
+            let times = (now, now + half);
+            let page =
+                rows::list_unanswered(&mut conn, authority.row.id, &after, times, AHEAD_AT_ONCE).await?;
+            drop(conn);
+            let Some(last) = page.last() else { return Ok(signed) };
+            after = last.serial_number.clone();
+            let mut answers = Vec::new();
+            for row in page.into_iter().filter(|row| row.due) {
+                answers.push(self.presigned(authority, row, now).await?);
+            }
+            if !answers.is_empty() {
+                let mut tx = clm_pg::begin(&self.parts.pool).await?;
+                rows::store_presigned(&mut tx, &answers, now).await?;
+                clm_pg::commit(tx).await?;
+                signed += answers.len();
             }
         }
     }
+
+    async fn presigned(
+        &self,
+        authority: &Authority,
+        row: Unanswered,
+        now: Time,
+    ) -> Result<PresignedRow, SecureError> {
+        let serial = SerialNumber::from_bytes(&[&[0], row.serial_number.as_slice()].concat())
+            .map_err(|_| SecureError::Damaged(format!("the serial of certificate {}", row.certificate_id)))?;
+        let status = status(&serial, row.revoked_at, row.revocation_reason.as_deref())?;
+        let cert_id = CertId::under_sha1(&authority.issuer, &serial);
+        let answer = self.sign_ocsp(authority, vec![(cert_id, status)], None, now).await?;
+        Ok(PresignedRow {
+            id: new_uuid(now, &self.parts.entropy),
+            certificate_id: row.certificate_id,
+            revoked_at: row.revoked_at,
+            revocation_reason: row.revocation_reason,
+            der: answer.der,
+            next_update: answer.next_update.unwrap_or(now),
+        })
+    }
+}
+
+fn status(
+    serial: &SerialNumber,
+    revoked_at: Option<Time>,
+    reason: Option<&str>,
+) -> Result<CertStatus, SecureError> {
+    let Some(revoked_at) = revoked_at else { return Ok(CertStatus::Good) };
+    let damaged = || SecureError::Damaged(format!("the revocation of serial {serial}"));
+    let reason: RevocationReason = reason.ok_or_else(damaged)?.parse().map_err(|_| damaged())?;
+    Ok(CertStatus::Revoked { revoked_at, reason: Some(reason) })
 }
 
 fn error(error: OcspError) -> OcspAnswer {

@@ -136,3 +136,11 @@ pub(crate) fn same_request(
 pub(crate) fn reused() -> Refusal {
     Refusal::new(ErrorCode::OperationIdReused, "this operation id was used for another request")
 }
+
+/// The same order has the same operation: one that was cut off is found again (UUIDv8, RFC 9562 §5.8).
+pub(crate) fn operation_named(order: &str) -> OperationId {
+    let mut octets = [0; 16];
+    let digest = clm_x509::sha256(order.as_bytes());
+    octets.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
+    OperationId(uuid::Builder::from_custom_bytes(octets).into_uuid())
+}

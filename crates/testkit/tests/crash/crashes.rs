@@ -49,6 +49,7 @@ impl Siege {
         match point.victim {
             Victim::Core => crash_service(&installation.core, point),
             Victim::Secure => crash_service(&installation.secure, point),
+            Victim::Responder => self.crash_responder(point),
             Victim::Ceremony => self.crash_ceremony(point),
             Victim::Renewal => self.crash_renewal(point),
             Victim::Rotation => self.crash_rotation(point),
@@ -72,6 +73,17 @@ impl Siege {
              JOIN crls l ON l.authority_id = a.id WHERE a.name = 'Second' AND a.status = 'active'",
         );
         assert_eq!(made, "1");
+    }
+
+    /// A new authority gets its responder from the service, once, however often that dies.
+    fn crash_responder(&self, point: &Failpoint) {
+        let installation = &self.house.installation;
+        let url = installation.validation_url();
+        let subject = ["--subject", "CN=Answered", "--profile", "root-ca", "--validity-days", "90"];
+        let arguments = ["authority", "create", "--name", "Answered", "--base-url", &url];
+        installation.secure.stop().unwrap();
+        installation.secure.run(&[&arguments[..], &subject].concat()).unwrap();
+        crash_stopped(&installation.secure, point);
     }
 
     /// A renewal that died is taken up again by the same command: one new certificate, under load.
@@ -186,6 +198,10 @@ impl Siege {
 /// Starts the service anew with the failpoint, waits until it has died of it, and starts it clean.
 fn crash_service(service: &Service, point: &Failpoint) {
     service.kill().unwrap();
+    crash_stopped(service, point);
+}
+
+fn crash_stopped(service: &Service, point: &Failpoint) {
     let length = std::fs::metadata(service.log_file()).unwrap().len();
     service.start_with_failpoints(&point.setting()).unwrap();
     service.wait_end(HIT_WITHIN).unwrap_or_else(|error| panic!("{} was not hit: {error}", point.name));

@@ -10,6 +10,8 @@ pub(crate) enum Victim {
     Secure,
     /// `clm-secure authority create`.
     Ceremony,
+    /// Secure, while an authority has no responder yet.
+    Responder,
     /// `clm-secure authority renew`.
     Renewal,
     /// `clm-secure keys rotate`.
@@ -70,6 +72,8 @@ pub(crate) const ALL: &[Failpoint] = &[
     secure("secure_before_commit", 9),
     secure("secure_after_commit", 9),
     secure("secure_crl_after_intent", 0),
+    secure("secure_crl_before_publish", 0),
+    Failpoint { name: "secure_responder_after_intent", victim: Victim::Responder, passes: 0 },
     core("core_export_before_secure", 0),
     core("core_export_after_secure", 0),
     core("core_export_after_apply", 0),

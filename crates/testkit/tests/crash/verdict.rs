@@ -66,6 +66,10 @@ const SECURE: &[(&str, &str)] = &[
         "SELECT operation_id::text FROM certificates GROUP BY operation_id HAVING count(*) > 1",
     ),
     (
+        "authorities with more than one responder",
+        "SELECT authority_id::text FROM certificates WHERE category = 'responder' GROUP BY authority_id HAVING count(*) > 1",
+    ),
+    (
         "lists without their intent before",
         "SELECT concat(l.authority_id, ' number ', l.crl_number) FROM crls l WHERE NOT EXISTS (
              SELECT FROM secure_audit_log a JOIN secure_audit_log b ON b.operation_id = a.operation_id

@@ -17,7 +17,7 @@ use clm_core::{Core, CoreError, CoreParts, Ctx};
 use clm_rpc::v1::secure_service_server::SecureServiceServer;
 use clm_rpc::{SecureClient, TlsFiles};
 use clm_secure::Secure;
-use clm_secure::envelope::Envelope;
+use clm_secure::envelope::{Envelope, OcspSigner};
 use clm_secure::master_key::{Opener, SealedKey};
 use clm_secure::new_authorities::AuthorityPlan;
 use clm_secure::signing_keys::KeyStore;
@@ -293,6 +293,8 @@ fn plan(name: &str, parent: Option<&str>) -> AuthorityPlan {
             dns_suffixes: std::collections::BTreeMap::new(),
             crl_validity_seconds: 86_400,
             ocsp_validity_seconds: 3_600,
+            ocsp_signer: OcspSigner::Responder,
+            presigned_ocsp: false,
         },
         operator: "test".into(),
     }

@@ -2,7 +2,7 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use chrono::TimeDelta;
-use clm_secure::envelope::Envelope;
+use clm_secure::envelope::{Envelope, OcspSigner};
 use clm_secure::master_key::{Opener, SealedKey};
 use clm_secure::new_authorities::AuthorityPlan;
 use clm_secure::signing_keys::KeyStore;
@@ -219,6 +219,8 @@ pub(crate) fn plan(name: &str, parent: Option<&str>) -> AuthorityPlan {
             crl_shards: 0,
             delta_crls: false,
             ocsp_validity_seconds: 3_600,
+            ocsp_signer: OcspSigner::Responder,
+            presigned_ocsp: false,
         },
         operator: "test".into(),
     }

@@ -9,6 +9,7 @@ mod issuance;
 mod keys;
 mod manipulations;
 mod master_keys;
+mod ocsp;
 mod revocation;
 mod rotation;
 mod tokens;

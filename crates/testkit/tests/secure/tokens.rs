@@ -114,6 +114,7 @@ async fn an_authority_without_its_token_is_locked_and_everything_else_goes_on() 
     let desk = Desk::open_with(folder, stores, KeyStore::Token).await;
     let software = desk.secure.create_authority(&plan("Software", None)).await.unwrap().authority_id;
     let issued = issue(&desk, desk.issuing).await.unwrap();
+    desk.secure.renew_ocsp_responders().await.unwrap();
 
     softhsm.unplug();
     let refused = issue(&desk, desk.issuing).await.unwrap_err();
@@ -131,11 +132,22 @@ async fn an_authority_without_its_token_is_locked_and_everything_else_goes_on() 
     };
     desk.revoke(&spec, desk.operation()).await.expect("a revocation is recorded, whoever can sign");
     assert!(desk.secure.publish_due_crls().await.is_err());
+    let request = clm_x509::ocsp::OcspRequest { cert_ids: vec![cert_id(&desk, &issued).await], nonce: None };
+    let answer =
+        desk.secure.respond_ocsp(desk.issuing, &request.to_der()).await.expect("its responder goes on");
+    assert!(crate::ocsp::read(&desk, &issued, &answer.der).await.contains(": revoked"));
 
     softhsm.plug_in();
     issue(&desk, desk.issuing).await.expect("the token is found again");
     desk.secure.publish_due_crls().await.unwrap();
     assert!(desk.secure.verify_audit(|_| {}).await.unwrap().is_ok());
+}
+
+async fn cert_id(desk: &Desk, issued: &clm_types::IssuedCertificate) -> clm_x509::ocsp::CertId {
+    let file = desk.authority_file(desk.issuing).await;
+    let authority = clm_x509::Certificate::parse_pem(&std::fs::read_to_string(file).unwrap()).unwrap();
+    let issuer = clm_x509::IssuerInfo::from_certificate(&authority).unwrap();
+    clm_x509::ocsp::CertId::under_sha1(&issuer, &issued.record.serial_number.parse().unwrap())
 }
 
 async fn issue(

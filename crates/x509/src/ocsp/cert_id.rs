@@ -49,11 +49,23 @@ pub(super) fn sha1(octets: &[u8]) -> Vec<u8> {
 impl CertId {
     /// The identification of a certificate of this issuer, under SHA-256.
     pub fn new(issuer: &IssuerInfo, serial: &SerialNumber) -> Self {
-        let hash = Hash::Sha256;
+        Self::under(Hash::Sha256, issuer, serial)
+    }
+
+    /// The same under SHA-1, as most clients ask (RFC 5019 §2.1.1).
+    pub fn under_sha1(issuer: &IssuerInfo, serial: &SerialNumber) -> Self {
+        Self::under(Hash::Sha1, issuer, serial)
+    }
+
+    fn under(hash: Hash, issuer: &IssuerInfo, serial: &SerialNumber) -> Self {
+        let identifier = match hash {
+            Hash::Sha1 => SHA1,
+            Hash::Sha256 => SHA256,
+        };
         let issuer_name_hash = hash.of(&issuer.name_der);
         let issuer_key_hash = hash.of(issuer.public_key.key_octets());
         let der = encode::sequence(&[
-            algorithm::identifier(&SHA256, &[tag::NULL, 0]),
+            algorithm::identifier(&identifier, &[tag::NULL, 0]),
             encode::tlv(tag::OCTET_STRING, &issuer_name_hash),
             encode::tlv(tag::OCTET_STRING, &issuer_key_hash),
             encode::unsigned(serial.as_bytes()),
