@@ -16,6 +16,8 @@ pub mod integrity;
 pub mod integrity_runs;
 pub mod intents;
 pub mod jobs;
+pub mod mass_revocation_runs;
+pub mod mass_revocations;
 pub mod notices;
 pub mod notifications;
 pub mod organizations;

@@ -444,12 +444,14 @@ pub async fn apply_granted(
     Ok(applied)
 }
 
-/// Which of these operations are not reflected in Core: known here and not completed, or not known here.
+/// Which of these operations are not reflected in Core: known here and not completed, or not known here. Those of mass
+/// revocations are left to who carries these out.
 pub async fn list_unapplied(conn: &mut PgConnection, operation_ids: &[Uuid]) -> Result<Vec<Uuid>, DbError> {
     let rows = sqlx::query_scalar!(
         r#"SELECT asked.operation_id AS "operation_id!" FROM unnest($1::uuid[]) AS asked (operation_id)
          LEFT JOIN workflow_instances i ON i.operation_id = asked.operation_id
-         WHERE i.status IS DISTINCT FROM 'completed'"#,
+         WHERE i.status IS DISTINCT FROM 'completed'
+           AND NOT EXISTS (SELECT FROM mass_revocation_items m WHERE m.operation_id = asked.operation_id)"#,
         operation_ids
     )
     .fetch_all(conn)

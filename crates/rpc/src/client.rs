@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use clm_types::{
-    AuthorityId, AuthorityRecord, CertificateId, CertificateSpec, ErrorCode, IssuedCertificate, Mandate,
-    OperationId, OperationReference, OrganizationId, OwnerChange, Refusal, RequestId, RevocationRecord,
-    RevocationSpec, SecureAuditEntry, SecureEvent, Time, UserId,
+    AuthorityId, AuthorityRecord, BatchedOutcome, CertificateId, CertificateSpec, ErrorCode,
+    IssuedCertificate, Mandate, OperationId, OperationReference, OrganizationId, OwnerChange, Refusal,
+    RequestId, RevocationBatch, RevocationRecord, RevocationSpec, SecureAuditEntry, SecureEvent, Time,
+    UserId,
 };
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
@@ -167,6 +168,37 @@ impl SecureClient {
         let call = v1::RevokeCall { spec: document(spec)?.into(), mandate: document(mandate)?.into() };
         let reply = self.inner.clone().revoke(call).await.map_err(refusal)?;
         parse_document(&reply.get_ref().record, "the revocation")
+    }
+
+    /// Revokes certificates of one authority, or puts them on hold, in one commit; each once per operation id.
+    ///
+    /// # Errors
+    /// Secure's refusal of the whole batch, or `unavailable`.
+    pub async fn revoke_batch(
+        &self,
+        batch: &RevocationBatch,
+        mandate: &Mandate,
+    ) -> Result<Vec<BatchedOutcome>, Refusal> {
+        let call = v1::RevokeBatchCall { batch: document(batch)?.into(), mandate: document(mandate)?.into() };
+        let reply = self.inner.clone().revoke_batch(call).await.map_err(refusal)?;
+        reply.get_ref().outcomes.iter().map(|octets| parse_document(octets, "an outcome")).collect()
+    }
+
+    /// The other certificates of the organization with the same public key, at most 10,000.
+    ///
+    /// # Errors
+    /// `certificate_not_found` or `unavailable`.
+    pub async fn list_same_key(
+        &self,
+        certificate_id: CertificateId,
+        organization_id: OrganizationId,
+    ) -> Result<Vec<CertificateId>, Refusal> {
+        let call = v1::ListSameKeyCall {
+            certificate_id: id_bytes(certificate_id).into(),
+            organization_id: id_bytes(organization_id).into(),
+        };
+        let reply = self.inner.clone().list_same_key(call).await.map_err(refusal)?;
+        reply.get_ref().certificate_ids.iter().map(|octets| id(octets, "certificate_id")).collect()
     }
 
     /// Writes down who answers for a certificate, once per operation id; false when a later decision is there already.

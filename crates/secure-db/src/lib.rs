@@ -17,6 +17,7 @@ pub mod encryption_keys;
 pub mod events;
 pub mod expiry;
 pub mod intents;
+pub mod mass_revocations;
 pub mod ocsp;
 pub mod operations;
 pub mod owners;

@@ -71,6 +71,24 @@ impl SecureService for Rpc {
         Ok(Response::new(v1::RevokeReply { record: document(&record).map_err(refused)?.into() }))
     }
 
+    async fn revoke_batch(&self, call: Request<v1::RevokeBatchCall>) -> Answer<v1::RevokeBatchReply> {
+        let call = call.into_inner();
+        let outcomes = self.secure.revoke_batch(&call.batch, &call.mandate).await.map_err(failed)?;
+        let outcomes = outcomes.iter().map(|outcome| document(outcome).map(Into::into));
+        Ok(Response::new(v1::RevokeBatchReply {
+            outcomes: outcomes.collect::<Result<_, _>>().map_err(refused)?,
+        }))
+    }
+
+    async fn list_same_key(&self, call: Request<v1::ListSameKeyCall>) -> Answer<v1::ListSameKeyReply> {
+        let call = call.get_ref();
+        let certificate_id = id(&call.certificate_id, "certificate_id").map_err(refused)?;
+        let organization_id = id(&call.organization_id, "organization_id").map_err(refused)?;
+        let found = self.secure.list_same_key(certificate_id, organization_id).await.map_err(failed)?;
+        let certificate_ids = found.into_iter().map(|id| id_bytes(id).into()).collect();
+        Ok(Response::new(v1::ListSameKeyReply { certificate_ids }))
+    }
+
     async fn change_owner(&self, call: Request<v1::ChangeOwnerCall>) -> Answer<v1::ChangeOwnerReply> {
         let call = call.into_inner();
         let operation_id = id(&call.operation_id, "operation_id").map_err(refused)?;

@@ -26,6 +26,7 @@ pub mod issuance;
 pub mod key_exports;
 mod key_pool;
 pub mod mandates;
+pub mod mass_revocations;
 pub mod master_key;
 pub mod master_rotation;
 pub mod new_authorities;

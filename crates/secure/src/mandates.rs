@@ -3,8 +3,8 @@
 use aws_lc_rs::digest::{SHA256, digest};
 use chrono::TimeDelta;
 use clm_types::{
-    AuthorityId, CertificateSpec, ErrorCode, KeyExportSpec, Mandate, OrganizationId, Refusal, RevocationSpec,
-    Time, UserId,
+    AuthorityId, CertificateSpec, ErrorCode, KeyExportSpec, Mandate, OrganizationId, Refusal,
+    RevocationBatch, RevocationSpec, Time, UserId,
 };
 use serde_json::json;
 
@@ -48,6 +48,17 @@ pub(crate) fn check_revoke(
     now: Time,
 ) -> Result<(), Refusal> {
     check(mandate, "revoke", (authority_id, spec.organization_id, spec.requested_by), octets, now)
+}
+
+/// Checks the mandate of a batch of revocations.
+pub(crate) fn check_revoke_batch(
+    mandate: &Mandate,
+    batch: &RevocationBatch,
+    octets: &[u8],
+    now: Time,
+) -> Result<(), Refusal> {
+    let parties = (batch.authority_id, batch.organization_id, batch.requested_by);
+    check(mandate, "revoke-batch", parties, octets, now)
 }
 
 /// Checks the mandate to hand out a private key.

@@ -71,16 +71,7 @@ impl Secure {
             self.record_refusal(&mandate, "certificate.revoke", &refusal).await;
             return Err(refusal.into());
         }
-        check_text("comment", spec.comment.as_deref().unwrap_or_default())?;
-        if spec
-            .invalidity_date
-            .is_some_and(|date| date > now || date < RevocationSpec::EARLIEST_INVALIDITY_DATE)
-        {
-            let detail = "the invalidity date lies in the future or before 1950";
-            return Err(Refusal::new(ErrorCode::InvalidityDateInvalid, detail)
-                .field("/invalidity_date")
-                .into());
-        }
+        check_reason(spec.comment.as_deref(), spec.invalidity_date, now)?;
         let mandate_json =
             serde_json::from_slice(mandate_octets).map_err(|_| SecureError::Damaged("a mandate".into()))?;
         Ok(Order {
@@ -244,6 +235,20 @@ impl Order {
             detail: json!({ "mandate_id": self.mandate.id, "result": outcome }),
         }
     }
+}
+
+/// Checks what is said of why and since when.
+pub(crate) fn check_reason(
+    comment: Option<&str>,
+    invalidity_date: Option<Time>,
+    now: Time,
+) -> Result<(), Refusal> {
+    check_text("comment", comment.unwrap_or_default())?;
+    if invalidity_date.is_some_and(|date| date > now || date < RevocationSpec::EARLIEST_INVALIDITY_DATE) {
+        let detail = "the invalidity date lies in the future or before 1950";
+        return Err(Refusal::new(ErrorCode::InvalidityDateInvalid, detail).field("/invalidity_date"));
+    }
+    Ok(())
 }
 
 /// The status now, by the dates: what is written down comes later, or may be wrong.

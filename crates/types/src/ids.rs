@@ -66,6 +66,8 @@ ids! {
     JobId,
     /// Identifies one mandate that Core gave to Secure.
     MandateId,
+    /// `mass_revocations.id`.
+    MassRevocationId,
     /// `notifications.id`.
     NotificationId,
     /// One operation across both databases; the same id always gives the same effect and answer.

@@ -12,6 +12,7 @@ pub mod ids;
 pub mod issuance;
 pub mod key;
 pub mod mandate;
+pub mod mass_revocation;
 pub mod permission;
 pub mod private_key;
 pub mod references;
@@ -27,9 +28,9 @@ pub use clock::{Clock, Time};
 pub use entropy::Entropy;
 pub use error::{ErrorCode, Refusal};
 pub use ids::{
-    ApiKeyId, AuthorityId, CertificateId, JobId, MandateId, NotificationId, OperationId, OrganizationId,
-    PolicyId, PrivateKeyId, RequestId, RoleId, SessionId, UserId, WorkflowId, WorkflowInstanceId,
-    WorkflowStepId,
+    ApiKeyId, AuthorityId, CertificateId, JobId, MandateId, MassRevocationId, NotificationId, OperationId,
+    OrganizationId, PolicyId, PrivateKeyId, RequestId, RoleId, SessionId, UserId, WorkflowId,
+    WorkflowInstanceId, WorkflowStepId,
 };
 pub use issuance::{
     AuthorityRecord, CertificateRecord, CertificateSpec, IssuedCertificate, OwnerChange, RevocationRecord,
@@ -37,6 +38,7 @@ pub use issuance::{
 };
 pub use key::{KeyAlgorithm, KeySource};
 pub use mandate::{Approval, Mandate, canonical_json};
+pub use mass_revocation::{BatchedOutcome, BatchedRevocation, RevocationBatch};
 pub use permission::Permission;
 pub use private_key::{
     ExportedKey, KeyChange, KeyExportGrant, KeyExportPurpose, KeyExportSpec, KeyOrder, KeyRecord, Sealed,

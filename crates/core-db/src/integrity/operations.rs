@@ -42,8 +42,9 @@ pub async fn list_operations(
 ) -> Result<Vec<OperationRow>, DbError> {
     let rows = sqlx::query_as!(
         OperationRow,
-        r#"SELECT i.operation_id, i.id, i.organization_id, i.instance_type, i.status, i.policy_id, i.owner_user_id, i.request_id,
-             i.certificate_id, i.reason, i.updated_at,
+        r#"SELECT i.operation_id AS "operation_id!", i.id AS "id!", i.organization_id AS "organization_id!",
+             i.instance_type AS "instance_type!", i.status AS "status!", i.policy_id, i.owner_user_id, i.request_id,
+             i.certificate_id, i.reason, i.updated_at AS "updated_at!",
              (i.certificate_id IS NULL OR m.id IS NOT NULL) AS "certificate_exists!"
          FROM (SELECT operation_id, id, organization_id, instance_type, status, policy_id, owner_user_id, request_id,
                    certificate_id, updated_at,
@@ -51,6 +52,13 @@ pub async fn list_operations(
                FROM workflow_instances
                WHERE operation_id > COALESCE($1, '00000000-0000-0000-0000-000000000000'::uuid)
                  AND instance_type IN ('issuance', 'renewal', 'revocation')
+               UNION ALL
+               SELECT t.operation_id, r.id, r.organization_id, 'revocation',
+                   CASE WHEN t.status = 'revoked' THEN 'completed' ELSE 'executing' END, NULL, NULL, NULL, t.certificate_id,
+                   greatest(r.updated_at, t.updated_at), r.reason
+               FROM mass_revocation_items t JOIN mass_revocations r ON r.id = t.mass_revocation_id
+               WHERE t.operation_id > COALESCE($1, '00000000-0000-0000-0000-000000000000'::uuid)
+                 AND (t.status = 'revoked' OR (t.status = 'waiting' AND r.status = 'running'))
                ORDER BY operation_id LIMIT $2) i
          LEFT JOIN certificate_metadata m ON m.certificate_id = i.certificate_id
          ORDER BY i.operation_id"#,

@@ -47,7 +47,7 @@ const AGE_CORE: &str = "
 const AGE_SECURE: &str = "
     UPDATE certificates SET certificate_id = aged(certificate_id) WHERE category = 'leaf';
     UPDATE private_keys SET certificate_id = aged(certificate_id)
-        WHERE certificate_id NOT IN (SELECT certificate_id FROM certificate_authorities);
+        WHERE certificate_id NOT IN (SELECT certificate_id FROM certificates);
     UPDATE certificate_requests SET certificate_id = aged(certificate_id), updated_at = updated_at - interval '1 minute';
     UPDATE certificate_revocations SET certificate_id = aged(certificate_id), updated_at = updated_at - interval '1 minute'";
 

@@ -28,8 +28,9 @@ const SECURE: &[(&str, &str)] = &[
          WHERE NOT EXISTS (
              SELECT FROM secure_audit_log a JOIN secure_audit_log b ON b.operation_id = a.operation_id
              WHERE a.operation_id = c.operation_id AND a.sequence < b.sequence
-               AND a.action IN ('certificate.intend', 'authority.intend')
-               AND b.action IN ('certificate.issue', 'authority.create', 'authority.renew', 'authority.cross_certify')
+               AND a.action IN ('certificate.intend', 'authority.intend', 'ocsp_responder.intend')
+               AND b.action IN ('certificate.issue', 'authority.create', 'authority.renew', 'authority.cross_certify',
+                                'ocsp_responder.create')
                AND position(encode(i.tbs_sha256, 'hex') IN a.canonical_payload) > 0
                AND position(encode(c.fingerprint_sha256, 'hex') IN b.canonical_payload) > 0)",
     ),

@@ -78,6 +78,7 @@ async fn the_role_of_secure_changes_these_columns_alone() {
             "issuance_intents: encryption_key_id signed_at state updated_at version wrapped_private_key",
             "key_rotation_history: failure_details finished_at last_row_id receipt rows_failed rows_reencrypted rows_total status updated_at version",
             "operations: completed_at outcome",
+            "presigned_ocsp_answers: der next_update revocation_reason revoked_at updated_at version",
             "private_keys: access_control access_count deleted_at destroyed_at encrypted_key_material encryption_algorithm encryption_key_id exportable last_accessed_at updated_at version",
         ]
     );
