@@ -11,6 +11,7 @@ pub mod bootstrap;
 pub mod certificates;
 pub mod integrity;
 pub mod keys;
+pub mod mass_revocations;
 pub mod me;
 pub mod notifications;
 pub mod organizations;

@@ -7,8 +7,8 @@ use clm_types::OrganizationId;
 use uuid::Uuid;
 
 use crate::{
-    api_keys, audit, authorities, certificates, contexts, crl, integrity, login, notifications,
-    organizations, policies, requests, roles, users, workflows,
+    api_keys, audit, authorities, certificates, contexts, crl, integrity, login, mass_revocations,
+    notifications, organizations, policies, requests, roles, users, workflows,
 };
 
 const EXAMPLES: &str = "\
@@ -131,6 +131,11 @@ pub(crate) enum Command {
     },
     /// Revoke a certificate (the same as `cert revoke`)
     Revoke(certificates::Revoke),
+    /// Revoke many certificates by one decision of two people
+    MassRevocation {
+        #[command(subcommand)]
+        command: mass_revocations::Command,
+    },
     /// Certificate authorities
     Ca {
         #[command(subcommand)]

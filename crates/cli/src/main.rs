@@ -17,6 +17,7 @@ mod integrity;
 mod key_files;
 mod keys;
 mod login;
+mod mass_revocations;
 mod notifications;
 mod organizations;
 mod output;
@@ -78,6 +79,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
         Command::Approvals(page) => approvals::list(&page, &session).await,
         Command::Cert { command } => certificates::run(command, &session).await,
         Command::Revoke(revoke) => certificates::revoke(revoke, &session).await,
+        Command::MassRevocation { command } => mass_revocations::run(command, &session).await,
         Command::Ca { command } => authorities::run(command, &session).await,
         Command::Crl { command } => crl::run(command, &session).await,
         Command::Policy { command } => policies::run(command, &session).await,

@@ -164,7 +164,7 @@ pub async fn apply(
 ///
 /// # Errors
 /// `RowCount` when it has ended, or when the database fails.
-pub async fn complete(conn: &mut PgConnection, id: Uuid, now: Time) -> Result<(), DbError> {
+pub async fn complete(conn: &mut PgConnection, id: Uuid, audit_id: Uuid, now: Time) -> Result<(), DbError> {
     let result = sqlx::query!(
         "UPDATE mass_revocations SET status = 'completed', completed_at = $2, locked_by = NULL, locked_until = NULL,
              updated_at = $2, version = version + 1
@@ -190,6 +190,24 @@ pub async fn complete(conn: &mut PgConnection, id: Uuid, now: Time) -> Result<()
         id,
         now
     )
+    .execute(&mut *conn)
+    .await?;
+    audit_end(conn, id, audit_id, now).await
+}
+
+/// Says in the audit log how it ended.
+async fn audit_end(conn: &mut PgConnection, id: Uuid, audit_id: Uuid, now: Time) -> Result<(), DbError> {
+    sqlx::query!(
+        "INSERT INTO audit_log (id, occurred_at, actor_type, organization_id, action, object_type, object_id, after_state, outcome,
+             detail, created_at)
+         SELECT $2, $3, 'system', organization_id, 'mass_revocation.' || CASE status WHEN 'completed' THEN 'complete' ELSE 'fail' END,
+             'mass_revocation', id, jsonb_build_object('status', status, 'revoked', revoked_count, 'refused', refused_count),
+             CASE status WHEN 'completed' THEN 'allowed' ELSE 'failed' END, failure_detail, $3
+         FROM mass_revocations WHERE id = $1",
+        id,
+        audit_id,
+        now
+    )
     .execute(conn)
     .await?;
     Ok(())
@@ -202,11 +220,11 @@ pub async fn complete(conn: &mut PgConnection, id: Uuid, now: Time) -> Result<()
 pub async fn fail(
     conn: &mut PgConnection,
     id: Uuid,
-    code: &str,
-    detail: &str,
+    (code, detail): (&str, &str),
+    audit_id: Uuid,
     now: Time,
 ) -> Result<(), DbError> {
-    sqlx::query!(
+    let result = sqlx::query!(
         "UPDATE mass_revocations SET status = 'failed', failure_code = $2, failure_detail = $3, completed_at = $4,
              locked_by = NULL, locked_until = NULL, updated_at = $4, version = version + 1
          WHERE id = $1 AND status = 'running'",
@@ -215,7 +233,8 @@ pub async fn fail(
         detail,
         now
     )
-    .execute(conn)
+    .execute(&mut *conn)
     .await?;
-    Ok(())
+    expect_rows(&result, 1)?;
+    audit_end(conn, id, audit_id, now).await
 }

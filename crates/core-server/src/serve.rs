@@ -114,6 +114,7 @@ fn spawn_rules(
     tasks.spawn(until_stopped(Arc::clone(core).run_jobs(stop())));
     tasks.spawn(until_stopped(Arc::clone(core).run_follower(stop())));
     tasks.spawn(until_stopped(Arc::clone(core).run_deadlines(stop())));
+    tasks.spawn(until_stopped(Arc::clone(core).run_mass_revocations(stop())));
     tasks.spawn(until_stopped(Arc::clone(core).run_notices(stop())));
     let dropped = metrics::count_dropped_refusals(metrics);
     let count = move |more| {

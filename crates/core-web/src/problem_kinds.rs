@@ -115,6 +115,7 @@ const fn status(code: ErrorCode) -> StatusCode {
         | C::OcspMalformed
         | C::MandateOutsideEnvelope
         | C::RevocationReasonInvalid
+        | C::NothingSelected
         | C::InvalidityDateInvalid => StatusCode::UNPROCESSABLE_ENTITY,
     }
 }
@@ -395,6 +396,10 @@ const fn texts(code: ErrorCode) -> (&'static str, &'static str) {
         C::RevocationReasonInvalid => (
             "The revocation reason is unknown or cannot be used here",
             "Use one of the reasons in the API description; release a hold by its own route.",
+        ),
+        C::NothingSelected => (
+            "No certificate fits the selection",
+            "Select less narrowly; what is revoked or has ended is never selected.",
         ),
         C::InvalidityDateInvalid => {
             ("The invalidity date is in the future", "Send the moment since which the key is suspected.")

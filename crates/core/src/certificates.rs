@@ -363,7 +363,7 @@ impl Core {
 }
 
 impl CertificateQuery {
-    fn filter(&self) -> Result<CertificateFilter, Refusal> {
+    pub(crate) fn filter(&self) -> Result<CertificateFilter, Refusal> {
         for text in [&self.san, &self.tag, &self.text].into_iter().flatten() {
             if text.len() > LONGEST_SEARCH || text.contains('\0') {
                 return Err(Refusal::new(

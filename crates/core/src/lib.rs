@@ -30,6 +30,8 @@ pub mod jobs;
 pub mod keys;
 mod licenses;
 mod mandates;
+pub mod mass_revocation_runs;
+pub mod mass_revocations;
 mod merge;
 pub mod name_rules;
 pub mod notices;
@@ -126,6 +128,8 @@ pub struct Core {
     pub(crate) downloads: Cache<CertificateId, Arc<IssuedCertificate>>,
     pub(crate) validation: Validation,
     pub(crate) worker: Worker,
+    /// Wakes who carries out mass revocations.
+    pub(crate) mass_revocation_due: tokio::sync::Notify,
     pub(crate) committer: Committer,
     pub(crate) refusals: Refusals,
 }
@@ -150,6 +154,7 @@ impl Core {
             downloads: Cache::new(5_000),
             validation: Validation::new(),
             worker,
+            mass_revocation_due: tokio::sync::Notify::new(),
             committer,
             refusals: Refusals::new(),
         })

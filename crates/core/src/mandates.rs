@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 use clm_types::{
     Approval, AuthorityId, CertificateSpec, Entropy, KeyExportSpec, Mandate, MandateId, OperationId,
-    OrganizationId, Time, UserId, WorkflowInstanceId, canonical_json,
+    OrganizationId, RevocationBatch, Time, UserId, WorkflowInstanceId, canonical_json,
 };
 use serde::Serialize;
 
@@ -49,6 +49,16 @@ pub(crate) fn to_revoke<T: Serialize>(
     entropy: &Entropy,
 ) -> Result<Mandate, CoreError> {
     mandate(decided, "revoke", spec, authority_id, now, entropy)
+}
+
+/// The mandate to revoke exactly the certificates of `batch`.
+pub(crate) fn to_revoke_batch(
+    decided: &Decided,
+    batch: &RevocationBatch,
+    now: Time,
+    entropy: &Entropy,
+) -> Result<Mandate, CoreError> {
+    mandate(decided, "revoke-batch", batch, batch.authority_id, now, entropy)
 }
 
 /// The mandate to hand out exactly the private key of `spec`.

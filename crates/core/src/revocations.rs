@@ -167,7 +167,7 @@ impl Core {
     }
 }
 
-fn check_invalidity_date(date: Option<Time>, now: Time) -> Result<(), Refusal> {
+pub(crate) fn check_invalidity_date(date: Option<Time>, now: Time) -> Result<(), Refusal> {
     if date.is_some_and(|date| date > now || date < RevocationSpec::EARLIEST_INVALIDITY_DATE) {
         let detail = "the invalidity date lies in the future or before 1950";
         return Err(Refusal::new(ErrorCode::InvalidityDateInvalid, detail)

@@ -193,6 +193,8 @@ text_enum! {
         RequestNotPending => "request_not_pending",
         /// The workflow was decided before.
         WorkflowNotPending => "workflow_not_pending",
+        /// No certificate fits a selection.
+        NothingSelected => "nothing_selected",
         /// One may not approve one's own request.
         SelfApproval => "self_approval",
         /// One has decided this step before.

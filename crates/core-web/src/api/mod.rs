@@ -9,6 +9,7 @@ mod certificate_view;
 mod certificates;
 mod integrity;
 mod keys;
+mod mass_revocations;
 mod me;
 mod notifications;
 mod organizations;
@@ -31,6 +32,7 @@ pub(crate) fn router() -> OpenApiRouter<Edge> {
         .merge(requests::router())
         .merge(approvals::router())
         .merge(certificates::router())
+        .merge(mass_revocations::router())
         .merge(keys::router())
         .merge(authorities::router())
         .merge(policies::router())

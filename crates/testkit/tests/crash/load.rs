@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 use serde_json::{Value, json};
@@ -18,6 +19,8 @@ const ROBOTS: u32 = 3;
 /// A public key on P-256 (its generator), to seal private keys to.
 const RECIPIENT: &str =
     "BGsX0fLhLEJH+Lzm5WOkQPJ3A32BLeszoPShOUXYmMKWT+NC4v4af5uO5+tKfA+eFivOM1drMV7Oy7ZAaDe/UfU=";
+/// How often a mass revocation is asked after.
+const AFTER_A_LOOK: Duration = Duration::from_millis(200);
 /// Clients whose requests wait for approval.
 const PAIRS: u32 = 2;
 
@@ -58,6 +61,7 @@ impl Load {
             clients.spawn(Arc::clone(&shared).run_pair(client));
         }
         clients.spawn(Arc::clone(&shared).run_exports());
+        clients.spawn(Arc::clone(&shared).run_mass_revocations());
         Self { shared, clients }
     }
 
@@ -183,6 +187,36 @@ impl Shared {
             if self.ledger.note(&granted) {
                 let key = self.alice.decide(&format!("{path}/key")).await;
                 assert_eq!(key.text("certificate_id"), id.to_string());
+            }
+        }
+    }
+
+    /// Two certificates are issued, and revoked together: selected, approved, awaited.
+    async fn run_mass_revocations(self: Arc<Self>) {
+        for number in 0_u32.. {
+            let _turn = self.turn.read().await;
+            if self.stopped.load(Ordering::Relaxed) {
+                return;
+            }
+            let mut ids = Vec::new();
+            for part in ["a", "b"] {
+                let answer = self.robot.post("/requests", &request(&format!("m{number}{part}"), false)).await;
+                if self.ledger.note(&answer) {
+                    ids.push(answer.uuid("certificate_id"));
+                }
+            }
+            let body = json!({"selection": {"certificate_ids": ids}, "reason": "superseded"});
+            let created = self.robot.post("/mass-revocations", &body).await;
+            assert_eq!(created.status, 201, "{created:?}");
+            let path = format!("/mass-revocations/{}", created.text("id"));
+            let decided = self.bob.decide(&format!("{path}/approve")).await;
+            assert!(decided.status < 300 || decided.code() == "workflow_not_pending", "{decided:?}");
+            ids.iter().for_each(|id| self.ledger.expect(*id, "revoked"));
+            let mut status = decided.status;
+            while status != 0 {
+                tokio::time::sleep(AFTER_A_LOOK).await;
+                let shown = self.robot.get(&path).await;
+                status = if shown.text("status") == "completed" { 0 } else { shown.status };
             }
         }
     }

@@ -13,6 +13,7 @@ mod integrity;
 mod integrity_runs;
 mod jobs;
 mod licenses;
+mod mass_revocations;
 mod owners;
 mod renewals;
 mod requests;

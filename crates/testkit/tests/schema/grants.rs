@@ -49,6 +49,7 @@ async fn the_app_role_changes_these_columns_alone() {
         [
             "api_keys: revoked_at revoked_by updated_at version",
             "certificate_metadata: category custom_fields environment notes owner_user_id tags updated_at version",
+            "mass_revocations: approver_user_id decided_at status updated_at version",
             "notifications: read_at status updated_at version",
             "organizations: org_name settings updated_at version",
             "policies: status updated_at version workflow_id",

@@ -24,6 +24,8 @@ const CORE_TIMES: Exceptions = &[
     ("workflow_instances.updated_at brin", LATELY_CHANGED),
     ("certificate_metadata.created_at brin", ORDERED_BY_ID),
     ("certificate_metadata.updated_at brin", LATELY_CHANGED),
+    ("mass_revocation_items.created_at brin", ORDERED_BY_ID),
+    ("mass_revocation_items.updated_at brin", LATELY_CHANGED),
     ("notifications.created_at brin", ORDERED_BY_ID),
     ("notifications.updated_at brin", LATELY_CHANGED),
     (
@@ -59,6 +61,8 @@ const CORE_DOCUMENTS: Exceptions = &[
         "the request as it came, several KiB with its CSR; what people search is in the inventory",
     ),
     ("workflow_instances.outcome", "the certificate's id and numbers, which have indexes of their own"),
+    ("mass_revocations.selection", "read with its row, never searched"),
+    ("mass_revocations.impact", "as selection"),
     ("jobs.payload", "read with its job, never searched; lives for milliseconds"),
     ("idempotency_keys.response_headers", "read with its answer, never searched"),
 ];
