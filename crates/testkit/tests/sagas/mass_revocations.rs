@@ -235,7 +235,7 @@ async fn one_that_is_cancelled_stops_and_another_organization_sees_none_of_it() 
 }
 
 #[tokio::test]
-async fn a_kept_ocsp_answer_is_forgotten_here_and_in_another_process() {
+async fn a_kept_ocsp_answer_is_forgotten() {
     let house = House::open().await;
     let service = house.service().await;
     let issued = house.issue(&service, "www").await;

@@ -103,7 +103,7 @@ async fn tenant_tables(pool: &PgPool) -> Vec<String> {
          WHERE c.relnamespace = 'clm'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition",
     )
     .await;
-    assert_eq!(tables.len(), 16);
+    assert_eq!(tables.len(), 18);
     tables
 }
 
