@@ -16,8 +16,8 @@ use crate::mandates::{self, Decided};
 use crate::validation::Notice;
 use crate::{Core, CoreError};
 
-/// Another process takes over after this time without a batch.
-const LEASE: TimeDelta = TimeDelta::seconds(15);
+/// Another process takes over after this time without a batch. A batch that takes longer is ordered twice, to one effect.
+const LEASE: TimeDelta = TimeDelta::seconds(5);
 /// How long it is waited when nothing is to be done, or when something is wrong.
 const IDLE: Duration = Duration::from_secs(1);
 const AFTER_TROUBLE: Duration = Duration::from_secs(2);

@@ -47,7 +47,16 @@ const SECURE: &[(&str, &str)] = &[
          LEFT JOIN operations o ON o.operation_id = a.operation_id AND o.completed_at IS NOT NULL
          WHERE a.action IN ('certificate.issue', 'certificate.revoke', 'certificate.hold', 'certificate.release',
                             'certificate.change_owner')
-           AND a.outcome = 'allowed' AND o.id IS NULL",
+           AND a.outcome = 'allowed' AND o.id IS NULL
+           AND NOT EXISTS (SELECT FROM certificate_revocations r WHERE r.operation_id = a.operation_id)",
+    ),
+    (
+        "revocations without their audit entry and their event, once",
+        "SELECT r.operation_id::text FROM certificate_revocations r
+         LEFT JOIN secure_audit_log a ON a.operation_id = r.operation_id AND a.outcome = 'allowed'
+             AND a.action IN ('certificate.revoke', 'certificate.hold')
+         LEFT JOIN events e ON e.operation_id = r.operation_id
+         GROUP BY r.operation_id HAVING count(DISTINCT a.id) <> 1 OR count(DISTINCT e.id) <> 1",
     ),
     (
         "operations with no event, or several",
@@ -124,6 +133,19 @@ const CORE: &[(&str, &str)] = &[
          WHERE i.instance_type = 'revocation' AND i.status = 'completed' GROUP BY i.operation_id HAVING count(a.id) <> 1",
     ),
     (
+        "certificates revoked together that the audit log does not have, once",
+        "SELECT t.operation_id::text FROM mass_revocation_items t
+         LEFT JOIN audit_log a ON a.operation_id = t.operation_id AND a.action = 'certificate.revoked'
+         WHERE t.status = 'revoked' GROUP BY t.operation_id HAVING count(a.id) <> 1",
+    ),
+    (
+        "mass revocations whose counters are wrong",
+        "SELECT r.id::text FROM mass_revocations r JOIN mass_revocation_items t ON t.mass_revocation_id = r.id
+         GROUP BY r.id HAVING count(*) <> r.certificate_count
+             OR count(*) FILTER (WHERE t.status = 'revoked') <> r.revoked_count
+             OR count(*) FILTER (WHERE t.status = 'refused') <> r.refused_count",
+    ),
+    (
         "private keys that can be fetched without a word to the requester, once",
         "SELECT i.operation_id::text FROM workflow_instances i
          LEFT JOIN notifications n ON n.related_operation_id = i.operation_id AND n.kind = 'request.completed'
@@ -133,7 +155,8 @@ const CORE: &[(&str, &str)] = &[
 
 /// What is still under way in Core.
 const CORE_UNDER_WAY: &str = "SELECT concat_ws(' ', 'job', kind, operation_id, status, 'tried', attempts, last_error) FROM jobs
-     UNION ALL SELECT concat_ws(' ', 'operation', operation_id, status) FROM workflow_instances WHERE status = 'executing'";
+     UNION ALL SELECT concat_ws(' ', 'operation', operation_id, status) FROM workflow_instances WHERE status = 'executing'
+     UNION ALL SELECT concat_ws(' ', 'mass revocation', id) FROM mass_revocations WHERE status = 'running'";
 
 /// What is still under way in Secure.
 const SECURE_UNDER_WAY: &str =

@@ -50,3 +50,9 @@ INSERT INTO idempotency_keys (organization_id, principal_id, route, idempotency_
 VALUES ('0190000{n}-0000-7000-8000-000000000000', '0190000{n}-0000-7000-8000-000000000001', 'POST /x', 'k', decode(repeat('00', 32), 'hex'), 'done', now(), now(), now());
 INSERT INTO integrity_findings (organization_id, run_id, kind, side, object_type, object_id, status, found_at, last_seen_at, created_at, updated_at)
 VALUES ('0190000{n}-0000-7000-8000-000000000000', '0190000{n}-0000-7000-8000-00000000000d', 'test', 'core', 'certificate', '0190000{n}-0000-7000-8000-00000000000c', 'open', now(), now(), now(), now());
+INSERT INTO mass_revocations (id, organization_id, requester_user_id, selection, impact, reason, status, certificate_count, created_at, updated_at)
+VALUES ('0190000{n}-0000-7000-8000-00000000000e', '0190000{n}-0000-7000-8000-000000000000', '0190000{n}-0000-7000-8000-000000000001', '{}', '{}',
+    'superseded', 'pending', 1, now(), now());
+INSERT INTO mass_revocation_items (organization_id, mass_revocation_id, certificate_id, authority_id, operation_id, status, created_at, updated_at)
+VALUES ('0190000{n}-0000-7000-8000-000000000000', '0190000{n}-0000-7000-8000-00000000000e', '0190000{n}-0000-7000-8000-00000000000c',
+    '0190000{n}-0000-7000-8000-00000000000f', '0190000{n}-0000-7000-8000-0000000000aa', 'waiting', now(), now());
