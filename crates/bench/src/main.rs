@@ -10,6 +10,7 @@ mod load;
 mod options;
 mod pgbench;
 mod report;
+mod revocation;
 mod signing;
 mod statistics;
 mod tenant;
@@ -19,7 +20,7 @@ mod verification;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::options::IssueOptions;
+use crate::options::{AllOptions, IssueOptions, RevocationOptions};
 
 /// Puts load on a throwaway installation and measures the machine's ceilings beside it.
 ///
@@ -35,8 +36,10 @@ struct Arguments {
 enum Section {
     /// Certificates issued per second over the REST API, beside signing and beside pgbench.
     Issue(IssueOptions),
+    /// Lists of very many entries, mass revocations and OCSP, beside COPY and signing.
+    Revocation(RevocationOptions),
     /// Every section.
-    All(IssueOptions),
+    All(AllOptions),
 }
 
 // One thread: the load generator shares the machine with what it measures.
@@ -44,7 +47,12 @@ enum Section {
 async fn main() -> Result<()> {
     clm_service::install_provider();
     match Arguments::parse().section {
-        Section::Issue(options) | Section::All(options) => issue::run(&options).await,
+        Section::Issue(options) => issue::run(&options).await,
+        Section::Revocation(options) => revocation::run(&options).await,
+        Section::All(options) => {
+            issue::run(&options.issue).await?;
+            revocation::run(&options.revocation()).await
+        }
     }
 }
 

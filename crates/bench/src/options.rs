@@ -48,3 +48,45 @@ impl IssueOptions {
         self.requests.unwrap_or(seconds * MOST_PER_SECOND)
     }
 }
+
+/// How much is revoked.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct RevocationOptions {
+    /// Entries of the list.
+    #[arg(long, default_value_t = 1_000_000)]
+    pub entries: u64,
+    /// Certificates that are revoked together.
+    #[arg(long, default_value_t = 100_000)]
+    pub revoked: u64,
+    /// Clients that ask OCSP at once.
+    #[arg(long, default_value_t = 32)]
+    pub clients: u16,
+    /// Seconds that OCSP is measured.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    pub seconds: u32,
+}
+
+/// What can be chosen for every section together.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct AllOptions {
+    #[command(flatten)]
+    pub issue: IssueOptions,
+    /// Entries of the revocation list.
+    #[arg(long, default_value_t = 1_000_000)]
+    pub entries: u64,
+    /// Certificates that are revoked together.
+    #[arg(long, default_value_t = 100_000)]
+    pub revoked: u64,
+}
+
+impl AllOptions {
+    /// Those of the section `revocation`.
+    pub(crate) fn revocation(&self) -> RevocationOptions {
+        RevocationOptions {
+            entries: self.entries,
+            revoked: self.revoked,
+            clients: self.issue.clients,
+            seconds: self.issue.seconds,
+        }
+    }
+}

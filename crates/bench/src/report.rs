@@ -243,7 +243,7 @@ impl IssueReport {
 }
 
 /// Numbers to the right, the words to the left.
-fn table(header: &[&str]) -> Table {
+pub(crate) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header.iter().copied());
     for column in table.column_iter_mut().skip(1) {

@@ -17,6 +17,7 @@ mod inventory;
 mod issuance;
 mod keys;
 mod lint;
+mod mass_revocations;
 mod openssl;
 mod person;
 mod preconditions;

@@ -191,34 +191,47 @@ impl Shared {
         }
     }
 
-    /// Two certificates are issued, and revoked together: selected, approved, awaited.
+    /// Two certificates are issued, and revoked together: selected, approved, awaited, each in a turn of its own.
     async fn run_mass_revocations(self: Arc<Self>) {
         for number in 0_u32.. {
-            let _turn = self.turn.read().await;
-            if self.stopped.load(Ordering::Relaxed) {
-                return;
-            }
             let mut ids = Vec::new();
             for part in ["a", "b"] {
+                let _turn = self.turn.read().await;
                 let answer = self.robot.post("/requests", &request(&format!("m{number}{part}"), false)).await;
                 if self.ledger.note(&answer) {
                     ids.push(answer.uuid("certificate_id"));
                 }
             }
-            let body = json!({"selection": {"certificate_ids": ids}, "reason": "superseded"});
-            let created = self.robot.post("/mass-revocations", &body).await;
-            assert_eq!(created.status, 201, "{created:?}");
-            let path = format!("/mass-revocations/{}", created.text("id"));
-            let decided = self.bob.decide(&format!("{path}/approve")).await;
-            assert!(decided.status < 300 || decided.code() == "workflow_not_pending", "{decided:?}");
-            ids.iter().for_each(|id| self.ledger.expect(*id, "revoked"));
-            let mut status = decided.status;
-            while status != 0 {
+            if ids.is_empty() {
+                continue;
+            }
+            let path = {
+                let _turn = self.turn.read().await;
+                if self.stopped.load(Ordering::Relaxed) {
+                    return;
+                }
+                self.revoke_together(&ids).await
+            };
+            while self.status_of(&path).await != "completed" {
                 tokio::time::sleep(AFTER_A_LOOK).await;
-                let shown = self.robot.get(&path).await;
-                status = if shown.text("status") == "completed" { 0 } else { shown.status };
             }
         }
+    }
+
+    async fn revoke_together(&self, ids: &[Uuid]) -> String {
+        let body = json!({"selection": {"certificate_ids": ids}, "reason": "superseded"});
+        let created = self.robot.post("/mass-revocations", &body).await;
+        let path = format!("/mass-revocations/{}", created.text("id"));
+        let decided = self.bob.decide(&format!("{path}/approve")).await;
+        // The echo of a try whose answer was lost.
+        assert!(decided.status < 300 || decided.code() == "workflow_not_pending", "{decided:?}");
+        ids.iter().for_each(|id| self.ledger.expect(*id, "revoked"));
+        path
+    }
+
+    async fn status_of(&self, path: &str) -> String {
+        let _turn = self.turn.read().await;
+        self.robot.get(path).await.text("status").to_owned()
     }
 
     async fn exportable(&self) -> Uuid {

@@ -1,0 +1,34 @@
+//! The section `revocation`: lists of very many entries, mass revocations, and OCSP, beside what bounds them.
+
+mod crl;
+mod mass;
+mod ocsp;
+mod planted;
+
+use anyhow::Result;
+
+use crate::installation::BenchInstallation;
+use crate::options::RevocationOptions;
+use crate::progress;
+use crate::report::table;
+
+/// Runs the section and prints its figures.
+pub(crate) async fn run(options: &RevocationOptions) -> Result<()> {
+    let installation = BenchInstallation::start(false)?;
+    let mut table = table(&["Revocation", ""]);
+    for (name, figure) in ocsp::measure(&installation, options).await? {
+        table.add_row([name, figure]);
+    }
+    progress(&format!("planting {} certificates to be revoked", options.revoked));
+    planted::active(&installation, options.revoked)?;
+    for (name, figure) in mass::measure(&installation, options.revoked)? {
+        table.add_row([name, figure]);
+    }
+    progress(&format!("planting {} revoked certificates", options.entries));
+    planted::revoked(&installation, options.entries)?;
+    for (name, figure) in crl::measure(&installation).await? {
+        table.add_row([name, figure]);
+    }
+    println!("\n{table}");
+    Ok(())
+}
