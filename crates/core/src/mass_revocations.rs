@@ -127,6 +127,8 @@ impl Core {
         let (selection, requester) = (&selection, ctx.user_id()?);
         let id = ids::new_uuid(ctx.now, &self.entropy);
         self.in_tenant(ctx.organization_id, "create_mass_revocation", |mut tx| async move {
+            // A million certificates take longer than a statement usually may.
+            clm_pg::lift_time_limits(&mut tx).await?;
             let impact = impact(mass_revocations::count_selected(&mut tx, selection).await?);
             if impact.certificates == 0 {
                 let detail = "no certificate that could be revoked fits the selection";

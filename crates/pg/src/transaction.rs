@@ -22,6 +22,16 @@ pub async fn begin_snapshot(pool: &PgPool) -> Result<Tx, DbError> {
     Ok(pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?)
 }
 
+/// Lifts the limits on the time of a statement, and between two, until the transaction ends: for work that grows with the data.
+pub async fn lift_time_limits(tx: &mut Tx) -> Result<(), DbError> {
+    sqlx::query(
+        "SELECT set_config('statement_timeout', '0', true), set_config('idle_in_transaction_session_timeout', '0', true)",
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
 /// Commits. After an error the outcome is unknown: the caller must be idempotent.
 pub async fn commit(tx: Tx) -> Result<(), DbError> {
     Ok(tx.commit().await?)

@@ -117,6 +117,13 @@ COMMENT ON FUNCTION delete_superseded_crls(timestamptz, timestamptz) IS
 REVOKE ALL ON FUNCTION delete_superseded_crls(timestamptz, timestamptz) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION delete_superseded_crls(timestamptz, timestamptz) TO clm_secure_app;
 
+CREATE FUNCTION delete_unfinished_crl(unfinished uuid) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = clm, ext, pg_temp
+AS $$ DELETE FROM crl_parts WHERE crl_id = unfinished AND NOT EXISTS (SELECT FROM crls WHERE id = unfinished) $$;
+COMMENT ON FUNCTION delete_unfinished_crl(uuid) IS 'Deletes the octets of a list that was not published.';
+REVOKE ALL ON FUNCTION delete_unfinished_crl(uuid) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION delete_unfinished_crl(uuid) TO clm_secure_app;
+
 GRANT SELECT, INSERT ON crl_scopes, crl_parts TO clm_secure_app;
 GRANT UPDATE (crl_number, full_crl_id, delta_crl_id, base_crl_number, last_crl_at, next_crl_at, updated_at, version)
     ON crl_scopes TO clm_secure_app;

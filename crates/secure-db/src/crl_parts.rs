@@ -63,3 +63,12 @@ pub async fn delete_superseded(
             .await?;
     Ok(deleted)
 }
+
+/// Deletes the octets of a list that was not published.
+///
+/// # Errors
+/// When the database fails.
+pub async fn delete_unfinished(conn: &mut PgConnection, crl_id: Uuid) -> Result<(), DbError> {
+    sqlx::query!("SELECT delete_unfinished_crl($1)", crl_id).execute(conn).await?;
+    Ok(())
+}

@@ -26,6 +26,13 @@ const LARGEST_MESSAGE: usize = 1024 * 1024;
 
 pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     clm_service::init_logging(&config.log)?;
+    match clm_service::lock_memory() {
+        Ok(true) => {}
+        Ok(false) => {
+            tracing::info!("memory is not locked: the limit is not unlimited (LimitMEMLOCK=infinity)")
+        }
+        Err(error) => tracing::warn!(%error, "memory could not be locked"),
+    }
     let shutdown = clm_service::shutdown_on_signal()?;
     let health = Health::new();
     let metrics = Metrics::new("clm-secure", env!("CARGO_PKG_VERSION"));

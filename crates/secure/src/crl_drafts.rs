@@ -37,7 +37,9 @@ pub(crate) struct Draft {
 impl Secure {
     /// Stores what is to be signed; it is durable before anything is.
     pub(crate) async fn draft_crl(&self, list: &NewCrl, snapshot: &mut Tx) -> Result<Draft, SecureError> {
-        let mut parts = Parts { tx: clm_pg::begin(&self.parts.pool).await?, list, next: HEAD + 1, octets: 0 };
+        let mut tx = clm_pg::begin(&self.parts.pool).await?;
+        clm_pg::lift_time_limits(&mut tx).await?;
+        let mut parts = Parts { tx, list, next: HEAD + 1, octets: 0 };
         let entries = parts.write_entries(snapshot).await?;
         let frame = CrlFrame::new(&list.authority.issuer, &list.header, parts.octets);
         parts.write_at(HEAD, &frame.tbs_head).await?;

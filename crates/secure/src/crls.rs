@@ -165,23 +165,34 @@ impl Secure {
             return Ok(());
         };
         let mut snapshot = clm_pg::begin_snapshot(&self.parts.pool).await?;
-        let draft = self.draft_crl(&list, &mut snapshot).await?;
-        let number = list.header.number;
-        let detail = json!({
-            "crl_number": number, "shard": shard, "entries": draft.entries, "tbs_sha256": hex::encode(&draft.tbs_sha256),
-        });
-        self.commit(Write { audit: vec![list.audit("crl.intend", detail)], ..Write::default() }).await?;
-        fail_point!("secure_crl_after_intent");
-        let signature = self.sign_content_by(authority, &draft.to_be_signed).await?;
-        self.complete_crl(&list, &draft, &signature).await?;
-        let checked = self.check_crl(&list, &draft).await?;
-        fail_point!("secure_crl_before_publish");
-        self.commit(list.publication(&draft, checked.octets, checked.sha256.as_ref())).await?;
+        clm_pg::lift_time_limits(&mut snapshot).await?;
+        if let Err(error) = self.make_crl(&list, &mut snapshot).await {
+            // It is tried again soon, and a long list would leave much behind each time.
+            let mut tx = clm_pg::begin(&self.parts.pool).await?;
+            crl_parts::delete_unfinished(&mut tx, list.id).await?;
+            clm_pg::commit(tx).await?;
+            return Err(error);
+        }
         self.parts.authorities.forget();
         self.note_reflected(&list, &mut snapshot).await?;
         clm_pg::commit(list.lock).await?;
-        tracing::info!(authority = %authority.row.name, shard, number, delta, entries = draft.entries, "published a CRL");
+        tracing::info!(authority = %authority.row.name, shard, number = list.header.number, delta, "published a CRL");
         Ok(())
+    }
+
+    async fn make_crl(&self, list: &NewCrl, snapshot: &mut Tx) -> Result<(), SecureError> {
+        let draft = self.draft_crl(list, snapshot).await?;
+        let detail = json!({
+            "crl_number": list.header.number, "shard": list.scope.shard, "entries": draft.entries,
+            "tbs_sha256": hex::encode(&draft.tbs_sha256),
+        });
+        self.commit(Write { audit: vec![list.audit("crl.intend", detail)], ..Write::default() }).await?;
+        fail_point!("secure_crl_after_intent");
+        let signature = self.sign_content_by(&list.authority, &draft.to_be_signed).await?;
+        self.complete_crl(list, &draft, &signature).await?;
+        let checked = self.check_crl(list, &draft).await?;
+        fail_point!("secure_crl_before_publish");
+        self.commit(list.publication(&draft, checked.octets, checked.sha256.as_ref())).await
     }
 
     /// What the next list of a scope says of itself; none when another process is at it, or a delta has no full list.
@@ -193,6 +204,7 @@ impl Secure {
     ) -> Result<Option<NewCrl>, SecureError> {
         // The lock is held until the list is published: numbers rise one by one.
         let mut lock = clm_pg::begin(&self.parts.pool).await?;
+        clm_pg::lift_time_limits(&mut lock).await?;
         if !crls::try_lock_scope(&mut lock, authority.row.id, shard).await? {
             return Ok(None);
         }

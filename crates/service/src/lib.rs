@@ -19,6 +19,6 @@ pub use failpoint::{FailpointError, init_failpoints};
 pub use health::Health;
 pub use logging::{LogConfig, LogError, LogFormat, init_logging};
 pub use metrics::Metrics;
-pub use process::{harden_process, shutdown_on_signal};
+pub use process::{harden_process, lock_memory, shutdown_on_signal};
 pub use secret::{Secret, SecretError};
 pub use tls::{TlsError, install_provider, public_client, public_server};

@@ -2,7 +2,8 @@
 
 use std::io;
 
-use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+use rustix::mm::{MlockAllFlags, mlockall};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -31,6 +32,16 @@ pub fn harden_process() -> io::Result<()> {
     Ok(())
 }
 
+/// Keeps memory, and so keys, out of swap; false where the limit on locked memory forbids it (RLIMIT_MEMLOCK). A lower limit
+/// is not tried: the process would end once it needs more.
+pub fn lock_memory() -> io::Result<bool> {
+    if getrlimit(Resource::Memlock).current.is_some() {
+        return Ok(false);
+    }
+    mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT)?;
+    Ok(true)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -41,5 +52,14 @@ mod tests {
         let limits = std::fs::read_to_string("/proc/self/limits").unwrap();
         let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
         assert_eq!(core.split_whitespace().collect::<Vec<_>>()[4..6], ["0", "0"]);
+    }
+
+    #[test]
+    fn memory_is_locked_where_that_is_allowed() {
+        let allowed = getrlimit(Resource::Memlock).current.is_none();
+        assert_eq!(lock_memory().unwrap(), allowed);
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let locked = status.lines().find(|line| line.starts_with("VmLck")).unwrap();
+        assert_eq!(locked.split_whitespace().nth(1) != Some("0"), allowed, "{locked}");
     }
 }

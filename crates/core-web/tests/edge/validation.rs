@@ -59,6 +59,25 @@ async fn a_crl_that_cannot_be_fetched_is_a_matter_of_time() {
 }
 
 #[tokio::test]
+async fn lists_of_parts_and_deltas_have_one_address_each() {
+    for (file, status) in [
+        ("7.crl", StatusCode::SERVICE_UNAVAILABLE),
+        ("7-delta.crl", StatusCode::SERVICE_UNAVAILABLE),
+        ("0-delta.crl", StatusCode::SERVICE_UNAVAILABLE),
+        ("0.crl", StatusCode::NOT_FOUND),
+        ("07.crl", StatusCode::NOT_FOUND),
+        ("-1.crl", StatusCode::NOT_FOUND),
+        ("70000.crl", StatusCode::NOT_FOUND),
+        ("x.crl", StatusCode::NOT_FOUND),
+        ("7.crt", StatusCode::NOT_FOUND),
+    ] {
+        let path = format!("/crl/{AUTHORITY}/{file}");
+        let answer = ask(validation(), request("GET", &path).body(Body::empty()).unwrap()).await;
+        assert_eq!(answer.status, status, "{file}");
+    }
+}
+
+#[tokio::test]
 async fn a_listener_that_is_too_busy_says_so_at_once() {
     // It takes connections and says nothing.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();

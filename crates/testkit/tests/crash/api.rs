@@ -73,6 +73,11 @@ impl Person {
         nobody
     }
 
+    /// The API key.
+    pub(crate) fn token(&self) -> &str {
+        &self.key
+    }
+
     /// Makes a user with a role and a key.
     pub(crate) async fn hire(&self, name: &str, role: &str) -> Self {
         let user = json!({"username": name, "email": format!("{name}@example.org")});

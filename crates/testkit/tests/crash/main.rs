@@ -7,6 +7,7 @@ mod crashes;
 mod failpoints;
 mod house;
 mod integrity;
+mod leaks;
 mod ledger;
 mod load;
 mod planted;

@@ -184,6 +184,9 @@ async fn a_list_that_lost_a_revocation_is_not_published() {
     let refused = desk.secure.publish_scope(desk.issuing, 0, true).await.unwrap_err();
     assert!(refused.to_string().contains("is missing"), "{refused}");
     assert_eq!(number(&desk, 0, false).await, was);
+    let unpublished =
+        "SELECT count(*) FROM crl_parts p WHERE NOT EXISTS (SELECT FROM crls l WHERE l.id = p.crl_id)";
+    assert_eq!(sqlx::query_scalar::<_, i64>(unpublished).fetch_one(&superuser).await.unwrap(), 0);
     assert_eq!(octets(&desk, desk.issuing, 0, false).await, list);
     assert!(verify(&desk, &lost, &[list.clone()]).await.contains("certificate revoked"));
     assert!(verify(&desk, &other, &[list]).await.contains(": OK"));
