@@ -57,8 +57,8 @@ impl Secure {
         let now = self.parts.clock.now();
         let single = request.cert_ids.len() == 1 && request.nonce.is_none();
         let mut statuses = Vec::with_capacity(request.cert_ids.len());
+        let mut conn = self.parts.pool.acquire().await.map_err(clm_pg::DbError::from)?;
         for cert_id in request.cert_ids {
-            let mut conn = clm_pg::begin(&self.parts.pool).await?;
             let serial = cert_id.serial().as_bytes();
             let found = rows::find_status(&mut conn, authority.row.id, serial, now).await?;
             let Some(found) = found else {
@@ -74,6 +74,7 @@ impl Secure {
             let status = status(cert_id.serial(), found.revoked_at, found.revocation_reason.as_deref())?;
             statuses.push((cert_id, status));
         }
+        drop(conn);
         self.sign_ocsp(authority, statuses, request.nonce, now).await
     }
 

@@ -54,9 +54,10 @@ pub struct RevokedEntry {
 impl RevokedEntry {
     /// Writes the entry after what is in `out`.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        let reason = self.reason.filter(|reason| *reason != RevocationReason::Unspecified).map(|reason| {
-            encode::extension(&REASON_CODE, false, &encode::tlv(tag::ENUMERATED, &[reason.code()]))
-        });
+        let reason = self
+            .reason
+            .filter(|reason| *reason != RevocationReason::Unspecified)
+            .map(|reason| encode::extension(&REASON_CODE, false, &[tag::ENUMERATED, 1, reason.code()]));
         let invalidity = self
             .invalidity_date
             .map(|date| encode::extension(&INVALIDITY_DATE, false, &encode::generalized_time(date)));

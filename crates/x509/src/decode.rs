@@ -4,7 +4,7 @@
 //! that were received, never on a re-encoding.
 
 use crate::encode::tag;
-use chrono::{DateTime, NaiveDateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use const_oid::ObjectIdentifier;
 
 /// Octets that are not the DER that was expected.
@@ -121,20 +121,28 @@ impl<'a> Value<'a> {
 
     /// UTCTime or GeneralizedTime as RFC 5280 §4.1.2.5 wants them.
     pub(crate) fn time(&self) -> Result<DateTime<Utc>, Malformed> {
-        let text = std::str::from_utf8(self.content).map_err(|_| Malformed)?;
-        let digits = text.strip_suffix('Z').ok_or(Malformed)?;
-        if !digits.bytes().all(|octet| octet.is_ascii_digit()) {
+        let digits = self.content.strip_suffix(b"Z").ok_or(Malformed)?;
+        if !digits.iter().all(u8::is_ascii_digit) {
             return Err(Malformed);
         }
-        let full = match (self.tag, digits.len()) {
-            (tag::UTC_TIME, 12) if digits < "50" => format!("20{digits}"),
-            (tag::UTC_TIME, 12) => format!("19{digits}"),
-            (tag::GENERALIZED_TIME, 14) => digits.to_owned(),
+        // A list has a million of them, for which chrono's parsing is slow.
+        let pairs = digits
+            .chunks_exact(2)
+            .map(|pair| pair.iter().fold(0, |sum, digit| sum * 10 + u32::from(digit - b'0')));
+        let pairs: Vec<u32> = pairs.collect();
+        let (century, rest) = match (self.tag, digits.len()) {
+            (tag::UTC_TIME, 12) => {
+                (if pairs.first().is_some_and(|year| *year < 50) { 20 } else { 19 }, pairs.as_slice())
+            }
+            (tag::GENERALIZED_TIME, 14) => {
+                pairs.split_first().map(|(century, rest)| (*century, rest)).ok_or(Malformed)?
+            }
             _ => return Err(Malformed),
         };
-        NaiveDateTime::parse_from_str(&full, "%Y%m%d%H%M%S")
-            .map(|naive| naive.and_utc())
-            .map_err(|_| Malformed)
+        let &[year, month, day, hour, minute, second] = rest else { return Err(Malformed) };
+        let year = i32::try_from(century * 100 + year).map_err(|_| Malformed)?;
+        let date = NaiveDate::from_ymd_opt(year, month, day).ok_or(Malformed)?;
+        date.and_hms_opt(hour, minute, second).map(|naive| naive.and_utc()).ok_or(Malformed)
     }
 }
 

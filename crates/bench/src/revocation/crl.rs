@@ -19,15 +19,14 @@ const MIB: f64 = 1024.0 * 1024.0;
 
 /// Names and figures.
 pub(crate) async fn measure(installation: &BenchInstallation) -> Result<Vec<(String, String)>> {
+    let pid = installation.secure.pid().map(Pid::number).context("clm-secure has ended")?;
+    let resting = kib(pid, "VmRSS")?;
     let before = number(installation)?;
     progress("waiting for the first list of all of them");
     make_due(installation, "NULL")?;
     wait_for(installation, before)?;
     installation.sql(Database::Secure, "VACUUM ANALYZE certificate_revocations")?;
-    let pid = installation.secure.pid().map(Pid::number).context("clm-secure has ended")?;
     let before = number(installation)?;
-    reset_peak(pid)?;
-    let resting = kib(pid, "VmRSS")?;
     progress("measuring the next list, compared with the first");
     make_due(installation, "now()")?;
     let took = wait_for(installation, before)?;
@@ -107,11 +106,6 @@ async fn fetch(installation: &BenchInstallation) -> Result<(Duration, usize)> {
     let begun = Instant::now();
     let octets = reqwest::get(&url).await?.error_for_status()?.bytes().await?;
     Ok((begun.elapsed(), octets.len()))
-}
-
-/// Lets the kernel begin a new peak (proc(5), clear_refs).
-fn reset_peak(pid: i32) -> Result<()> {
-    fs::write(format!("/proc/{pid}/clear_refs"), "5").context("the peak of memory cannot be reset")
 }
 
 fn kib(pid: i32, field: &str) -> Result<u64> {

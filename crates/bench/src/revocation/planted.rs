@@ -23,8 +23,8 @@ pub(crate) fn active(installation: &BenchInstallation, count: u64) -> Result<()>
         "SET session_replication_role = replica;
          INSERT INTO organizations (id, org_code, org_name, created_at, updated_at)
              VALUES ('{ORGANIZATION}', 'planted', 'Planted', now(), now());
-         INSERT INTO users (id, username, email, password_hash, password_salt, status, created_at, updated_at)
-             SELECT id, name, name || '@bench.example', 'h', 's', 'active', now(), now()
+         INSERT INTO users (id, username, email, display_name, password_hash, password_salt, status, created_at, updated_at)
+             SELECT id, name, name || '@bench.example', name, 'h', 's', 'active', now(), now()
              FROM (VALUES ('{REQUESTER}'::uuid, 'requester'), ('{APPROVER}'::uuid, 'approver')) AS users (id, name);
          INSERT INTO certificate_metadata (certificate_id, operation_id, organization_id, owner_user_id, authority_id, profile,
              serial_number, fingerprint_sha256, subject, issuer, key_algorithm, not_before, not_after, status, created_at,
