@@ -118,7 +118,7 @@ pub async fn apply(
 ) -> Result<(), DbError> {
     sqlx::query!(
         r#"WITH outcome AS MATERIALIZED (
-             SELECT * FROM unnest($2::uuid[], $3::text[], $4::timestamptz[], $5::text[], $6::uuid[], $7::text[])
+             SELECT certificate_id, status, revoked_at, failure_code, audit_id, forget FROM unnest($2::uuid[], $3::text[], $4::timestamptz[], $5::text[], $6::uuid[], $7::text[])
                  AS new (certificate_id, status, revoked_at, failure_code, audit_id, forget)),
          items AS (
              UPDATE mass_revocation_items i SET status = CASE WHEN o.failure_code IS NULL THEN 'revoked' ELSE 'refused' END,

@@ -218,8 +218,8 @@ impl Core {
         }
         let row = &row;
         self.in_tenant(ctx.organization_id, "approve_mass_revocation", |mut tx| async move {
-            let approved = mass_revocations::approve(&mut tx, id.into(), approver.into(), ctx.now).await;
-            approved.map_err(|error| ended(error, "wait for approval"))?;
+            let outcome = mass_revocations::approve(&mut tx, id.into(), approver.into(), ctx.now).await;
+            outcome.map_err(|error| ended(error, "wait for approval"))?;
             let entry = AuditEntry::of(ctx, &self.entropy, "mass_revocation.approve", "mass_revocation")
                 .object(id)
                 .after(json!({ "certificates": row.certificate_count, "reason": row.reason }));

@@ -29,7 +29,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     match clm_service::lock_memory() {
         Ok(true) => {}
         Ok(false) => {
-            tracing::info!("memory is not locked: the limit is not unlimited (LimitMEMLOCK=infinity)")
+            tracing::info!("memory is not locked: the limit is not unlimited (LimitMEMLOCK=infinity)");
         }
         Err(error) => tracing::warn!(%error, "memory could not be locked"),
     }

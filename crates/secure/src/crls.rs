@@ -184,7 +184,7 @@ impl Secure {
         let draft = self.draft_crl(list, snapshot).await?;
         let detail = json!({
             "crl_number": list.header.number, "shard": list.scope.shard, "entries": draft.entries,
-            "tbs_sha256": hex::encode(&draft.tbs_sha256),
+            "tbs_sha256": hex::encode(draft.tbs_sha256),
         });
         self.commit(Write { audit: vec![list.audit("crl.intend", detail)], ..Write::default() }).await?;
         fail_point!("secure_crl_after_intent");

@@ -47,11 +47,14 @@ pub(crate) struct Responder {
 /// The responders as they were read last.
 #[derive(Default)]
 pub(crate) struct Responders {
-    read: Mutex<HashMap<AuthorityId, (Time, Option<Arc<Responder>>)>>,
+    read: Mutex<HashMap<AuthorityId, Look>>,
 }
 
+/// When it was looked, and whom it found.
+type Look = (Time, Option<Arc<Responder>>);
+
 impl Responders {
-    fn get(&self, id: AuthorityId) -> Option<(Time, Option<Arc<Responder>>)> {
+    fn get(&self, id: AuthorityId) -> Option<Look> {
         self.read.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
     }
 

@@ -12,12 +12,13 @@ use crate::installation::BenchInstallation;
 use crate::progress;
 
 /// Longer than any list takes.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_mins(5);
 const PAUSE: Duration = Duration::from_millis(20);
 
 const MIB: f64 = 1024.0 * 1024.0;
 
 /// Names and figures.
+#[expect(clippy::cast_precision_loss, reason = "octets are far below 2^53")]
 pub(crate) async fn measure(installation: &BenchInstallation) -> Result<Vec<(String, String)>> {
     let pid = installation.secure.pid().map(Pid::number).context("clm-secure has ended")?;
     let resting = kib(pid, "VmRSS")?;

@@ -10,7 +10,7 @@ use crate::installation::BenchInstallation;
 use crate::progress;
 
 /// Longer than it may take.
-const PATIENCE: Duration = Duration::from_secs(1_800);
+const PATIENCE: Duration = Duration::from_mins(30);
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// Names and figures.

@@ -67,7 +67,7 @@ async fn change(desk: &Desk, issued: &IssuedCertificate, reason: RevocationReaso
 }
 
 /// What openssl says of a certificate with these lists at hand, with deltas used and the extended rules for lists.
-async fn verify(desk: &Desk, issued: &IssuedCertificate, lists: &[Vec<u8>]) -> String {
+async fn verify(desk: &Desk, issued: &IssuedCertificate, lists: &[&[u8]]) -> String {
     let lists: String = lists.iter().map(|der| clm_x509::crl::to_pem(der)).collect();
     let (leaf, lists) = (desk.file("verified.pem", &issued.pem), desk.file("lists.pem", lists));
     let (root, issuing) = (desk.root_file().await, desk.authority_file(desk.issuing).await);
@@ -110,18 +110,18 @@ async fn a_revocation_makes_only_the_list_of_its_part_anew() {
         text.contains(&format!("/{shard}.crl"))
             && text.contains(&revoked.record.serial_number.to_uppercase())
     );
-    assert!(verify(&desk, revoked, &[list.clone()]).await.contains("certificate revoked"));
+    assert!(verify(&desk, revoked, &[&list]).await.contains("certificate revoked"));
     for other in &issued[1..] {
         // A list of another part says nothing of this certificate.
         let fits = shard_of(other) == shard;
-        let said = verify(&desk, other, &[list.clone()]).await;
+        let said = verify(&desk, other, &[&list]).await;
         assert_eq!(said.contains(": OK"), fits, "{said}");
     }
     // One from before is in the list of all; that list is made anew for its like alone.
     change(&desk, &before, RevocationReason::KeyCompromise).await;
     assert_eq!((number(&desk, 0, false).await, number(&desk, shard, false).await), (2, 2));
     let all = octets(&desk, desk.issuing, 0, false).await;
-    assert!(verify(&desk, &before, &[all]).await.contains("certificate revoked"));
+    assert!(verify(&desk, &before, &[&all]).await.contains("certificate revoked"));
     assert!(read(&desk, 0, false).await.contains(&revoked.record.serial_number.to_uppercase()));
     lint(&desk);
     // A part that gets no more certificates keeps its list.
@@ -143,7 +143,7 @@ async fn a_delta_says_what_changed_since_its_full_list() {
     let full = number(&desk, 0, false).await;
     let base = octets(&desk, desk.issuing, 0, false).await;
     assert!(read(&desk, 0, false).await.contains("X509v3 Freshest CRL"));
-    assert!(verify(&desk, &held, &[base.clone()]).await.contains("certificate revoked"));
+    assert!(verify(&desk, &held, &[&base]).await.contains("certificate revoked"));
     change(&desk, &held, RevocationReason::RemoveFromCrl).await;
     change(&desk, &gone, RevocationReason::KeyCompromise).await;
     assert_eq!(number(&desk, 0, false).await, full, "the full list stays");
@@ -153,15 +153,15 @@ async fn a_delta_says_what_changed_since_its_full_list() {
         "{text}"
     );
     let delta = octets(&desk, desk.issuing, 0, true).await;
-    assert!(verify(&desk, &gone, &[base.clone()]).await.contains(": OK"));
-    assert!(verify(&desk, &gone, &[base.clone(), delta.clone()]).await.contains("certificate revoked"));
-    assert!(verify(&desk, &held, &[base, delta]).await.contains(": OK"));
+    assert!(verify(&desk, &gone, &[&base]).await.contains(": OK"));
+    assert!(verify(&desk, &gone, &[&base, &delta]).await.contains("certificate revoked"));
+    assert!(verify(&desk, &held, &[&base, &delta]).await.contains(": OK"));
     lint(&desk);
     // The next full list is complete by itself, and has its own delta.
     desk.secure.publish_scope(desk.issuing, 0, true).await.unwrap();
     let base = octets(&desk, desk.issuing, 0, false).await;
-    assert!(verify(&desk, &gone, &[base.clone()]).await.contains("certificate revoked"));
-    assert!(verify(&desk, &held, &[base]).await.contains(": OK"));
+    assert!(verify(&desk, &gone, &[&base]).await.contains("certificate revoked"));
+    assert!(verify(&desk, &held, &[&base]).await.contains(": OK"));
     assert_eq!(number(&desk, 0, true).await, number(&desk, 0, false).await + 1);
 }
 
@@ -188,8 +188,8 @@ async fn a_list_that_lost_a_revocation_is_not_published() {
         "SELECT count(*) FROM crl_parts p WHERE NOT EXISTS (SELECT FROM crls l WHERE l.id = p.crl_id)";
     assert_eq!(sqlx::query_scalar::<_, i64>(unpublished).fetch_one(&superuser).await.unwrap(), 0);
     assert_eq!(octets(&desk, desk.issuing, 0, false).await, list);
-    assert!(verify(&desk, &lost, &[list.clone()]).await.contains("certificate revoked"));
-    assert!(verify(&desk, &other, &[list]).await.contains(": OK"));
+    assert!(verify(&desk, &lost, &[&list]).await.contains("certificate revoked"));
+    assert!(verify(&desk, &other, &[&list]).await.contains(": OK"));
 }
 
 #[tokio::test]

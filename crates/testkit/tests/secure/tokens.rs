@@ -74,7 +74,7 @@ async fn verify(desk: &Desk, authority: clm_types::AuthorityId) {
     let leaf = desk.file("leaf.pem", &issued.pem);
     let (root, issuing) = (desk.root_file().await, desk.authority_file(authority).await);
     run("openssl", &["verify", "-x509_strict", "-CAfile", &root, "-untrusted", &issuing, &leaf]);
-    let crl = desk.file("list.crl", octets(&desk, authority, 0, false).await);
+    let crl = desk.file("list.crl", octets(desk, authority, 0, false).await);
     run("openssl", &["crl", "-inform", "DER", "-in", &crl, "-CAfile", &issuing, "-noout"]);
 }
 
