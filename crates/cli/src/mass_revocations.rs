@@ -25,7 +25,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 const CREATE_EXAMPLES: &str = "\
 Examples:
   clm mass-revocation create --authority 'Example Issuing' --reason cessationOfOperation --dry-run
-  clm mass-revocation create --same-key-as 0199f0c1-1b7d-7e52-8a36-4c0d9e5f7b12 --reason keyCompromise
+  clm mass-revocation create --reason keyCompromise \\
+      --same-key-as 0199f0c1-1b7d-7e52-8a36-4c0d9e5f7b12
   clm mass-revocation create --issued-after 2026-03-01T00:00:00Z --tag team=web --reason superseded
 
 Another person approves it: clm mass-revocation approve ID --wait";

@@ -10,6 +10,8 @@ use uuid::Uuid;
 pub struct RunRow {
     /// Row id.
     pub id: Uuid,
+    /// Whether it was cancelled while a batch was on its way.
+    pub cancelled: bool,
     /// Whose.
     pub organization_id: Uuid,
     /// Who selected the certificates.
@@ -26,7 +28,8 @@ pub struct RunRow {
     pub comment: Option<String>,
 }
 
-/// Takes, or keeps, the oldest one that is to be carried out and that no other process is at.
+/// Takes, or keeps, one that is to be carried out and that no other process is at; one of which nothing was heard for long
+/// first, so that one that fails holds up no other. One that was cancelled is taken once more, to see what its last batch did.
 ///
 /// # Errors
 /// When the database fails.
@@ -40,9 +43,10 @@ pub async fn claim(
         RunRow,
         r#"UPDATE mass_revocations SET locked_by = $1, locked_until = $3, updated_at = $2, version = version + 1
          WHERE id = (SELECT id FROM mass_revocations
-                     WHERE status = 'running' AND (locked_until IS NULL OR locked_until < $2 OR locked_by = $1)
-                     ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED)
-         RETURNING id, organization_id, requester_user_id, approver_user_id AS "approver_user_id!",
+                     WHERE (status = 'running' OR (status = 'cancelled' AND locked_until IS NOT NULL))
+                       AND (locked_until IS NULL OR locked_until < $2 OR locked_by = $1)
+                     ORDER BY locked_until NULLS FIRST, id LIMIT 1 FOR UPDATE SKIP LOCKED)
+         RETURNING id, (status = 'cancelled') AS "cancelled!", organization_id, requester_user_id, approver_user_id AS "approver_user_id!",
              decided_at AS "decided_at!", reason, invalidity_date, comment"#,
         worker,
         now,
@@ -156,6 +160,22 @@ pub async fn apply(
         now
     )
     .fetch_all(conn)
+    .await?;
+    Ok(())
+}
+
+/// Lets go of one that was cancelled.
+///
+/// # Errors
+/// When the database fails.
+pub async fn release(conn: &mut PgConnection, id: Uuid, now: Time) -> Result<(), DbError> {
+    sqlx::query!(
+        "UPDATE mass_revocations SET locked_by = NULL, locked_until = NULL, updated_at = $2, version = version + 1
+         WHERE id = $1 AND status = 'cancelled'",
+        id,
+        now
+    )
+    .execute(conn)
     .await?;
     Ok(())
 }

@@ -109,7 +109,7 @@ pub async fn count_selected(
     Ok(rows)
 }
 
-/// Writes down the selected certificates, each with the operation that shall revoke it; how many.
+/// Writes down the selected certificates, each with the operation that shall revoke it.
 ///
 /// # Errors
 /// When the database fails.
@@ -117,8 +117,8 @@ pub async fn insert_items(
     conn: &mut PgConnection,
     mass_revocation_id: Uuid,
     selection: &Selection,
-) -> Result<u64, DbError> {
-    let result = selected!(
+) -> Result<(), DbError> {
+    selected!(
         query,
         (),
         conn,
@@ -131,7 +131,7 @@ pub async fn insert_items(
     )
     .execute(conn)
     .await?;
-    Ok(result.rows_affected())
+    Ok(())
 }
 
 /// A mass revocation.

@@ -7,8 +7,8 @@ use chrono::TimeDelta;
 use clm_core_db::mass_revocation_runs::{self as runs, OutcomeRow, RunRow, WaitingRow};
 use clm_types::mass_revocation::LARGEST_BATCH;
 use clm_types::{
-    Approval, BatchedOutcome, BatchedRevocation, OperationId, Refusal, RevocationBatch, RevocationReason,
-    Time, canonical_json, ids,
+    Approval, BatchedOutcome, BatchedRevocation, ErrorCode, OperationId, Refusal, RevocationBatch,
+    RevocationReason, Time, canonical_json, ids,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -60,6 +60,10 @@ impl Core {
         let most = i64::try_from(LARGEST_BATCH).unwrap_or(i64::MAX);
         let waiting = runs::list_waiting(&mut tx, run.id, most).await?;
         drop(tx);
+        if run.cancelled && !self.was_done(&waiting).await? {
+            self.release_mass_revocation(&run, now).await?;
+            return Ok(true);
+        }
         if waiting.is_empty() {
             self.complete_mass_revocation(&run, now).await?;
             return Ok(true);
@@ -67,10 +71,29 @@ impl Core {
         let batch = batch(&run, &waiting)?;
         match self.order_batch(&run, &batch, now).await {
             Ok(outcomes) => self.apply_batch(&run, &outcomes).await?,
-            Err(error) if error.is_retryable() => return Err(error),
+            Err(error) if error.is_retryable() || error.code() == Some(ErrorCode::Conflict) => {
+                return Err(error);
+            }
             Err(error) => self.fail_mass_revocation(&run, &error.to_refusal()).await?,
         }
         Ok(true)
+    }
+
+    /// Whether Secure has revoked these: a batch is revoked as a whole, so that its first certificate answers for it. Then
+    /// ordering it again only tells what was done.
+    async fn was_done(&self, waiting: &[WaitingRow]) -> Result<bool, CoreError> {
+        match waiting.first() {
+            Some(first) => Ok(self.secure.find_operation(first.operation_id.into()).await?.is_some()),
+            None => Ok(false),
+        }
+    }
+
+    async fn release_mass_revocation(&self, run: &RunRow, now: Time) -> Result<(), CoreError> {
+        self.in_system("release_mass_revocation", |mut tx| async move {
+            runs::release(&mut tx, run.id, now).await?;
+            Ok((tx, ()))
+        })
+        .await
     }
 
     async fn order_batch(
@@ -144,6 +167,8 @@ impl Core {
     async fn complete_mass_revocation(&self, run: &RunRow, now: Time) -> Result<(), CoreError> {
         let audit_id = ids::new_uuid(now, &self.entropy);
         self.in_system("complete_mass_revocation", |mut tx| async move {
+            // It counts all certificates by their owners.
+            clm_pg::lift_time_limits(&mut tx).await?;
             runs::complete(&mut tx, run.id, audit_id, now).await?;
             Ok((tx, ()))
         })

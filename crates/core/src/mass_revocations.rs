@@ -1,7 +1,7 @@
 //! Mass revocations: who selects many certificates, sees what that means, and has somebody else approve it.
 
 use clm_core_db::mass_revocations::{self, ImpactRow, MassRevocationRow};
-use clm_core_db::{DbError, audit};
+use clm_core_db::{DbError, audit, tenancy};
 use clm_types::{
     AuthorityId, CertificateId, ErrorCode, MassRevocationId, Permission, Refusal, RevocationReason, Time,
     UserId, ids,
@@ -124,33 +124,30 @@ impl Core {
         new: &NewMassRevocation,
     ) -> Result<MassRevocation, CoreError> {
         let selection = self.check_mass_revocation(ctx, new).await?;
-        let (selection, requester) = (&selection, ctx.user_id()?);
+        let requester = ctx.user_id()?;
         let id = ids::new_uuid(ctx.now, &self.entropy);
-        self.in_tenant(ctx.organization_id, "create_mass_revocation", |mut tx| async move {
-            // A million certificates take longer than a statement usually may.
-            clm_pg::lift_time_limits(&mut tx).await?;
-            let impact = impact(mass_revocations::count_selected(&mut tx, selection).await?);
-            if impact.certificates == 0 {
-                let detail = "no certificate that could be revoked fits the selection";
-                return Err(Refusal::new(ErrorCode::NothingSelected, detail).field("/selection").into());
-            }
-            let row = row(ctx, new, id, requester, &impact)?;
-            mass_revocations::insert(&mut tx, &row).await?;
-            let written = mass_revocations::insert_items(&mut tx, id, selection).await?;
-            if written != impact.certificates {
-                // The inventory changed between the two statements.
-                let detail = "the selected certificates changed while they were written down";
-                return Err(Refusal::new(ErrorCode::Conflict, detail).hint("try again").into());
-            }
-            let entry = AuditEntry::of(ctx, &self.entropy, "mass_revocation.create", "mass_revocation")
-                .object(id)
-                .after(json!({
-                    "reason": row.reason, "certificates": written, "selection": row.selection, "comment": row.comment,
-                }));
-            audit::insert(&mut tx, entry.row()).await?;
-            Ok((tx, row))
-        })
-        .await
+        // What is counted is what is written down, whatever is issued meanwhile.
+        let mut tx = clm_pg::begin_repeatable_read(&self.app).await?;
+        tenancy::enter(&mut tx, ctx.organization_id).await?;
+        // A million certificates take longer than a statement usually may.
+        clm_pg::lift_time_limits(&mut tx).await?;
+        let impact = impact(mass_revocations::count_selected(&mut tx, &selection).await?);
+        if impact.certificates == 0 {
+            let detail = "no certificate that could be revoked fits the selection";
+            return Err(Refusal::new(ErrorCode::NothingSelected, detail).field("/selection").into());
+        }
+        let row = row(ctx, new, id, requester, &impact)?;
+        mass_revocations::insert(&mut tx, &row).await?;
+        mass_revocations::insert_items(&mut tx, id, &selection).await?;
+        let entry = AuditEntry::of(ctx, &self.entropy, "mass_revocation.create", "mass_revocation")
+            .object(id)
+            .after(json!({
+                "reason": row.reason, "certificates": impact.certificates, "selection": row.selection,
+                "comment": row.comment,
+            }));
+        audit::insert(&mut tx, entry.row()).await?;
+        clm_pg::commit(tx).await?;
+        Ok(row)
     }
 
     /// One mass revocation.

@@ -18,4 +18,6 @@ pub use migrate::{check_schema, migrate};
 pub use partition::{ensure_partitions, id_floor};
 pub use pool::{connect, connect_migrator, ping};
 pub use sqlx::{PgConnection, PgPool};
-pub use transaction::{Tx, begin, begin_snapshot, commit, lift_time_limits, transaction};
+pub use transaction::{
+    Tx, begin, begin_repeatable_read, begin_snapshot, commit, lift_time_limits, transaction,
+};

@@ -22,6 +22,11 @@ pub async fn begin_snapshot(pool: &PgPool) -> Result<Tx, DbError> {
     Ok(pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?)
 }
 
+/// Begins a transaction all of whose statements see the database as the first one did. It is not retried.
+pub async fn begin_repeatable_read(pool: &PgPool) -> Result<Tx, DbError> {
+    Ok(pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ").await?)
+}
+
 /// Lifts the limits on the time of a statement, and between two, until the transaction ends: for work that grows with the data.
 pub async fn lift_time_limits(tx: &mut Tx) -> Result<(), DbError> {
     sqlx::query(

@@ -265,7 +265,9 @@ impl SecureClient {
         while let Some(chunk) = chunks.message().await.map_err(refusal)? {
             crl.der.extend_from_slice(&chunk.der);
         }
-        Ok(crl)
+        // One that was cut off is no list.
+        let whole = first.octets == 0 || i64::try_from(crl.der.len()) == Ok(first.octets);
+        if whole { Ok(crl) } else { Err(broken_answer()) }
     }
 
     /// The signed answer to an OCSP request.

@@ -103,12 +103,17 @@ AS $$
             SELECT p.crl_id FROM crl_parts p LEFT JOIN crls l ON l.id = p.crl_id
             WHERE p.position = 1 AND p.created_at < least(superseded_before, now() - interval '1 hour')
               AND NOT EXISTS (SELECT FROM crl_scopes s WHERE s.full_crl_id = p.crl_id OR s.delta_crl_id = p.crl_id)
+              AND (l.id IS NULL
+                   OR EXISTS (SELECT FROM crls later
+                              WHERE later.authority_id = l.authority_id AND later.shard = l.shard
+                                AND (later.kind = 'full' OR l.kind = 'delta') AND later.crl_number > l.crl_number
+                                AND later.this_update < least(superseded_before, now() - interval '1 hour')))
               AND (l.id IS NULL OR l.kind = 'delta' OR l.this_update < kept_since
                    OR EXISTS (SELECT FROM crls later
                               WHERE later.authority_id = l.authority_id AND later.shard = l.shard AND later.kind = 'full'
                                 AND later.crl_number > l.crl_number
                                 AND later.this_update < date_trunc('day', l.this_update, 'UTC') + interval '1 day'))
-            ORDER BY p.crl_id LIMIT 1000)
+            ORDER BY p.crl_id LIMIT 10)
         RETURNING 1)
     SELECT count(*) FROM deleted
 $$;

@@ -48,7 +48,7 @@ pub async fn find_next(
 }
 
 /// Deletes the octets of lists that nobody needs: superseded `before`, and deltas, or not the last that was published on their
-/// day, or older than `kept_since`; and of lists that were not finished. 1,000 lists at most; how many parts.
+/// day, or older than `kept_since`; and of lists that were not finished. 10 lists at most; how many parts.
 ///
 /// # Errors
 /// When the database fails.

@@ -82,6 +82,23 @@ pub async fn ensure_scopes(
     Ok(())
 }
 
+/// The same for every authority: a program of the version before makes authorities without.
+///
+/// # Errors
+/// When the database fails.
+pub async fn ensure_all_scopes(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<(), DbError> {
+    sqlx::query!(
+        "INSERT INTO crl_scopes (authority_id, shard, created_at, updated_at)
+         SELECT id, generate_series(0, coalesce((envelope->>'crl_shards')::int, 0))::smallint, $1, $1
+         FROM certificate_authorities
+         ON CONFLICT DO NOTHING",
+        now
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 /// Stores what is said of a list and points its scope to it.
 ///
 /// # Errors
@@ -163,7 +180,7 @@ pub async fn find_newest(
     Ok(row)
 }
 
-/// Whether the scope exists, and whether its authority makes deltas.
+/// A scope of an authority.
 ///
 /// # Errors
 /// When the database fails.
@@ -174,8 +191,12 @@ pub async fn find_scope(
 ) -> Result<Option<ScopeRow>, DbError> {
     let row = sqlx::query_as!(
         ScopeRow,
-        "SELECT authority_id, shard, crl_number, full_crl_id, base_crl_number, last_crl_at, next_crl_at
-         FROM crl_scopes WHERE authority_id = $1 AND shard = $2",
+        // A program of the version before numbers lists without the scope.
+        r#"SELECT authority_id, shard,
+             greatest(crl_number, (SELECT max(l.crl_number) FROM crls l WHERE l.authority_id = $1 AND l.shard = $2))
+                 AS "crl_number!",
+             full_crl_id, base_crl_number, last_crl_at, next_crl_at
+         FROM crl_scopes WHERE authority_id = $1 AND shard = $2"#,
         authority_id,
         shard
     )
@@ -202,7 +223,7 @@ pub async fn list_due(conn: &mut PgConnection, now: DateTime<Utc>) -> Result<Vec
                      WHERE r.authority_id = s.authority_id AND coalesce(r.crl_shard, 0::smallint) = s.shard AND r.crl_number IS NULL)
                  AS changed) state
          WHERE a.status <> 'pending' AND (old OR changed OR (deltas AND s.delta_crl_id IS NULL))
-         ORDER BY changed DESC, s.authority_id, s.shard LIMIT 2000"#,
+         ORDER BY changed DESC, s.next_crl_at NULLS FIRST, s.authority_id, s.shard LIMIT 20000"#,
         now
     )
     .fetch_all(conn)

@@ -57,7 +57,7 @@ pub async fn list(
     Ok(rows)
 }
 
-/// Certificates of an organization that have not ended at `now`, with the same public key as this one of its own; none when
+/// Certificates of an organization that are active or on hold and have not ended at `now`, with the same public key as this one of its own; none when
 /// that is not there.
 ///
 /// # Errors
@@ -74,6 +74,7 @@ pub async fn list_same_key(
          FROM certificates c JOIN certificates other ON other.public_key_sha256 = c.public_key_sha256
          WHERE c.certificate_id = $1 AND c.organization_id = $2 AND other.organization_id = $2
            AND other.certificate_id <> $1 AND other.not_after > $3 AND other.deleted_at IS NULL
+           AND other.status IN ('active', 'on_hold')
          ORDER BY other.certificate_id LIMIT $4",
         certificate_id,
         organization_id,

@@ -35,6 +35,7 @@ fn crl_chunk(crl: &PublishedCrl, octets: Vec<u8>) -> v1::CrlChunk {
         crl_number: crl.crl_number,
         this_update: crl.this_update.timestamp(),
         next_update: crl.next_update.timestamp(),
+        octets: crl.octets,
     }
 }
 

@@ -46,6 +46,8 @@ pub struct PublishedCrl {
     pub this_update: Time,
     /// When it is to be replaced.
     pub next_update: Time,
+    /// Its length; 0 for one from before lengths were kept.
+    pub octets: i64,
 }
 
 /// A list about to be made. Holds the lock of its scope.
@@ -72,8 +74,9 @@ impl Secure {
     ) -> Result<PublishedCrl, SecureError> {
         let mut conn = clm_pg::begin(&self.parts.pool).await?;
         let found = crls::find_newest(&mut conn, authority_id.into(), shard, delta).await?;
-        if let Some(CrlRow { id, crl_number, this_update, next_update, .. }) = found {
-            return Ok(PublishedCrl { id, crl_number, this_update, next_update });
+        if let Some(CrlRow { id, crl_number, this_update, next_update, octet_count, .. }) = found {
+            let octets = octet_count.unwrap_or_default();
+            return Ok(PublishedCrl { id, crl_number, this_update, next_update, octets });
         }
         let scope = crls::find_scope(&mut conn, authority_id.into(), shard).await?;
         drop(conn);
@@ -98,7 +101,7 @@ impl Secure {
     /// Publishes what is due, for ever: at once after a revocation in this process, else every two seconds.
     pub async fn publish_crls(&self) {
         loop {
-            let pause = match self.publish_due_crls().await {
+            let pause = match self.publish_with_all_scopes().await {
                 Ok(()) => PATROL,
                 Err(error) => {
                     tracing::debug!(%error, "trying again later");
@@ -109,6 +112,13 @@ impl Secure {
             // Revocations that come together share a list.
             tokio::time::sleep(TOGETHER).await;
         }
+    }
+
+    async fn publish_with_all_scopes(&self) -> Result<(), SecureError> {
+        let mut tx = clm_pg::begin(&self.parts.pool).await?;
+        crls::ensure_all_scopes(&mut tx, self.parts.clock.now()).await?;
+        clm_pg::commit(tx).await?;
+        self.publish_due_crls().await
     }
 
     /// Publishes the lists that are due now.
@@ -166,13 +176,18 @@ impl Secure {
         };
         let mut snapshot = clm_pg::begin_snapshot(&self.parts.pool).await?;
         clm_pg::lift_time_limits(&mut snapshot).await?;
-        if let Err(error) = self.make_crl(&list, &mut snapshot).await {
-            // It is tried again soon, and a long list would leave much behind each time.
-            let mut tx = clm_pg::begin(&self.parts.pool).await?;
-            crl_parts::delete_unfinished(&mut tx, list.id).await?;
-            clm_pg::commit(tx).await?;
-            return Err(error);
-        }
+        let publication = match self.make_crl(&list, &mut snapshot).await {
+            Ok(publication) => publication,
+            Err(error) => {
+                // It is tried again soon, and a long list would leave much behind each time.
+                let mut tx = clm_pg::begin(&self.parts.pool).await?;
+                crl_parts::delete_unfinished(&mut tx, list.id).await?;
+                clm_pg::commit(tx).await?;
+                return Err(error);
+            }
+        };
+        // If this fails, it may have been done: the octets stay.
+        self.commit(publication).await?;
         self.parts.authorities.forget();
         self.note_reflected(&list, &mut snapshot).await?;
         clm_pg::commit(list.lock).await?;
@@ -180,7 +195,8 @@ impl Secure {
         Ok(())
     }
 
-    async fn make_crl(&self, list: &NewCrl, snapshot: &mut Tx) -> Result<(), SecureError> {
+    /// Drafts, records, signs and checks a list; gives what publishes it.
+    async fn make_crl(&self, list: &NewCrl, snapshot: &mut Tx) -> Result<Write, SecureError> {
         let draft = self.draft_crl(list, snapshot).await?;
         let detail = json!({
             "crl_number": list.header.number, "shard": list.scope.shard, "entries": draft.entries,
@@ -192,7 +208,7 @@ impl Secure {
         self.complete_crl(list, &draft, &signature).await?;
         let checked = self.check_crl(list, &draft).await?;
         fail_point!("secure_crl_before_publish");
-        self.commit(list.publication(&draft, checked.octets, checked.sha256.as_ref())).await
+        Ok(list.publication(&draft, checked.octets, checked.sha256.as_ref()))
     }
 
     /// What the next list of a scope says of itself; none when another process is at it, or a delta has no full list.

@@ -118,13 +118,21 @@ impl Secure {
     /// Signs the answers that are missing, or have half of their life behind them, for authorities that want it. How many.
     ///
     /// # Errors
-    /// `authority_locked`, or the database fails; what was stored before stays.
+    /// When the database fails; what was stored before stays.
     pub async fn presign_ocsp(&self) -> Result<usize, SecureError> {
         let mut signed = 0;
         for record in self.list_authorities().await? {
             let authority = self.authority(record.authority_id).await?;
-            if authority.envelope.presigned_ocsp {
-                signed += self.presign_of(&authority).await?;
+            if !authority.envelope.presigned_ocsp {
+                continue;
+            }
+            // One authority that cannot sign does not stop the others.
+            match self.presign_of(&authority).await {
+                Ok(count) => signed += count,
+                Err(error) => {
+                    tracing::warn!(authority = %authority.row.name, error = &error as &dyn std::error::Error,
+                        "OCSP answers could not be signed ahead");
+                }
             }
         }
         Ok(signed)

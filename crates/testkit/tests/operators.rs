@@ -117,10 +117,19 @@ async fn keys_are_shown_rotated_and_vouched_for() {
     let service = &installation.secure;
     let folder = tempfile::tempdir().unwrap();
     let name = "authority_keys/installation/1";
-    let shown = secure(service, &["keys", "show", name]).unwrap();
-    assert!(shown.contains("CLM Sandbox Issuing CA") && shown.contains("private keys   2"), "{shown}");
+    // Of both authorities, and of the responders that the service makes for them.
+    let end = Instant::now() + PATIENCE;
+    let shown = loop {
+        let shown = secure(service, &["keys", "show", name]).unwrap();
+        if shown.contains("private keys   4") {
+            break shown;
+        }
+        assert!(Instant::now() < end, "{shown}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    assert!(shown.contains("CLM Sandbox Issuing CA"), "{shown}");
     let dry = secure(service, &["keys", "rotate", name, "--dry-run"]).unwrap();
-    assert!(dry.contains("2 keys would move"), "{dry}");
+    assert!(dry.contains("4 keys would move"), "{dry}");
     let unknown = secure(service, &["keys", "rotate", "nothing/1"]).unwrap_err();
     assert!(unknown.contains("keys list"), "{unknown}");
 
@@ -137,7 +146,7 @@ async fn keys_are_shown_rotated_and_vouched_for() {
         folder.path(),
     );
     let history = secure(service, &["keys", "history"]).unwrap();
-    assert!(history.contains("succeeded") && history.contains("2 of 2 moved"), "{history}");
+    assert!(history.contains("succeeded") && history.contains("4 of 4 moved"), "{history}");
     let states = secure(service, &["audit", "checkpoints"]).unwrap();
     let kept = folder.path().join("states.ndjson");
     std::fs::write(&kept, states).unwrap();

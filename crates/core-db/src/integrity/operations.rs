@@ -58,7 +58,7 @@ pub async fn list_operations(
                    greatest(r.updated_at, t.updated_at), r.reason
                FROM mass_revocation_items t JOIN mass_revocations r ON r.id = t.mass_revocation_id
                WHERE t.operation_id > COALESCE($1, '00000000-0000-0000-0000-000000000000'::uuid)
-                 AND (t.status = 'revoked' OR (t.status = 'waiting' AND r.status = 'running'))
+                 AND (t.status = 'revoked' OR (t.status = 'waiting' AND r.approver_user_id IS NOT NULL))
                ORDER BY operation_id LIMIT $2) i
          LEFT JOIN certificate_metadata m ON m.certificate_id = i.certificate_id
          ORDER BY i.operation_id"#,

@@ -235,6 +235,40 @@ async fn one_that_is_cancelled_stops_and_another_organization_sees_none_of_it() 
 }
 
 #[tokio::test]
+async fn a_batch_that_was_on_its_way_when_it_was_cancelled_is_written_down_and_no_other_follows() {
+    let house = House::open().await;
+    let service = house.service().await;
+    let ids = issue(&house, &service, 2).await;
+    for secure_was_first in [true, false] {
+        let new = named(&ids[usize::from(!secure_was_first)..][..1]);
+        let approver = house.hire(if secure_was_first { "dora" } else { "emil" }, APPROVER).await;
+        let created = house.core.create_mass_revocation(&service, &new).await.unwrap().id.into();
+        house.core.approve_mass_revocation(&approver, created).await.unwrap();
+        if secure_was_first {
+            run(&house).await;
+            house.tamper_with_core("UPDATE mass_revocation_items SET status = 'waiting'").await;
+            house
+                .tamper_with_core("UPDATE certificate_metadata SET status = 'active', revoked_at = NULL, revocation_reason = NULL")
+                .await;
+            house.tamper_with_core("UPDATE mass_revocations SET status = 'running', revoked_count = 0").await;
+        }
+        house.core.cancel_mass_revocation(&service, created).await.unwrap();
+        house
+            .tamper_with_core("UPDATE mass_revocations SET locked_until = now() WHERE status = 'cancelled'")
+            .await;
+        run(&house).await;
+        let ended = house.core.show_mass_revocation(&service, created).await.unwrap();
+        assert_eq!((ended.status.as_str(), ended.revoked_count), ("cancelled", i64::from(secure_was_first)));
+    }
+    assert_eq!(status(&house, &service, ids[0]).await, CertificateStatus::Revoked);
+    assert_eq!(status(&house, &service, ids[1]).await, CertificateStatus::Active);
+    assert_eq!(
+        house.count_in_core("SELECT count(*) FROM mass_revocations WHERE locked_until IS NOT NULL").await,
+        0
+    );
+}
+
+#[tokio::test]
 async fn a_kept_ocsp_answer_is_forgotten() {
     let house = House::open().await;
     let service = house.service().await;

@@ -226,6 +226,18 @@ async fn octets_of_superseded_lists_are_deleted_but_for_the_last_of_their_day() 
 }
 
 #[tokio::test]
+async fn a_list_that_a_program_of_the_version_before_published_holds_nothing_up() {
+    let desk = Desk::open().await;
+    let superuser = desk.databases.secure.superuser().await;
+    let old = "INSERT INTO crls (authority_id, crl_number, kind, this_update, next_update, entry_count, der, sha256, created_at)
+               SELECT id, 2, 'full', now(), now() + interval '1 day', 0, 'DER', sha256('DER'), now()
+               FROM certificate_authorities WHERE id = $1";
+    sqlx::query(old).bind(desk.issuing.0).execute(&superuser).await.unwrap();
+    desk.secure.publish_scope(desk.issuing, 0, true).await.unwrap();
+    assert_eq!(number(&desk, 0, false).await, 3);
+}
+
+#[tokio::test]
 async fn lists_that_do_not_exist_are_told_apart_from_those_that_are_not_made_yet() {
     let desk = Desk::open().await;
     let code = |shard, delta| {
