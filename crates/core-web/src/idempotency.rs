@@ -78,12 +78,7 @@ pub(crate) fn operation(ctx: &Ctx, route: &Route, key: &str, call: [u8; 32]) -> 
         route.path.as_bytes(),
         key.as_bytes(),
     ]);
-    let mut octets = [0; 16];
-    octets.copy_from_slice(whole.first_chunk::<16>().unwrap_or(&[0; 16]));
-    AskedOperation {
-        operation_id: OperationId(uuid::Builder::from_custom_bytes(octets).into_uuid()),
-        call_sha256: hex::encode(call),
-    }
+    AskedOperation { operation_id: OperationId::of_digest(whole), call_sha256: hex::encode(call) }
 }
 
 /// Runs a call unless it was run before; then gives the stored answer. A run goes on when the caller hangs up, so that

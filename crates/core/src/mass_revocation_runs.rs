@@ -212,11 +212,9 @@ fn batch(run: &RunRow, waiting: &[WaitingRow]) -> Result<RevocationBatch, CoreEr
     })
 }
 
-/// The same batch is the same operation, whichever process orders it (UUIDv8, RFC 9562 §5.8).
+/// The same batch is the same operation, whichever process orders it.
 fn operation_id(batch: &RevocationBatch) -> Result<OperationId, CoreError> {
     let document = canonical_json(batch)
         .map_err(|error| CoreError::defect_of("a batch has no canonical form", error))?;
-    let mut octets = [0; 16];
-    octets.iter_mut().zip(clm_x509::sha256(document.as_bytes())).for_each(|(to, from)| *to = from);
-    Ok(OperationId(uuid::Builder::from_custom_bytes(octets).into_uuid()))
+    Ok(OperationId::of_digest(clm_x509::sha256(document.as_bytes())))
 }

@@ -63,6 +63,7 @@ async fn work(
     };
     unlocked.store(true, Ordering::Relaxed);
     let (secure, pool) = open_with(config, stores).await?;
+    secure.ensure_crl_scopes().await?;
     let checked = pool.clone();
     health.add("database", move || {
         let pool = checked.clone();

@@ -133,7 +133,7 @@ async fn hash(tx: &mut Tx, list: &NewCrl) -> Result<(ToBeSigned, Digest), Secure
 fn read(row: &CrlEntry) -> Option<RevokedEntry> {
     let reason = u8::try_from(row.reason_code).ok().and_then(RevocationReason::from_code)?;
     Some(RevokedEntry {
-        serial: SerialNumber::from_bytes(&[&[0], row.serial_number.as_slice()].concat()).ok()?,
+        serial: SerialNumber::from_unsigned(&row.serial_number).ok()?,
         revoked_at: row.revocation_date,
         reason: Some(reason),
         invalidity_date: row.invalidity_date,

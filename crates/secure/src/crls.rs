@@ -101,7 +101,7 @@ impl Secure {
     /// Publishes what is due, for ever: at once after a revocation in this process, else every two seconds.
     pub async fn publish_crls(&self) {
         loop {
-            let pause = match self.publish_with_all_scopes().await {
+            let pause = match self.publish_due_crls().await {
                 Ok(()) => PATROL,
                 Err(error) => {
                     tracing::debug!(%error, "trying again later");
@@ -114,11 +114,14 @@ impl Secure {
         }
     }
 
-    async fn publish_with_all_scopes(&self) -> Result<(), SecureError> {
+    /// Makes the scopes that authorities lack because a program of the version before made them.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn ensure_crl_scopes(&self) -> Result<(), SecureError> {
         let mut tx = clm_pg::begin(&self.parts.pool).await?;
         crls::ensure_all_scopes(&mut tx, self.parts.clock.now()).await?;
-        clm_pg::commit(tx).await?;
-        self.publish_due_crls().await
+        Ok(clm_pg::commit(tx).await?)
     }
 
     /// Publishes the lists that are due now.

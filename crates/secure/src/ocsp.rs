@@ -169,7 +169,7 @@ impl Secure {
         row: Unanswered,
         now: Time,
     ) -> Result<PresignedRow, SecureError> {
-        let serial = SerialNumber::from_bytes(&[&[0], row.serial_number.as_slice()].concat())
+        let serial = SerialNumber::from_unsigned(&row.serial_number)
             .map_err(|_| SecureError::Damaged(format!("the serial of certificate {}", row.certificate_id)))?;
         let status = status(&serial, row.revoked_at, row.revocation_reason.as_deref())?;
         let cert_id = CertId::under_sha1(&authority.issuer, &serial);

@@ -64,7 +64,7 @@ impl Secure {
         let damaged = || SecureError::Damaged(format!("the intent of operation {}", intent.operation_id));
         let wrapped = wrapped_of(intent);
         let public = self.intended_key(order, wrapped.as_ref()).await?;
-        let serial = SerialNumber::from_bytes(&[&[0], intent.serial_number.as_slice()].concat());
+        let serial = SerialNumber::from_unsigned(&intent.serial_number);
         let serial = serial.map_err(|_| damaged())?;
         // The authority may divide its lists otherwise by now.
         let shard = order.authority.shard_of(&intent.tbs_der);
@@ -137,10 +137,7 @@ pub(crate) fn reused() -> Refusal {
     Refusal::new(ErrorCode::OperationIdReused, "this operation id was used for another request")
 }
 
-/// The same order has the same operation: one that was cut off is found again (UUIDv8, RFC 9562 §5.8).
+/// The same order has the same operation: one that was cut off is found again.
 pub(crate) fn operation_named(order: &str) -> OperationId {
-    let mut octets = [0; 16];
-    let digest = clm_x509::sha256(order.as_bytes());
-    octets.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
-    OperationId(uuid::Builder::from_custom_bytes(octets).into_uuid())
+    OperationId::of_digest(clm_x509::sha256(order.as_bytes()))
 }

@@ -94,6 +94,15 @@ ids! {
     WorkflowStepId,
 }
 
+impl OperationId {
+    /// From a SHA-256: what has the same digest is the same operation (UUIDv8, RFC 9562 §5.8).
+    pub fn of_digest(sha256: [u8; 32]) -> Self {
+        let mut octets = [0; 16];
+        octets.iter_mut().zip(sha256).for_each(|(to, from)| *to = from);
+        Self(uuid::Builder::from_custom_bytes(octets).into_uuid())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

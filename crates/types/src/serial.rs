@@ -31,6 +31,14 @@ impl SerialNumber {
         if negative || der_length > 20 { Err(InvalidSerial) } else { Ok(Self(minimal.to_vec())) }
     }
 
+    /// From an unsigned big-endian number.
+    ///
+    /// # Errors
+    /// As [`Self::from_bytes`], but never as negative.
+    pub fn from_unsigned(octets: &[u8]) -> Result<Self, InvalidSerial> {
+        Self::from_bytes(&[&[0], octets].concat())
+    }
+
     /// Unsigned big-endian, without leading zeros.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
@@ -51,9 +59,7 @@ impl std::str::FromStr for SerialNumber {
         let digits: String = text.chars().filter(|c| !matches!(c, ':' | ' ')).collect();
         let even = if digits.len() % 2 == 1 { format!("0{digits}") } else { digits };
         let octets = hex::decode(even).map_err(|_| InvalidSerial)?;
-        let mut positive = vec![0];
-        positive.extend_from_slice(&octets);
-        Self::from_bytes(&positive)
+        Self::from_unsigned(&octets)
     }
 }
 

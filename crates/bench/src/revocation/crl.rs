@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use clm_local::cluster::Database;
 use clm_local::process::Pid;
 
-use super::planted::ISSUING;
+use super::planted::{ISSUING, issuing_id};
 use crate::installation::BenchInstallation;
 use crate::progress;
 
@@ -101,9 +101,7 @@ fn copy(installation: &BenchInstallation) -> Result<Duration> {
 }
 
 async fn fetch(installation: &BenchInstallation) -> Result<(Duration, usize)> {
-    let sql = format!("SELECT id FROM certificate_authorities WHERE name = '{ISSUING}'");
-    let id = installation.sql(Database::Secure, &sql)?;
-    let url = format!("{}/crl/{}.crl", installation.validation_url(), id.trim());
+    let url = format!("{}/crl/{}.crl", installation.validation_url(), issuing_id(installation)?);
     let begun = Instant::now();
     let octets = reqwest::get(&url).await?.error_for_status()?.bytes().await?;
     Ok((begun.elapsed(), octets.len()))

@@ -14,7 +14,7 @@ use clm_x509::{Certificate, IssuerInfo};
 use reqwest::Client;
 use tokio::task::JoinSet;
 
-use super::planted::ISSUING;
+use super::planted::{ISSUING, issuing_id};
 use crate::installation::BenchInstallation;
 use crate::options::RevocationOptions;
 use crate::progress;
@@ -28,8 +28,7 @@ pub(crate) async fn measure(
 ) -> Result<Vec<(String, String)>> {
     progress("measuring signatures on one core");
     let signatures = signing::signatures_per_second(Duration::from_secs(2))?;
-    let sql = format!("SELECT id FROM certificate_authorities WHERE name = '{ISSUING}'");
-    let id = installation.sql(Database::Secure, &sql)?.trim().to_owned();
+    let id = issuing_id(installation)?;
     let url = format!("{}/ocsp/{id}", installation.validation_url());
     let issuer = issuer(installation)?;
     let serial: SerialNumber = "4000000000000000000000000000000000000001".parse()?;

@@ -14,11 +14,16 @@ pub(crate) const ORGANIZATION: &str = "01900000-0000-7000-8000-0000000000b0";
 pub(crate) const REQUESTER: &str = "01900000-0000-7000-8000-0000000000b1";
 pub(crate) const APPROVER: &str = "01900000-0000-7000-8000-0000000000b2";
 
+/// Id of that authority.
+pub(crate) fn issuing_id(installation: &BenchInstallation) -> Result<String> {
+    let sql = format!("SELECT id FROM certificate_authorities WHERE name = '{ISSUING}'");
+    Ok(installation.sql(Database::Secure, &sql)?.trim().to_owned())
+}
+
 /// Certificates that are active in both databases.
 pub(crate) fn active(installation: &BenchInstallation, count: u64) -> Result<()> {
     installation.sql(Database::Secure, &certificates(count, "active", 'a'))?;
-    let authority = installation
-        .sql(Database::Secure, &format!("SELECT id FROM certificate_authorities WHERE name = '{ISSUING}'"))?;
+    let authority = issuing_id(installation)?;
     let sql = format!(
         "SET session_replication_role = replica;
          INSERT INTO organizations (id, org_code, org_name, created_at, updated_at)

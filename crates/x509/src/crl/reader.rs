@@ -255,7 +255,5 @@ fn read_reason(der: &[u8]) -> Result<RevocationReason, Malformed> {
 
 /// A serial number from an unsigned number without sign octet.
 pub(crate) fn serial_number(unsigned: &[u8]) -> Result<SerialNumber, Malformed> {
-    let mut positive = vec![0];
-    positive.extend_from_slice(unsigned);
-    SerialNumber::from_bytes(&positive).map_err(|_| Malformed)
+    SerialNumber::from_unsigned(unsigned).map_err(|_| Malformed)
 }
