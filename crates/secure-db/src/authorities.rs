@@ -28,6 +28,10 @@ pub struct NewAuthority {
     pub ocsp_url: String,
     /// In issued certificates: this authority's certificate.
     pub issuer_url: String,
+    /// Of its key, when that was there before the authority.
+    pub subject_key_id: Option<Vec<u8>>,
+    /// PEM of the certificates above, when they are not of this installation.
+    pub issuer_chain_pem: Option<String>,
     /// When.
     pub created_at: DateTime<Utc>,
 }
@@ -55,6 +59,8 @@ pub struct AuthorityRow {
     pub ocsp_url: String,
     /// This authority's certificate.
     pub issuer_url: String,
+    /// PEM of the certificates above, when they are not of this installation.
+    pub issuer_chain_pem: Option<String>,
     /// Its key.
     pub private_key_id: Option<Uuid>,
     /// The authority that issues what this one cannot outlive.
@@ -80,8 +86,8 @@ pub struct AuthorityRow {
 pub async fn insert(conn: &mut PgConnection, row: &NewAuthority) -> Result<(), DbError> {
     let result = sqlx::query!(
         "INSERT INTO certificate_authorities (id, name, parent_authority_id, status, key_algorithm, subject, envelope, crl_url,
-             ocsp_url, issuer_url, created_at, updated_at)
-         VALUES ($1, $2, $3, 'pending', $4, $5, $6, $7, $8, $9, $10, $10)",
+             ocsp_url, issuer_url, subject_key_id, issuer_chain_pem, created_at, updated_at)
+         VALUES ($1, $2, $3, 'pending', $4, $5, $6, $7, $8, $9, $10, $11, $12, $12)",
         row.id,
         row.name,
         row.parent_authority_id,
@@ -91,6 +97,8 @@ pub async fn insert(conn: &mut PgConnection, row: &NewAuthority) -> Result<(), D
         row.crl_url,
         row.ocsp_url,
         row.issuer_url,
+        row.subject_key_id,
+        row.issuer_chain_pem,
         row.created_at
     )
     .execute(&mut *conn)
@@ -276,7 +284,7 @@ pub async fn list(conn: &mut PgConnection) -> Result<Vec<AuthorityRow>, DbError>
     let rows = sqlx::query_as!(
         AuthorityRow,
         r#"SELECT a.id, a.name, a.parent_authority_id, a.status, a.key_algorithm, a.subject, a.envelope, a.crl_url, a.ocsp_url,
-             a.issuer_url, a.private_key_id, a.successor_authority_id,
+             a.issuer_url, a.issuer_chain_pem, a.private_key_id, a.successor_authority_id,
              s.crl_number, s.next_crl_at, a.certificate_id AS "certificate_id!", c.der_encoded_cert,
              c.not_before, c.not_after
          FROM certificate_authorities a JOIN certificates c ON c.certificate_id = a.certificate_id

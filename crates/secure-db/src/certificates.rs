@@ -12,8 +12,8 @@ pub struct CertificateRow {
     pub id: Uuid,
     /// Public identity.
     pub certificate_id: Uuid,
-    /// Who signed it.
-    pub authority_id: Uuid,
+    /// Who signed it; none for one that was issued elsewhere.
+    pub authority_id: Option<Uuid>,
     /// The request it came of.
     pub request_id: Option<Uuid>,
     /// The operation that made it.
@@ -160,7 +160,7 @@ pub async fn insert_all(conn: &mut PgConnection, rows: &[CertificateRow]) -> Res
              crl_shard)",
         &rows.iter().map(|r| r.id).collect::<Vec<_>>(),
         &rows.iter().map(|r| r.certificate_id).collect::<Vec<_>>(),
-        &rows.iter().map(|r| r.authority_id).collect::<Vec<_>>(),
+        &rows.iter().map(|r| r.authority_id).collect::<Vec<_>>() as &[Option<Uuid>],
         &rows.iter().map(|r| r.request_id).collect::<Vec<_>>() as &[Option<Uuid>],
         &rows.iter().map(|r| r.operation_id).collect::<Vec<_>>(),
         &rows.iter().map(|r| r.issuer_certificate_id).collect::<Vec<_>>() as &[Option<Uuid>],
@@ -261,7 +261,7 @@ pub async fn change_status(
     expect_rows(&result, rows.len() as u64)
 }
 
-/// A certificate by its public identity.
+/// A certificate of this installation by its public identity.
 ///
 /// # Errors
 /// When the database fails.
@@ -274,7 +274,7 @@ pub async fn find(conn: &mut PgConnection, certificate_id: Uuid) -> Result<Optio
              revoked_at, revocation_reason, renewal_of_certificate_id, renewed_by_certificate_id,
              EXISTS (SELECT FROM private_keys k WHERE k.certificate_id = certificates.certificate_id AND k.deleted_at IS NULL)
                  AS "key_in_secure!"
-         FROM certificates WHERE certificate_id = $1 AND deleted_at IS NULL"#,
+         FROM certificates WHERE certificate_id = $1 AND authority_id IS NOT NULL AND deleted_at IS NULL"#,
         certificate_id
     )
     .fetch_optional(conn)

@@ -16,6 +16,7 @@ pub mod crls;
 pub mod encryption_keys;
 pub mod events;
 pub mod expiry;
+pub mod imports;
 pub mod intents;
 pub mod mass_revocations;
 pub mod ocsp;

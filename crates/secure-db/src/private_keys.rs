@@ -201,8 +201,8 @@ pub struct ImportedKeyRow {
     pub id: Uuid,
     /// Whose key.
     pub certificate_id: Uuid,
-    /// Whose certificate.
-    pub organization_id: Uuid,
+    /// Whose certificate; none of an authority.
+    pub organization_id: Option<Uuid>,
     /// PKCS#8, wrapped.
     pub encrypted_key_material: Vec<u8>,
     /// By which key.

@@ -126,7 +126,8 @@ pub async fn list_operations(
               FROM certificate_requests WHERE operation_id > $1 AND deleted_at IS NULL ORDER BY operation_id LIMIT $2)
              UNION ALL
              (SELECT operation_id, 'revocation', id, NULL, NULL, NULL, NULL, certificate_id, NULL, reason, updated_at
-              FROM certificate_revocations WHERE operation_id > $1 ORDER BY operation_id LIMIT $2)
+              FROM certificate_revocations WHERE operation_id > $1 AND requested_by_user_id IS NOT NULL
+              ORDER BY operation_id LIMIT $2)
              UNION ALL
              -- A hold that a revocation ended is that revocation's row too.
              (SELECT released_operation_id, 'release', id, NULL, NULL, NULL, NULL, certificate_id, NULL, 'removeFromCRL',
@@ -189,8 +190,9 @@ pub async fn list_orphaned_revocations(
     let rows = sqlx::query_as!(
         NamingRow,
         r#"WITH batch AS MATERIALIZED (
-             SELECT id, certificate_id FROM certificate_revocations WHERE id > $1 ORDER BY id LIMIT $2)
-         SELECT b.id, b.certificate_id, (c.id IS NULL) AS "orphan!"
+             SELECT id, certificate_id FROM certificate_revocations WHERE id > $1 AND certificate_id IS NOT NULL
+             ORDER BY id LIMIT $2)
+         SELECT b.id, b.certificate_id AS "certificate_id!", (c.id IS NULL) AS "orphan!"
          FROM batch b LEFT JOIN certificates c ON c.certificate_id = b.certificate_id
          WHERE c.id IS NULL OR b.id = (SELECT id FROM batch ORDER BY id DESC LIMIT 1) ORDER BY b.id"#,
         after,

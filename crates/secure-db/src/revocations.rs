@@ -11,8 +11,8 @@ use uuid::Uuid;
 pub struct RevocationRow {
     /// Row id.
     pub id: Uuid,
-    /// Which certificate.
-    pub certificate_id: Uuid,
+    /// Which certificate; none for one that only an imported list names.
+    pub certificate_id: Option<Uuid>,
     /// The operation that did it.
     pub operation_id: Uuid,
     /// The certificate's issuer.
@@ -27,8 +27,8 @@ pub struct RevocationRow {
     pub revocation_date: DateTime<Utc>,
     /// Since when the key is suspected.
     pub invalidity_date: Option<DateTime<Utc>>,
-    /// Who asked.
-    pub requested_by_user_id: Uuid,
+    /// Who asked; none for an imported one.
+    pub requested_by_user_id: Option<Uuid>,
     /// Why, in words.
     pub comment: Option<String>,
 }
@@ -53,9 +53,9 @@ pub async fn insert_all(
              $8::timestamptz[], $9::timestamptz[], $10::uuid[], $11::text[])
          AS new (id, certificate_id, operation_id, authority_id, serial_number, reason_code, reason, revocation_date,
              invalidity_date, requested_by_user_id, comment)
-         JOIN certificates c ON c.certificate_id = new.certificate_id",
+         LEFT JOIN certificates c ON c.certificate_id = new.certificate_id",
         &rows.iter().map(|r| r.id).collect::<Vec<_>>(),
-        &rows.iter().map(|r| r.certificate_id).collect::<Vec<_>>(),
+        &rows.iter().map(|r| r.certificate_id).collect::<Vec<_>>() as &[Option<Uuid>],
         &rows.iter().map(|r| r.operation_id).collect::<Vec<_>>(),
         &rows.iter().map(|r| r.authority_id).collect::<Vec<_>>(),
         &rows.iter().map(|r| r.serial_number.clone()).collect::<Vec<_>>(),
@@ -63,7 +63,7 @@ pub async fn insert_all(
         &rows.iter().map(|r| r.reason.clone()).collect::<Vec<_>>(),
         &rows.iter().map(|r| r.revocation_date).collect::<Vec<_>>(),
         &rows.iter().map(|r| r.invalidity_date).collect::<Vec<_>>() as &[Option<DateTime<Utc>>],
-        &rows.iter().map(|r| r.requested_by_user_id).collect::<Vec<_>>(),
+        &rows.iter().map(|r| r.requested_by_user_id).collect::<Vec<_>>() as &[Option<Uuid>],
         &rows.iter().map(|r| r.comment.clone()).collect::<Vec<_>>() as &[Option<String>],
         now,
     )

@@ -34,7 +34,7 @@ pub(crate) fn new_row(new: &NewCertificate<'_>) -> CertificateRow {
     CertificateRow {
         id: new.id,
         certificate_id: new.certificate_id.into(),
-        authority_id: new.authority_id.into(),
+        authority_id: Some(new.authority_id.into()),
         request_id: None,
         operation_id: new.operation_id.into(),
         issuer_certificate_id: new.issuer_certificate_id.map(Into::into),

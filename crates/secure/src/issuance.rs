@@ -6,7 +6,7 @@ use clm_secure_db::operations::{Completion, OperationRow};
 use clm_secure_db::private_keys::NewPrivateKeyRow;
 use clm_types::ids::new_uuid;
 use clm_types::{
-    CertificateCategory, CertificateId, CertificateStatus, ErrorCode, IssuedCertificate, SecureEvent,
+    AuthorityId, CertificateCategory, CertificateId, CertificateStatus, ErrorCode, IssuedCertificate, SecureEvent,
     SerialNumber,
 };
 use clm_x509::{Certificate, PreparedCertificate};
@@ -160,7 +160,7 @@ impl Secure {
         let certificate = intended.prepared.sign_with(|_| Ok::<_, SecureError>(signature))?;
         fail_point!("secure_issue_after_sign");
         let row = self.certificate_row(order, intended.certificate_id, &certificate);
-        let view = view_of(&row, intended.wrapped.is_some());
+        let view = view_of(order.authority.id(), &row, intended.wrapped.is_some());
         let record = crate::certificates::record(&view)?;
         let operation_id = order.mandate.operation_id;
         let outcome = json!({ "certificate_id": intended.certificate_id, "fingerprint_sha256": record.fingerprint_sha256 });
@@ -242,10 +242,10 @@ fn private_key_row(order: &Order, certificate: &CertificateRow) -> NewPrivateKey
 }
 
 /// The view that the database would give of a row just written.
-fn view_of(row: &CertificateRow, key_in_secure: bool) -> CertificateView {
+fn view_of(authority_id: AuthorityId, row: &CertificateRow, key_in_secure: bool) -> CertificateView {
     CertificateView {
         certificate_id: row.certificate_id,
-        authority_id: row.authority_id,
+        authority_id: authority_id.into(),
         request_id: row.request_id,
         operation_id: row.operation_id,
         issuer_certificate_id: row.issuer_certificate_id,

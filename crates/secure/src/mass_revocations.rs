@@ -208,7 +208,7 @@ impl Secure {
         let (batch, row) = (&order.batch, change.row);
         RevocationRow {
             id: new_uuid(order.now, &self.parts.entropy),
-            certificate_id: row.certificate_id,
+            certificate_id: Some(row.certificate_id),
             operation_id: row.operation_id,
             authority_id: batch.authority_id.into(),
             serial_number: row.serial_number.clone(),
@@ -216,7 +216,7 @@ impl Secure {
             reason: batch.reason.as_str().into(),
             revocation_date: change.record.revoked_at,
             invalidity_date: batch.invalidity_date,
-            requested_by_user_id: batch.requested_by.into(),
+            requested_by_user_id: Some(batch.requested_by.into()),
             comment: batch.comment.clone(),
         }
     }

@@ -182,7 +182,7 @@ impl Secure {
     fn revocation_row(&self, order: &Order, record: &RevocationRecord) -> RevocationRow {
         RevocationRow {
             id: new_uuid(order.now, &self.parts.entropy),
-            certificate_id: order.certificate.certificate_id,
+            certificate_id: Some(order.certificate.certificate_id),
             operation_id: order.mandate.operation_id.into(),
             authority_id: order.certificate.authority_id,
             serial_number: order.certificate.serial_number.clone(),
@@ -190,7 +190,7 @@ impl Secure {
             reason: order.spec.reason.as_str().into(),
             revocation_date: record.revoked_at,
             invalidity_date: order.spec.invalidity_date,
-            requested_by_user_id: order.spec.requested_by.into(),
+            requested_by_user_id: Some(order.spec.requested_by.into()),
             comment: order.spec.comment.clone(),
         }
     }

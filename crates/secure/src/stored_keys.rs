@@ -179,7 +179,7 @@ impl Secure {
         let row = ImportedKeyRow {
             id: wrapped.private_key_id.into(),
             certificate_id: order.certificate_id.into(),
-            organization_id: order.organization_id.into(),
+            organization_id: Some(order.organization_id.into()),
             encrypted_key_material: wrapped.ciphertext,
             encryption_key_id: wrapped.encryption_key_id,
             encryption_algorithm: crate::wrapping::ALGORITHM.into(),

@@ -18,7 +18,7 @@ use chrono::{DateTime, Utc};
 use clm_types::{Refusal, RevocationReason, SerialNumber};
 
 pub use reader::CrlReader;
-pub(crate) use reader::serial_number;
+pub(crate) use reader::{read_entry, serial_number};
 
 /// What a list says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,6 +8,7 @@ mod decode;
 mod ed25519_point;
 mod encode;
 pub mod extension;
+pub mod foreign;
 pub mod issuer;
 pub mod key_usage;
 pub mod lint;

@@ -193,6 +193,17 @@ pub(crate) fn read_names(der: &[u8], most: usize) -> Result<Vec<San>, Refusal> {
     Ok(names)
 }
 
+/// Those of a `GeneralNames` that we would issue; whatever else is left out.
+pub(crate) fn read_known_names(der: &[u8]) -> Vec<San> {
+    let mut names = Vec::new();
+    let Ok(list) = Reader::new(der).expect(tag::SEQUENCE) else { return names };
+    let mut values = list.reader();
+    while let Ok(value) = values.next() {
+        names.extend(San::from_value(&value).ok().filter(|name| !names.contains(name)));
+    }
+    names
+}
+
 fn invalid(detail: String) -> Refusal {
     Refusal::new(ErrorCode::NameInvalid, detail)
 }

@@ -229,7 +229,8 @@ fn read_entries(octets: &[u8], left: usize, entries: &mut Vec<RevokedEntry>) -> 
     if octets.len() == left && !rest.is_empty() { Err(Malformed) } else { Ok(read) }
 }
 
-fn read_entry(mut fields: Reader<'_>) -> Result<RevokedEntry, Malformed> {
+/// What is inside one entry.
+pub(crate) fn read_entry(mut fields: Reader<'_>) -> Result<RevokedEntry, Malformed> {
     let serial = fields.expect(tag::INTEGER)?.unsigned()?;
     let revoked_at = fields.next()?.time()?;
     let extensions = match fields.optional(tag::SEQUENCE)? {
