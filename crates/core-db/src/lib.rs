@@ -12,6 +12,7 @@ pub mod checkpoints;
 mod columns;
 pub mod follower;
 pub mod idempotency;
+pub mod imports;
 pub mod integrity;
 pub mod integrity_runs;
 pub mod intents;

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::checkpoints;
+use crate::imports::apply_imported;
 use crate::records::{apply_issued_in, apply_revoked_in};
 use crate::validation::Notice;
 use crate::{Core, CoreError};
@@ -145,6 +146,7 @@ impl Core {
             .collect();
         // Most events were applied by the sagas that caused them: one query sorts them out.
         let unapplied = records::list_unapplied(conn, &ordered).await?;
+        apply_imported(conn, events, now, &self.entropy).await?;
         for event in events {
             if let SecureEvent::CrlPublished { authority_id, .. } = event.event {
                 follower::announce(conn, &Notice::Crl(authority_id).to_string()).await?;
@@ -170,7 +172,8 @@ impl Core {
             SecureEvent::CertificateRevoked(record) => {
                 apply_revoked_in(conn, record, now, &self.entropy).await?
             }
-            SecureEvent::OwnerChanged(_)
+            SecureEvent::CertificateImported(_)
+            | SecureEvent::OwnerChanged(_)
             | SecureEvent::CertificateExpired { .. }
             | SecureEvent::AuditCheckpoint(_)
             | SecureEvent::CrlPublished { .. } => return Ok(()),
@@ -190,7 +193,8 @@ fn is_of_an_organization(event: &SecureEvent) -> bool {
     match event {
         SecureEvent::CertificateIssued(record) => record.organization_id.is_some(),
         SecureEvent::CertificateRevoked(record) => record.organization_id.is_some(),
-        SecureEvent::OwnerChanged(_)
+        SecureEvent::CertificateImported(_)
+        | SecureEvent::OwnerChanged(_)
         | SecureEvent::CertificateExpired { .. }
         | SecureEvent::AuditCheckpoint(_)
         | SecureEvent::CrlPublished { .. } => false,
@@ -200,6 +204,7 @@ fn is_of_an_organization(event: &SecureEvent) -> bool {
 fn notice_of(event: &SecureEvent) -> Option<Notice> {
     match event {
         SecureEvent::CertificateIssued(_)
+        | SecureEvent::CertificateImported(_)
         | SecureEvent::OwnerChanged(_)
         | SecureEvent::AuditCheckpoint(_)
         | SecureEvent::CertificateExpired { .. } => None,

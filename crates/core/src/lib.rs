@@ -22,6 +22,7 @@ pub mod error;
 mod fields;
 pub mod follower;
 pub mod idempotency;
+mod imports;
 pub mod integrity;
 pub mod integrity_runs;
 mod intents;

@@ -137,7 +137,7 @@ pub(crate) async fn apply_revoked_in(
     Ok(records::apply_revoked(conn, &row, &effect).await?)
 }
 
-fn issued_effect(
+pub(crate) fn issued_effect(
     record: &CertificateRecord,
     now: Time,
     entropy: &Entropy,

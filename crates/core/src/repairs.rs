@@ -13,20 +13,21 @@ use crate::validation::Notice;
 use crate::{Core, CoreError};
 
 impl Core {
-    /// Puts back the metadata of a certificate that an operation of Core ordered; false when none did.
+    /// Puts back the metadata of a certificate that an operation of Core ordered, or that was imported; false when none was.
     pub(crate) async fn restore_metadata(
         &self,
         id: CertificateId,
         operation_id: Uuid,
     ) -> Result<bool, CoreError> {
         let mut conn = self.system.acquire().await.map_err(DbError::from)?;
-        if !records::is_known(&mut conn, operation_id).await? {
-            return Ok(false);
-        }
+        let ordered = records::is_known(&mut conn, operation_id).await?;
         drop(conn);
         let Some(issued) = self.secure.find_certificate(id).await? else {
             return Ok(false);
         };
+        if !ordered {
+            return self.restore_imported(&issued.record).await;
+        }
         let now = self.clock.now();
         let record = &issued.record;
         let restored = self.in_system("restore_metadata", |mut tx| async move {

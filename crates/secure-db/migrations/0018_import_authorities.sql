@@ -12,3 +12,4 @@ COMMENT ON COLUMN certificate_revocations.operation_id IS
 ALTER TABLE certificate_authorities ADD COLUMN issuer_chain_pem text;
 COMMENT ON COLUMN certificate_authorities.issuer_chain_pem IS
     'Certificates above an authority whose issuer is not one of this installation, PEM, without the root; null for others.';
+GRANT UPDATE (issuer_chain_pem) ON certificate_authorities TO clm_secure_app;

@@ -153,15 +153,18 @@ pub async fn renew(
     conn: &mut PgConnection,
     id: Uuid,
     (old, new): (Uuid, Uuid),
+    issuer_chain_pem: Option<&str>,
     now: DateTime<Utc>,
 ) -> Result<(), DbError> {
     let result = sqlx::query!(
-        "UPDATE certificate_authorities SET certificate_id = $3, updated_at = $4, version = version + 1
+        "UPDATE certificate_authorities SET certificate_id = $3, issuer_chain_pem = $5, updated_at = $4,
+             version = version + 1
          WHERE id = $1 AND certificate_id = $2",
         id,
         old,
         new,
-        now
+        now,
+        issuer_chain_pem
     )
     .execute(&mut *conn)
     .await?;

@@ -19,10 +19,7 @@ pub struct NamedAuthority {
 ///
 /// # Errors
 /// When the database fails.
-pub async fn find_authority(
-    conn: &mut PgConnection,
-    name: &str,
-) -> Result<Option<NamedAuthority>, DbError> {
+pub async fn find_authority(conn: &mut PgConnection, name: &str) -> Result<Option<NamedAuthority>, DbError> {
     let row = sqlx::query_as!(
         NamedAuthority,
         "SELECT id, status, subject_key_id FROM certificate_authorities WHERE name = $1",
@@ -41,10 +38,12 @@ pub async fn find_name_by_key(
     conn: &mut PgConnection,
     subject_key_id: &[u8],
 ) -> Result<Option<String>, DbError> {
-    let name =
-        sqlx::query_scalar!("SELECT name FROM certificate_authorities WHERE subject_key_id = $1", subject_key_id)
-            .fetch_optional(conn)
-            .await?;
+    let name = sqlx::query_scalar!(
+        "SELECT name FROM certificate_authorities WHERE subject_key_id = $1",
+        subject_key_id
+    )
+    .fetch_optional(conn)
+    .await?;
     Ok(name)
 }
 

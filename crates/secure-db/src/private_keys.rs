@@ -89,7 +89,8 @@ pub async fn find(conn: &mut PgConnection, certificate_id: Uuid) -> Result<Optio
              encryption_key_id AS "encryption_key_id!", encryption_algorithm AS "encryption_algorithm!", key_algorithm, key_size,
              public_key_sha256, created_at
          FROM private_keys
-         WHERE certificate_id = $1 AND deleted_at IS NULL AND encrypted_key_material IS NOT NULL"#,
+         WHERE certificate_id = $1 AND deleted_at IS NULL AND encrypted_key_material IS NOT NULL
+           AND NOT EXISTS (SELECT FROM authority_certificates a WHERE a.certificate_id = private_keys.certificate_id)"#,
         certificate_id
     )
     .fetch_optional(conn)
@@ -287,7 +288,8 @@ pub async fn find_state(
         KeyStateRow,
         r#"SELECT id, certificate_id, key_algorithm, origin, (hsm_key_reference IS NOT NULL) AS "hsm!", access_control, exportable,
              access_count, last_accessed_at, deleted_at, destroyed_at, created_at, version
-         FROM private_keys WHERE certificate_id = $1"#,
+         FROM private_keys WHERE certificate_id = $1
+           AND NOT EXISTS (SELECT FROM authority_certificates a WHERE a.certificate_id = private_keys.certificate_id)"#,
         certificate_id
     )
     .fetch_optional(conn)
@@ -308,7 +310,8 @@ pub async fn find_kept(
         r#"SELECT id, certificate_id, organization_id, encrypted_key_material AS "encrypted_key_material!",
              encryption_key_id AS "encryption_key_id!", encryption_algorithm AS "encryption_algorithm!", key_algorithm, key_size,
              public_key_sha256, created_at
-         FROM private_keys WHERE certificate_id = $1 AND encrypted_key_material IS NOT NULL"#,
+         FROM private_keys WHERE certificate_id = $1 AND encrypted_key_material IS NOT NULL
+           AND NOT EXISTS (SELECT FROM authority_certificates a WHERE a.certificate_id = private_keys.certificate_id)"#,
         certificate_id
     )
     .fetch_optional(conn)

@@ -160,7 +160,8 @@ impl Secure {
         found.ok_or_else(|| Refusal::new(ErrorCode::AuthorityNotFound, "there is no such authority").into())
     }
 
-    async fn authorities(&self) -> Result<Arc<HashMap<AuthorityId, Arc<Authority>>>, SecureError> {
+    /// All authorities, as they were read last.
+    pub(crate) async fn authorities(&self) -> Result<Arc<HashMap<AuthorityId, Arc<Authority>>>, SecureError> {
         let known = self.parts.authorities.snapshot();
         let now = self.parts.clock.now();
         if known.at.is_some_and(|at| now - at < FRESH) {

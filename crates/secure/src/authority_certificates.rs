@@ -44,7 +44,8 @@ impl Secure {
         authority.require_active()?;
         let signer = match authority.row.parent_authority_id {
             Some(parent) => self.authority(parent.into()).await?,
-            None => Arc::clone(&authority),
+            None if authority.certificate.is_self_issued() => Arc::clone(&authority),
+            None => return Err(issued_elsewhere(name).into()),
         };
         signer.require_active()?;
         let now = self.parts.clock.now();
@@ -65,7 +66,7 @@ impl Secure {
         };
         let row = self.certify(&order).await?;
         let id = row.certificate_id;
-        let renewal = AuthorityRenewal { authority: authority.row.id, old, new: id };
+        let renewal = AuthorityRenewal { authority: authority.row.id, old, new: id, issuer_chain_pem: None };
         self.store(&order, row, Write { authority_renewals: vec![renewal], ..Write::default() }).await?;
         Ok(id.into())
     }
@@ -87,7 +88,7 @@ impl Secure {
             let detail = format!("`{name}` is succeeded by another authority already, or by itself");
             return Err(Refusal::new(ErrorCode::Conflict, detail).into());
         }
-        if old.row.parent_authority_id.is_none() && new.row.parent_authority_id.is_none() {
+        if old.certificate.is_self_issued() && new.certificate.is_self_issued() {
             self.cross_certify(&new, &old, operator).await?;
             self.cross_certify(&old, &new, operator).await?;
         }
@@ -278,6 +279,13 @@ impl Order<'_> {
     fn issuer_certificate(&self) -> Option<CertificateId> {
         (!self.is_self_signed()).then_some(CertificateId(self.signer.row.certificate_id))
     }
+}
+
+fn issued_elsewhere(name: &str) -> Refusal {
+    let detail = format!("the issuer of `{name}` is no authority of this installation");
+    Refusal::new(ErrorCode::AuthorityNotFound, detail).hint(
+        "have it renewed there for the same key, and import the authority again with the new certificate",
+    )
 }
 
 fn built_in(name: &str) -> Result<Profile, Refusal> {

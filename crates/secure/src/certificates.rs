@@ -142,9 +142,10 @@ impl Secure {
             let Some(id) = next else { break };
             let authority = self.authority(id).await?;
             next = authority.row.parent_authority_id.map(Into::into);
-            if next.is_some() {
+            if !authority.certificate.is_self_issued() {
                 pem.push_str(&authority.certificate.pem());
             }
+            pem.push_str(authority.row.issuer_chain_pem.as_deref().unwrap_or_default());
         }
         Ok(pem)
     }

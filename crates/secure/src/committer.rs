@@ -157,7 +157,14 @@ impl Write {
             clm_secure_db::authorities::activate(tx, row, now).await?;
         }
         for row in &self.authority_renewals {
-            clm_secure_db::authorities::renew(tx, row.authority, (row.old, row.new), now).await?;
+            clm_secure_db::authorities::renew(
+                tx,
+                row.authority,
+                (row.old, row.new),
+                row.issuer_chain_pem.as_deref(),
+                now,
+            )
+            .await?;
         }
         for (authority, certificate) in &self.cross_certificates {
             clm_secure_db::authorities::link_certificate(tx, *authority, *certificate, "cross", now).await?;
@@ -222,6 +229,9 @@ impl Write {
         }
         for row in &self.blocked_keys {
             clm_secure_db::blocked_keys::insert(tx, row).await?;
+        }
+        for (authority, number) in &self.continued_crls {
+            clm_secure_db::imports::continue_crl_numbers(tx, *authority, *number).await?;
         }
         for row in &self.crls {
             clm_secure_db::crls::insert(tx, row).await?;

@@ -6,8 +6,8 @@ use clm_secure_db::operations::{Completion, OperationRow};
 use clm_secure_db::private_keys::NewPrivateKeyRow;
 use clm_types::ids::new_uuid;
 use clm_types::{
-    AuthorityId, CertificateCategory, CertificateId, CertificateStatus, ErrorCode, IssuedCertificate, SecureEvent,
-    SerialNumber,
+    AuthorityId, CertificateCategory, CertificateId, CertificateStatus, ErrorCode, IssuedCertificate,
+    SecureEvent, SerialNumber,
 };
 use clm_x509::{Certificate, PreparedCertificate};
 use fail::fail_point;

@@ -22,6 +22,7 @@ pub mod envelope;
 pub mod error;
 pub mod events;
 pub mod expiry;
+pub mod imports;
 pub mod issuance;
 pub mod key_exports;
 mod key_pool;

@@ -144,9 +144,12 @@ impl Secure {
         let mut conn = clm_pg::begin(&self.parts.pool).await?;
         let intent = clm_secure_db::intents::find(&mut conn, id.into()).await?;
         drop(conn);
+        let intent = intent.ok_or_else(|| {
+            let detail = format!("the authority `{}` is being imported", plan.name);
+            Refusal::new(ErrorCode::Conflict, detail).hint("finish it: `clm-secure authority import`")
+        })?;
         let damaged =
-            || SecureError::Damaged(format!("the unfinished authority `{}` has no intent", plan.name));
-        let intent = intent.ok_or_else(damaged)?;
+            || SecureError::Damaged(format!("the intent of the unfinished authority `{}`", plan.name));
         let (key, kept) = if let Some(wrapped) = crate::recall::wrapped_of(&intent) {
             let key = self.open_wrapped(&wrapped, plan.key_algorithm).await?;
             (SigningKey::Software(key), Kept::Wrapped(wrapped))

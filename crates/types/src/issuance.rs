@@ -230,6 +230,9 @@ pub enum SecureEvent {
     /// A certificate was issued.
     #[serde(rename = "certificate.issued")]
     CertificateIssued(Box<CertificateRecord>),
+    /// A certificate that other software issued was taken over with its authority.
+    #[serde(rename = "certificate.imported")]
+    CertificateImported(Box<CertificateRecord>),
     /// A certificate was revoked, put on hold or released.
     #[serde(rename = "certificate.revoked")]
     CertificateRevoked(RevocationRecord),
@@ -262,6 +265,7 @@ impl SecureEvent {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::CertificateIssued(_) => "certificate.issued",
+            Self::CertificateImported(_) => "certificate.imported",
             Self::CertificateRevoked(_) => "certificate.revoked",
             Self::OwnerChanged(_) => "certificate.owner_changed",
             Self::CertificateExpired { .. } => "certificate.expired",

@@ -152,6 +152,11 @@ impl Certificate {
         &self.issuer
     }
 
+    /// Whether subject and issuer are the same: the certificate of a root.
+    pub fn is_self_issued(&self) -> bool {
+        self.subject_der == self.issuer_der
+    }
+
     /// First second of validity.
     pub const fn not_before(&self) -> DateTime<Utc> {
         self.not_before

@@ -72,9 +72,8 @@ impl ForeignCertificate {
     /// # Errors
     /// `certificate_malformed`; the codes of keys that are not supported.
     pub fn parse(der: &[u8]) -> Result<Self, Refusal> {
-        let malformed = |_| {
-            Refusal::new(ErrorCode::CertificateMalformed, "this is not an X.509 version 3 certificate")
-        };
+        let malformed =
+            |_| Refusal::new(ErrorCode::CertificateMalformed, "this is not an X.509 version 3 certificate");
         let signed = read_signed(der).map_err(malformed)?;
         let fields = Fields::read(signed.tbs.whole).map_err(malformed)?;
         if fields.signature_algorithm != signed.signature_algorithm {
@@ -123,7 +122,8 @@ impl ForeignCertificate {
 
     /// The name of the algorithm that it is signed with; its identifier if it has none.
     pub fn signature_algorithm(&self) -> String {
-        let read = || Reader::new(&self.signed.algorithm).expect(tag::SEQUENCE)?.reader().expect(tag::OID)?.oid();
+        let read =
+            || Reader::new(&self.signed.algorithm).expect(tag::SEQUENCE)?.reader().expect(tag::OID)?.oid();
         let name = |id: ObjectIdentifier| {
             const_oid::db::DB.by_oid(&id).map_or_else(|| id.to_string(), str::to_owned)
         };
@@ -153,9 +153,9 @@ impl ForeignCrl {
         let signed = read_signed(der).map_err(malformed)?;
         let fields = CrlFields::read(&signed.tbs).map_err(malformed)?;
         SignedOctets::of(&signed, fields.issuer).verify(issuer)?;
-        let (number, entries) = fields
-            .content()
-            .map_err(refuse("it is a delta, lists certificates of several issuers, or something in it is not understood"))?;
+        let (number, entries) = fields.content().map_err(refuse(
+            "it is a delta, lists certificates of several issuers, or something in it is not understood",
+        ))?;
         Ok(Self { number, this_update: fields.this_update, entries })
     }
 }
@@ -186,7 +186,8 @@ impl<'a> CrlFields<'a> {
     }
 
     fn content(&self) -> Result<(Option<u64>, Vec<RevokedEntry>), Malformed> {
-        let extensions = self.extensions.map(|list| extension::read_list(&list)).transpose()?.unwrap_or_default();
+        let extensions =
+            self.extensions.map(|list| extension::read_list(&list)).transpose()?.unwrap_or_default();
         let value = |id| extension::find(&extensions, &id).map(|found| found.value.as_slice());
         if value(DELTA_CRL_INDICATOR).is_some() {
             return Err(Malformed);
@@ -224,7 +225,8 @@ impl SignedOctets {
         if self.issuer != issuer.name_der {
             return Err(refuse("it names another issuer"));
         }
-        let verified = algorithm::verify_as(&issuer.public_key, &self.algorithm, &self.content, &self.signature);
+        let verified =
+            algorithm::verify_as(&issuer.public_key, &self.algorithm, &self.content, &self.signature);
         verified.map_err(|refusal| match refusal.code {
             ErrorCode::SignatureInvalid => refuse("the signature is not one by the authority's key"),
             _ => refuse("it is signed with an algorithm that is not supported")

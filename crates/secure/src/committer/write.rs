@@ -53,6 +53,8 @@ pub(crate) struct Write {
     pub(crate) revocations: Vec<RevocationRow>,
     pub(crate) blocked_keys: Vec<BlockedKeyRow>,
     pub(crate) crls: Vec<CrlRow>,
+    /// Authority, and the number that its lists go on from.
+    pub(crate) continued_crls: Vec<(Uuid, i64)>,
     pub(crate) operations: Vec<OperationRow>,
     pub(crate) completions: Vec<Completion>,
     pub(crate) retired_encryption_keys: Vec<Uuid>,
@@ -77,6 +79,8 @@ pub(crate) struct AuthorityRenewal {
     pub(crate) authority: Uuid,
     pub(crate) old: Uuid,
     pub(crate) new: Uuid,
+    /// PEM of the certificates above, when they are not of this installation.
+    pub(crate) issuer_chain_pem: Option<String>,
 }
 
 /// An authority moves from one state to another.
@@ -132,6 +136,7 @@ impl Write {
         self.revocations.extend_from_slice(&other.revocations);
         self.blocked_keys.extend_from_slice(&other.blocked_keys);
         self.crls.extend_from_slice(&other.crls);
+        self.continued_crls.extend_from_slice(&other.continued_crls);
         self.operations.extend_from_slice(&other.operations);
         self.completions.extend_from_slice(&other.completions);
         self.retired_encryption_keys.extend_from_slice(&other.retired_encryption_keys);

@@ -1,0 +1,162 @@
+//! The end of an import: the authority gets its certificate and its key, and serves.
+
+use clm_secure_db::authorities::ActivationRow;
+use clm_secure_db::certificates::CertificateRow;
+use clm_secure_db::private_keys::{ImportedKeyRow, TokenKeyRow};
+use clm_types::{CertificateCategory, ErrorCode, Refusal};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::{Import, ImportOutcome, MOST_ATTEMPTS};
+use crate::committer::{AuthorityRenewal, Write};
+use crate::custody::Purpose;
+use crate::recall::operation_named;
+use crate::signing_keys::SigningKey;
+use crate::{Secure, SecureError};
+
+impl Secure {
+    /// Gives the authority its certificate and key and makes it active, once everything else is here.
+    pub(super) async fn activate_import(
+        &self,
+        import: &Import<'_>,
+        outcome: &ImportOutcome,
+    ) -> Result<(), SecureError> {
+        let mut attempts = 1;
+        loop {
+            let write = self.activation(import, outcome).await?;
+            match self.commit(write).await {
+                // The encryption key was rotated between wrapping and commit: the next one is known now.
+                Err(error) if error.is_conflict() && attempts < MOST_ATTEMPTS => {
+                    self.parts.custody.forget_active();
+                    attempts += 1;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    async fn activation(&self, import: &Import<'_>, outcome: &ImportOutcome) -> Result<Write, SecureError> {
+        let checked = import.checked;
+        let fingerprint = checked.certificate.fingerprint().to_vec();
+        let known = self.list_known(import, std::slice::from_ref(&fingerprint), &[]).await?.pop();
+        if let Some(known) = known.as_ref().filter(|known| known.status != "active") {
+            let detail = format!("the authority's certificate is {}", known.status);
+            return Err(Refusal::new(ErrorCode::CertificateNotActive, detail).into());
+        }
+        let new = known.is_none().then(|| self.authority_row(import));
+        let certificate_id = known.as_ref().map(|known| known.certificate_id);
+        let certificate_id = certificate_id.or_else(|| new.as_ref().map(|row| row.certificate_id));
+        let certificate_id = certificate_id.unwrap_or_default();
+        let organization_id = known.and_then(|known| known.organization_id);
+        let mut write = self.key_write(import, certificate_id, organization_id).await?;
+        let keys = write.imported_keys.iter().map(|row| row.id);
+        let private_key_id = keys.chain(write.token_keys.iter().map(|row| row.id)).next().unwrap_or_default();
+        write.certificates.extend(new);
+        write.activations.push(ActivationRow {
+            authority_id: import.authority_id.into(),
+            certificate_id,
+            private_key_id,
+            subject_key_id: checked.issuer.key_identifier().to_vec(),
+        });
+        let number =
+            checked.crl.as_ref().and_then(|crl| crl.number).and_then(|number| i64::try_from(number).ok());
+        write.continued_crls.extend(number.map(|number| (import.authority_id.into(), number)));
+        let detail = json!({
+            "import": checked.summary(), "certificates": outcome.certificates, "revoked": outcome.revoked,
+            "revoked_alone": outcome.revoked_alone,
+        });
+        write.audit.push(import.audit("authority.import", ("authority", import.authority_id.into()), detail));
+        Ok(write)
+    }
+
+    /// Gives an authority that is active the certificate that was brought, if that is a newer one of its key.
+    pub(super) async fn renew_import(&self, import: &Import<'_>) -> Result<(), SecureError> {
+        let authority = self.authority(import.authority_id).await?;
+        let checked = import.checked;
+        if checked.certificate.not_after <= authority.row.not_after {
+            return Ok(());
+        }
+        if checked.parent.as_ref().map(|parent| parent.row.id) != authority.row.parent_authority_id {
+            let detail =
+                "the new certificate is by another authority of this installation than the one before";
+            return Err(Refusal::new(ErrorCode::Conflict, detail).into());
+        }
+        let row = CertificateRow {
+            operation_id: operation_named(&format!(
+                "import/{}/{}",
+                import.authority_id,
+                hex::encode(checked.certificate.fingerprint())
+            ))
+            .into(),
+            ..self.authority_row(import)
+        };
+        let renewal = AuthorityRenewal {
+            authority: authority.row.id,
+            old: authority.row.certificate_id,
+            new: row.certificate_id,
+            issuer_chain_pem: checked.issuer_chain_pem.clone(),
+        };
+        let detail = json!({ "import": checked.summary() });
+        let audit = vec![import.audit("authority.renew", ("authority", authority.row.id), detail)];
+        let write =
+            Write { certificates: vec![row], authority_renewals: vec![renewal], audit, ..Write::default() };
+        self.commit(write).await?;
+        self.parts.authorities.forget();
+        Ok(())
+    }
+
+    fn authority_row(&self, import: &Import<'_>) -> CertificateRow {
+        let parent = import.checked.parent.as_ref();
+        let own = import.checked.self_issued.then_some(import.authority_id.into());
+        CertificateRow {
+            authority_id: parent.map(|parent| parent.row.id).or(own),
+            operation_id: import.authority_id.into(),
+            issuer_certificate_id: parent.map(|parent| parent.row.certificate_id),
+            category: CertificateCategory::Authority.as_str().into(),
+            ..self.foreign_row(import, &import.checked.certificate)
+        }
+    }
+
+    async fn key_write(
+        &self,
+        import: &Import<'_>,
+        certificate_id: Uuid,
+        organization_id: Option<Uuid>,
+    ) -> Result<Write, SecureError> {
+        let public = &import.checked.certificate.public_key;
+        let key_algorithm = public.algorithm().as_str().into();
+        let key_size = i32::try_from(public.algorithm().bits()).unwrap_or(i32::MAX);
+        let public_key_sha256 = public.fingerprint().to_vec();
+        match &import.checked.key {
+            SigningKey::Software(key) => {
+                let wrapped = self.wrap_private_key(Purpose::Authorities, None, key).await?;
+                let row = ImportedKeyRow {
+                    id: wrapped.private_key_id.into(),
+                    certificate_id,
+                    organization_id,
+                    encrypted_key_material: wrapped.ciphertext,
+                    encryption_key_id: wrapped.encryption_key_id,
+                    encryption_algorithm: crate::wrapping::ALGORITHM.into(),
+                    key_algorithm,
+                    key_size,
+                    public_key_sha256,
+                    created_at: import.now,
+                };
+                Ok(Write { imported_keys: vec![row], ..Write::default() })
+            }
+            SigningKey::Token(pair) => {
+                let row = TokenKeyRow {
+                    id: pair.private_key_id.into(),
+                    certificate_id,
+                    key_algorithm,
+                    key_size,
+                    public_key_sha256,
+                    hsm_provider: pair.provider(),
+                    hsm_key_reference: pair.reference(),
+                    created_at: import.now,
+                };
+                Ok(Write { token_keys: vec![row], ..Write::default() })
+            }
+        }
+    }
+}
