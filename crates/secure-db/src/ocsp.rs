@@ -45,6 +45,31 @@ pub async fn find_status(
     Ok(row)
 }
 
+/// The status of a serial number that no certificate is here for, if an imported list revoked it.
+///
+/// # Errors
+/// When the database fails.
+pub async fn find_revoked_alone(
+    conn: &mut PgConnection,
+    authority_id: Uuid,
+    serial_number: &[u8],
+) -> Result<Option<SerialStatus>, DbError> {
+    let row = sqlx::query!(
+        "SELECT revocation_date, reason FROM certificate_revocations
+         WHERE authority_id = $1 AND serial_number = $2 AND hold_released_at IS NULL AND certificate_id IS NULL",
+        authority_id,
+        serial_number
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| SerialStatus {
+        revoked_at: Some(row.revocation_date),
+        revocation_reason: Some(row.reason),
+        presigned: None,
+        next_update: None,
+    }))
+}
+
 /// A certificate whose answer is to be signed ahead, or is there already.
 #[derive(Debug, Clone)]
 pub struct Unanswered {

@@ -11,6 +11,7 @@ use clm_secure::signing_keys::KeyStore;
 use clm_types::KeyAlgorithm;
 
 use crate::ConfigFile;
+use crate::authority_import::Import;
 use crate::operator::{account, print_line};
 use crate::serve::open;
 
@@ -18,6 +19,11 @@ use crate::serve::open;
 pub(crate) enum Command {
     /// Make an authority: key, certificate, first CRL. One that exists is left as it is.
     Create(Box<Create>),
+    /// Import an authority that other software made: its key, what it signed, what it revoked.
+    ///
+    /// Only the old system must not sign any more. An import that was cut off is finished by the same command; called
+    /// again later, it brings what came to the old system meanwhile.
+    Import(Box<Import>),
     /// Set what an authority may sign; the running service follows within seconds.
     SetEnvelope(SetEnvelope),
     /// Stop an authority from signing certificates; its CRLs and OCSP answers go on.
@@ -142,6 +148,7 @@ impl Command {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         match self {
             Self::Create(create) => create.run().await,
+            Self::Import(import) => import.run().await,
             Self::SetEnvelope(set) => set.run().await,
             Self::Suspend(change) => change.run(AuthorityAction::Suspend).await,
             Self::Resume(change) => change.run(AuthorityAction::Resume).await,
@@ -235,7 +242,7 @@ impl SetEnvelope {
     }
 }
 
-fn read_envelope(path: &Path) -> anyhow::Result<Envelope> {
+pub(crate) fn read_envelope(path: &Path) -> anyhow::Result<Envelope> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     toml::from_str(&text).with_context(|| format!("{} is no envelope", path.display()))
 }

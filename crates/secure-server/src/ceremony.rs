@@ -78,11 +78,7 @@ impl Hold {
     async fn run(&self) -> anyhow::Result<()> {
         let (plan, config) = (read_plan(&self.file)?, self.config.load()?);
         let quorum = quorum(&config)?;
-        let signatures = self.signatures.iter().map(|(operator, path)| {
-            let signature = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-            Ok(PlanSignature { operator: operator.clone(), signature })
-        });
-        let signatures = signatures.collect::<anyhow::Result<Vec<_>>>()?;
+        let signatures = read_signatures(&self.signatures)?;
         let (secure, _) = open(&config).await?;
         let transcript = secure.hold_ceremony(&plan, &quorum, &signatures, &account()).await?;
         eprintln!("held: {} authorities", plan.authorities.len());
@@ -90,12 +86,20 @@ impl Hold {
     }
 }
 
+pub(crate) fn read_signatures(files: &[(String, PathBuf)]) -> anyhow::Result<Vec<PlanSignature>> {
+    let read = files.iter().map(|(operator, path)| {
+        let signature = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(PlanSignature { operator: operator.clone(), signature })
+    });
+    read.collect()
+}
+
 fn read_plan(path: &Path) -> anyhow::Result<CeremonyPlan> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     toml::from_str(&text).with_context(|| format!("{} is no plan of a ceremony", path.display()))
 }
 
-fn quorum(config: &Config) -> anyhow::Result<Quorum> {
+pub(crate) fn quorum(config: &Config) -> anyhow::Result<Quorum> {
     let Some(CeremonyConfig { threshold, operators }) = &config.ceremony else {
         return Ok(Quorum::default());
     };
@@ -113,7 +117,7 @@ fn quorum(config: &Config) -> anyhow::Result<Quorum> {
     Ok(Quorum { operators: keys, threshold: *threshold })
 }
 
-fn named_file(text: &str) -> Result<(String, PathBuf), String> {
+pub(crate) fn named_file(text: &str) -> Result<(String, PathBuf), String> {
     let (name, path) = text.split_once('=').ok_or("expected NAME=FILE")?;
     Ok((name.to_owned(), path.into()))
 }

@@ -3,6 +3,7 @@
 mod audit;
 mod audit_export;
 mod authority;
+mod authority_import;
 mod ceremony;
 mod config;
 mod key_stores;

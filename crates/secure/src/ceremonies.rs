@@ -150,7 +150,7 @@ impl PlannedAuthority {
 
 impl Quorum {
     /// Checks every signature; what the transcript says of them.
-    fn check(&self, plan: &[u8], signatures: &[PlanSignature]) -> Result<Value, Refusal> {
+    pub(crate) fn check(&self, plan: &[u8], signatures: &[PlanSignature]) -> Result<Value, Refusal> {
         let mut approved = BTreeMap::new();
         for PlanSignature { operator, signature } in signatures {
             let denied = |why: &str| {
@@ -212,11 +212,15 @@ impl Secure {
             "began_at": began_at, "ended_at": ended_at,
         });
         let transcript = self.sign_statement(statement).await?;
+        let plan = (plan.title.as_str(), json!(plan));
         self.store_ceremony(plan, digest, &transcript, (operator, ended_at)).await?;
         Ok(transcript)
     }
 
-    async fn find_transcript(&self, digest: &[u8]) -> Result<Option<SignedStatement>, SecureError> {
+    pub(crate) async fn find_transcript(
+        &self,
+        digest: &[u8],
+    ) -> Result<Option<SignedStatement>, SecureError> {
         let mut conn = clm_pg::begin(&self.parts.pool).await?;
         let found = ceremonies::find_transcript(&mut conn, digest).await?;
         let damaged = |_| SecureError::Damaged("the transcript of a ceremony".into());
@@ -239,9 +243,10 @@ impl Secure {
         Ok(made)
     }
 
-    async fn store_ceremony(
+    /// Keeps a plan, named by its title, with the transcript of what was done.
+    pub(crate) async fn store_ceremony(
         &self,
-        plan: &CeremonyPlan,
+        (title, plan): (&str, Value),
         plan_sha256: Vec<u8>,
         transcript: &SignedStatement,
         (operator, held_at): (&str, Time),
@@ -256,13 +261,13 @@ impl Secure {
             object_type: "ceremony",
             object_id: Some(id),
             outcome: Outcome::Allowed,
-            reason: Some(plan.title.clone()),
+            reason: Some(title.to_owned()),
             detail: json!({ "plan_sha256": hex::encode(&plan_sha256), "signature": transcript.signature }),
         };
         let row = CeremonyRow {
             id,
-            title: plan.title.clone(),
-            plan: json!(plan),
+            title: title.to_owned(),
+            plan,
             plan_sha256,
             transcript: json!(transcript),
             held_by: operator.to_owned(),

@@ -144,6 +144,9 @@ impl Write {
             self.close_requests(tx, now).await?;
             self.link_renewals(tx, now).await?;
         }
+        if !self.imported_certificates.is_empty() {
+            clm_secure_db::certificates::insert_all(tx, &self.imported_certificates).await?;
+        }
         if !self.owner_changes.is_empty() {
             clm_secure_db::owners::change_owners(tx, &self.owner_changes, now).await?;
         }

@@ -19,6 +19,8 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use crate::audit::{Actor, AuditDraft, Outcome};
+use crate::audit_keys::SignedStatement;
+use crate::ceremonies::{PlanSignature, Quorum};
 use crate::committer::Write;
 use crate::envelope::Envelope;
 use crate::{Secure, SecureError};
@@ -107,11 +109,42 @@ struct Import<'a> {
 }
 
 impl Secure {
-    /// Does what was checked, in batches; `progress` hears of each. Done again, it does what is missing.
+    /// Does what was checked, in batches; `progress` hears of each. Done again, it does what is missing. Gives what was
+    /// done, and the signed transcript of it.
     ///
     /// # Errors
-    /// `conflict` when the name, the key or a serial number belongs to something else; or trouble of ours.
+    /// `permission_denied` without the quorum; `conflict` when the name, the key or a serial number belongs to something
+    /// else; or trouble of ours.
     pub async fn import_authority(
+        &self,
+        checked: &CheckedImport<'_>,
+        quorum: &Quorum,
+        signatures: &[PlanSignature],
+        operator: &str,
+        progress: impl FnMut(ImportProgress),
+    ) -> Result<(ImportOutcome, SignedStatement), SecureError> {
+        let octets = checked.octets()?;
+        let approved = quorum.check(&octets, signatures)?;
+        let digest = clm_x509::sha256(&octets).to_vec();
+        let began_at = self.parts.clock.now();
+        let outcome = self.import(checked, operator, progress).await?;
+        if let Some(transcript) = self.find_transcript(&digest).await? {
+            return Ok((outcome, transcript));
+        }
+        let ended_at = self.parts.clock.now();
+        let statement = json!({
+            "what": "an authority was imported", "plan": checked.summary(), "plan_sha256": hex::encode(&digest),
+            "operators": approved, "operators_needed": quorum.threshold, "authority_id": outcome.authority_id,
+            "certificates": outcome.certificates, "revoked": outcome.revoked, "revoked_alone": outcome.revoked_alone,
+            "held_by": operator, "began_at": began_at, "ended_at": ended_at,
+        });
+        let transcript = self.sign_statement(statement).await?;
+        let plan = (format!("import of {}", checked.import.name), checked.summary());
+        self.store_ceremony((&plan.0, plan.1), digest, &transcript, (operator, ended_at)).await?;
+        Ok((outcome, transcript))
+    }
+
+    async fn import(
         &self,
         checked: &CheckedImport<'_>,
         operator: &str,
@@ -233,6 +266,15 @@ impl CheckedImport<'_> {
             issuer_chain_pem: self.issuer_chain_pem.clone(),
             created_at: now,
         })
+    }
+
+    /// Exactly the octets that operators sign.
+    ///
+    /// # Errors
+    /// When the summary has no JSON form.
+    pub fn octets(&self) -> Result<Vec<u8>, SecureError> {
+        let json = clm_types::canonical_json(&self.summary());
+        json.map(String::into_bytes).map_err(|_| SecureError::Damaged("an import has no JSON form".into()))
     }
 
     /// What operators agree to, and the audit log keeps: everything that the import depends on, as digests.

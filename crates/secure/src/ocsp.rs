@@ -60,7 +60,10 @@ impl Secure {
         let mut conn = self.parts.pool.acquire().await.map_err(clm_pg::DbError::from)?;
         for cert_id in request.cert_ids {
             let serial = cert_id.serial().as_bytes();
-            let found = rows::find_status(&mut conn, authority.row.id, serial, now).await?;
+            let found = match rows::find_status(&mut conn, authority.row.id, serial, now).await? {
+                None => rows::find_revoked_alone(&mut conn, authority.row.id, serial).await?,
+                found => found,
+            };
             let Some(found) = found else {
                 statuses.push((cert_id, CertStatus::Unknown));
                 continue;

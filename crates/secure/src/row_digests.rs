@@ -188,7 +188,8 @@ fn certificates(write: &Write) -> Vec<Uuid> {
         .certificates
         .iter()
         .flat_map(|row| [Some(row.certificate_id), row.renewal_of_certificate_id].into_iter().flatten());
-    new.chain(write.owner_changes.iter().map(|row| row.certificate_id))
+    new.chain(write.imported_certificates.iter().map(|row| row.certificate_id))
+        .chain(write.owner_changes.iter().map(|row| row.certificate_id))
         .chain(write.status_changes.iter().map(|row| row.certificate_id))
         .collect()
 }

@@ -198,7 +198,7 @@ impl<'a> CrlFields<'a> {
         let number = |der| Reader::new(der).expect(tag::INTEGER)?.small();
         let number = value(CRL_NUMBER).map(number).transpose()?;
         let mut entries = Vec::new();
-        let mut left = self.entries.map(|list| list.reader()).unwrap_or_else(|| Reader::new(&[]));
+        let mut left = self.entries.map_or_else(|| Reader::new(&[]), |list| list.reader());
         while !left.is_empty() {
             let entry = read_entry(left.expect(tag::SEQUENCE)?.reader())?;
             if entry.reason == Some(RevocationReason::RemoveFromCrl) {

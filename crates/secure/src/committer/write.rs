@@ -41,6 +41,8 @@ pub(crate) struct Write {
     pub(crate) rejections: Vec<Rejection>,
     pub(crate) intents: Vec<IntentRow>,
     pub(crate) certificates: Vec<CertificateRow>,
+    /// Signed elsewhere: no intent of ours goes before them.
+    pub(crate) imported_certificates: Vec<CertificateRow>,
     pub(crate) private_keys: Vec<NewPrivateKeyRow>,
     pub(crate) token_keys: Vec<TokenKeyRow>,
     pub(crate) imported_keys: Vec<ImportedKeyRow>,
@@ -124,6 +126,7 @@ impl Write {
         self.rejections.extend_from_slice(&other.rejections);
         self.intents.extend_from_slice(&other.intents);
         self.certificates.extend_from_slice(&other.certificates);
+        self.imported_certificates.extend_from_slice(&other.imported_certificates);
         self.private_keys.extend_from_slice(&other.private_keys);
         self.token_keys.extend_from_slice(&other.token_keys);
         self.imported_keys.extend_from_slice(&other.imported_keys);

@@ -51,7 +51,7 @@ impl Secure {
         let mut write = self.key_write(import, certificate_id, organization_id).await?;
         let keys = write.imported_keys.iter().map(|row| row.id);
         let private_key_id = keys.chain(write.token_keys.iter().map(|row| row.id)).next().unwrap_or_default();
-        write.certificates.extend(new);
+        write.imported_certificates.extend(new);
         write.activations.push(ActivationRow {
             authority_id: import.authority_id.into(),
             certificate_id,
@@ -98,8 +98,12 @@ impl Secure {
         };
         let detail = json!({ "import": checked.summary() });
         let audit = vec![import.audit("authority.renew", ("authority", authority.row.id), detail)];
-        let write =
-            Write { certificates: vec![row], authority_renewals: vec![renewal], audit, ..Write::default() };
+        let write = Write {
+            imported_certificates: vec![row],
+            authority_renewals: vec![renewal],
+            audit,
+            ..Write::default()
+        };
         self.commit(write).await?;
         self.parts.authorities.forget();
         Ok(())

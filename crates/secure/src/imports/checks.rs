@@ -58,19 +58,19 @@ impl Secure {
     ) -> Result<CheckedImport<'a>, SecureError> {
         let at = |field: &'static str| move |refusal: Refusal| refusal.field(field);
         let certificate = ForeignCertificate::parse(&import.certificate).map_err(at("/certificate"))?;
-        let issuer = self.check_authority_certificate(&import.certificate).map_err(at("/certificate"))?;
-        let key = self.open_imported_key(&import.key, &issuer).await?;
-        self.require_unblocked(issuer.public_key()).await?;
-        let self_issued = certificate.verify_signed_by(&issuer).is_ok();
+        let signer = self.check_authority_certificate(&import.certificate).map_err(at("/certificate"))?;
+        let key = self.open_imported_key(&import.key, &signer).await?;
+        self.require_unblocked(signer.public_key()).await?;
+        let self_issued = certificate.verify_signed_by(&signer).is_ok();
         let parent = if self_issued { None } else { self.issuer_here(&certificate).await? };
         let issuer_chain_pem = match &parent {
             None if !self_issued => Some(check_chain(&certificate, &import.chain)?),
             _ => None,
         };
-        let crl = import.crl.as_deref().map(|der| ForeignCrl::read(der, &issuer));
+        let crl = import.crl.as_deref().map(|der| ForeignCrl::read(der, &signer));
         let crl = crl.transpose().map_err(at("/crl"))?;
         check_crl(crl.as_ref())?;
-        let (issued, left_out) = check_issued(&import.issued, &certificate, &issuer)?;
+        let (issued, left_out) = check_issued(&import.issued, &certificate, &signer)?;
         if !issued.is_empty() && import.owner.is_none() {
             let detail = "certificates are of an organization, and somebody answers for them";
             return Err(Refusal::new(ErrorCode::InvalidRequest, detail).hint("name both").into());
@@ -78,7 +78,7 @@ impl Secure {
         Ok(CheckedImport {
             import,
             certificate,
-            issuer,
+            issuer: signer,
             key,
             parent,
             self_issued,
@@ -184,13 +184,13 @@ fn check_crl(crl: Option<&ForeignCrl>) -> Result<(), Refusal> {
 fn check_issued(
     files: &[IssuedFile],
     own: &ForeignCertificate,
-    issuer: &IssuerInfo,
+    signer: &IssuerInfo,
 ) -> Result<(Vec<ForeignCertificate>, Vec<(String, Refusal)>), Refusal> {
-    let (mut issued, mut left_out) = (Vec::new(), Vec::new());
+    let (mut certificates, mut left_out) = (Vec::new(), Vec::new());
     let mut seen = HashMap::<SerialNumber, [u8; 32]>::new();
     for IssuedFile { source, der } in files {
         let read = ForeignCertificate::parse(der);
-        let read = read.and_then(|one| one.verify_signed_by(issuer).map(|()| one));
+        let read = read.and_then(|one| one.verify_signed_by(signer).map(|()| one));
         let certificate = match read {
             Ok(certificate) if certificate.der == own.der => continue,
             Ok(certificate) => certificate,
@@ -202,11 +202,11 @@ fn check_issued(
         match seen.insert(certificate.serial.clone(), certificate.fingerprint()) {
             Some(same) if same == certificate.fingerprint() => {}
             Some(_) => return Err(twice(&certificate.serial)),
-            None => issued.push(certificate),
+            None => certificates.push(certificate),
         }
     }
-    issued.sort_by(|one, other| one.serial.cmp(&other.serial));
-    Ok((issued, left_out))
+    certificates.sort_by(|one, other| one.serial.cmp(&other.serial));
+    Ok((certificates, left_out))
 }
 
 /// What no list and no answer could tell apart.

@@ -65,10 +65,10 @@ impl Secure {
             }
             self.add_certificate(import, certificate, &mut write);
         }
-        if write.certificates.is_empty() {
+        if write.imported_certificates.is_empty() {
             return Ok(());
         }
-        outcome.certificates += write.certificates.len();
+        outcome.certificates += write.imported_certificates.len();
         outcome.revoked += write.revocations.len();
         self.commit(write).await
     }
@@ -112,7 +112,7 @@ impl Secure {
             organization_id: record.organization_id,
             event: SecureEvent::CertificateImported(Box::new(record)),
         });
-        write.certificates.push(row);
+        write.imported_certificates.push(row);
         if let Some(revoked) = &revoked {
             self.add_revocation(import, revoked, Some((certificate_id.into(), "active")), write);
             if says_compromised(revoked.reason) {

@@ -5,6 +5,7 @@ mod audit_faults;
 mod authorities;
 mod crls;
 mod desk;
+mod imports;
 mod issuance;
 mod keys;
 mod manipulations;

@@ -1,0 +1,350 @@
+//! Authorities that `openssl ca` made, imported with what they signed and revoked; judged by openssl.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use clm_secure::ceremonies::Quorum;
+use clm_secure::envelope::Envelope;
+use clm_secure::imports::{AuthorityImport, ImportOutcome, ImportedKey, IssuedFile};
+use clm_types::{
+    AuthorityId, CertificateSpec, ErrorCode, OrganizationId, Refusal, RevocationReason, RevocationSpec,
+    UserId,
+};
+use clm_x509::pem;
+use zeroize::Zeroizing;
+
+use crate::crls::octets;
+use crate::desk::{Desk, plan, run};
+
+/// The old system: an authority in a folder.
+struct Old {
+    folder: PathBuf,
+}
+
+const CONFIG: &str = "
+[ca]
+default_ca = old
+[old]
+dir = .
+database = index.txt
+new_certs_dir = newcerts
+serial = serial
+crlnumber = crlnumber
+certificate = ca.pem
+private_key = ca.key
+default_md = sha384
+default_days = 90
+default_crl_days = 30
+policy = anything
+unique_subject = no
+copy_extensions = copy
+x509_extensions = leaf
+crl_extensions = list
+[anything]
+commonName = supplied
+organizationName = optional
+[leaf]
+basicConstraints = critical,CA:FALSE
+subjectKeyIdentifier = hash
+authorityKeyIdentifier = keyid
+crlDistributionPoints = URI:http://old.example.com/ca.crl
+[authority]
+basicConstraints = critical,CA:TRUE
+keyUsage = critical,keyCertSign,cRLSign
+subjectKeyIdentifier = hash
+authorityKeyIdentifier = keyid
+[list]
+authorityKeyIdentifier = keyid
+";
+
+impl Old {
+    /// A root on P-256 that signs with SHA-384, from serial number 1000 and list number 20 (hexadecimal) on.
+    fn root(parent: &Path, name: &str) -> Self {
+        let folder = parent.join(name);
+        std::fs::create_dir_all(folder.join("newcerts")).unwrap();
+        let old = Self { folder };
+        for (file, text) in [("index.txt", ""), ("serial", "1000"), ("crlnumber", "20"), ("ca.cnf", CONFIG)] {
+            std::fs::write(old.folder.join(file), text).unwrap();
+        }
+        old.key("ca.key");
+        old.openssl(&format!(
+            "req -x509 -new -sha384 -key ca.key -subj /O=Old/CN={name} -days 900 -config ca.cnf -extensions authority -out ca.pem"
+        ));
+        old
+    }
+
+    /// An authority below this one, made into one of its own folder.
+    fn below(&self, parent: &Path, name: &str) -> Self {
+        let below = Self::root(parent, name);
+        below.openssl(&format!("req -new -key ca.key -subj /O=Old/CN={name} -out ca.csr"));
+        let csr = below.folder.join("ca.csr");
+        self.openssl(&format!(
+            "ca -batch -config ca.cnf -extensions authority -days 800 -in {} -out below.pem",
+            csr.display()
+        ));
+        std::fs::copy(self.folder.join("below.pem"), below.folder.join("ca.pem")).unwrap();
+        below
+    }
+
+    fn key(&self, file: &str) {
+        self.openssl(&format!("genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out {file}"));
+    }
+
+    fn openssl(&self, words: &str) -> String {
+        let output =
+            Command::new("openssl").args(words.split(' ')).current_dir(&self.folder).output().unwrap();
+        let text =
+            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{words}: {text}");
+        text
+    }
+
+    /// A certificate of a new key; gives its file.
+    fn issue(&self, name: &str) -> PathBuf {
+        self.issue_with(name, "")
+    }
+
+    /// The same, with more alternative names.
+    fn issue_with(&self, name: &str, more: &str) -> PathBuf {
+        self.key("leaf.key");
+        self.openssl(&format!(
+            "req -new -key leaf.key -subj /CN={name} -addext subjectAltName=DNS:{name}{more} -out leaf.csr"
+        ));
+        self.openssl(&format!("ca -batch -config ca.cnf -in leaf.csr -out {name}.pem"));
+        self.folder.join(format!("{name}.pem"))
+    }
+
+    fn revoke(&self, file: &Path, reason: &str) {
+        self.openssl(&format!("ca -batch -config ca.cnf -revoke {} -crl_reason {reason}", file.display()));
+    }
+
+    fn read(&self, file: &str, label: &str) -> Vec<u8> {
+        let text = std::fs::read_to_string(self.folder.join(file)).unwrap();
+        pem::decode_all(label, &text).unwrap().pop().unwrap()
+    }
+
+    fn crl(&self) -> Vec<u8> {
+        self.openssl("ca -gencrl -config ca.cnf -out ca.crl");
+        self.read("ca.crl", pem::CRL)
+    }
+
+    /// Everything that it has, for an import under this name.
+    fn import(&self, name: &str) -> AuthorityImport {
+        self.openssl("pkcs8 -topk8 -nocrypt -in ca.key -outform DER -out ca.p8");
+        let files = std::fs::read_dir(self.folder.join("newcerts")).unwrap();
+        let issued = files.map(|file| {
+            let path = file.unwrap().path();
+            let text = std::fs::read_to_string(&path).unwrap();
+            let der = pem::decode_all(pem::CERTIFICATE, &text).unwrap().pop().unwrap();
+            IssuedFile { source: path.display().to_string(), der }
+        });
+        AuthorityImport {
+            name: name.to_owned(),
+            certificate: self.read("ca.pem", pem::CERTIFICATE),
+            chain: vec![],
+            key: ImportedKey::Pkcs8(Zeroizing::new(std::fs::read(self.folder.join("ca.p8")).unwrap())),
+            crl: Some(self.crl()),
+            issued: issued.collect(),
+            owner: Some((OrganizationId(uuid::Uuid::from_u128(7)), UserId(uuid::Uuid::from_u128(8)))),
+            base_url: "http://pki.example.com".into(),
+            envelope: Envelope { crl_validity_seconds: 86_400, ..plan("x", None).envelope },
+        }
+    }
+}
+
+async fn import(desk: &Desk, import: &AuthorityImport) -> Result<ImportOutcome, Refusal> {
+    let checked = desk.secure.check_import(import).await.map_err(|error| error.to_refusal())?;
+    assert_eq!(checked.left_out.len(), 0, "{:?}", checked.left_out);
+    let outcome = desk.secure.import_authority(&checked, &Quorum::default(), &[], "operator", |_| {}).await;
+    outcome
+        .map(|(outcome, _)| outcome)
+        .inspect_err(|error| println!("{error:?}"))
+        .map_err(|error| error.to_refusal())
+}
+
+/// What openssl says of a certificate with the newest list of the imported authority, whose signature it verified.
+async fn verify(desk: &Desk, old: &Old, authority: AuthorityId, file: &Path) -> String {
+    let list = desk.file("new.crl", octets(desk, authority, 0, false).await);
+    old.openssl(&format!("crl -inform DER -in {list} -out new.pem"));
+    let output = Command::new("openssl")
+        .args(["verify", "-CAfile", "ca.pem", "-crl_check", "-CRLfile", "new.pem", file.to_str().unwrap()])
+        .current_dir(&old.folder)
+        .output()
+        .unwrap();
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// What openssl reads in the OCSP answer about a certificate of the old system.
+async fn ocsp(desk: &Desk, old: &Old, authority: AuthorityId, file: &Path) -> String {
+    old.openssl(&format!("ocsp -issuer ca.pem -cert {} -reqout ask.der", file.display()));
+    let answer =
+        desk.secure.respond_ocsp(authority, &std::fs::read(old.folder.join("ask.der")).unwrap()).await;
+    std::fs::write(old.folder.join("answer.der"), answer.unwrap().der).unwrap();
+    let said = old.openssl(&format!(
+        "ocsp -issuer ca.pem -cert {} -respin answer.der -CAfile ca.pem -resp_text -no_nonce",
+        file.display()
+    ));
+    assert!(said.contains("Response verify OK"), "{said}");
+    said
+}
+
+async fn count(desk: &Desk, query: &'static str) -> i64 {
+    sqlx::query_scalar(query).fetch_one(&desk.databases.secure.superuser().await).await.unwrap()
+}
+
+#[tokio::test]
+async fn what_an_authority_signed_and_revoked_before_counts_after_its_import() {
+    let desk = Desk::open().await;
+    let old = Old::root(desk.folder.path(), "old-root");
+    // A kind of name that is not issued here.
+    old.issue_with("user.example.com", ",otherName:1.3.6.1.4.1.311.20.2.3;UTF8:user@example.com");
+    let [good, lost, held, stolen] =
+        ["good.example.com", "lost.example.com", "held.example.com", "stolen.example.com"]
+            .map(|name| old.issue(name));
+    old.revoke(&lost, "superseded");
+    old.revoke(&held, "certificateHold");
+    old.revoke(&stolen, "keyCompromise");
+    // Nobody has this certificate any more: it is the third.
+    std::fs::remove_file(old.folder.join("newcerts/1002.pem")).unwrap();
+
+    let brought = old.import("Old Root");
+    let outcome = import(&desk, &brought).await.unwrap();
+    assert_eq!((outcome.certificates, outcome.revoked, outcome.revoked_alone), (4, 2, 1));
+    let authority = outcome.authority_id;
+    let list = desk.secure.newest_crl(authority, 0, false).await.unwrap();
+    assert_eq!(list.crl_number, 0x21, "the number after the last one of the old system");
+    assert!(verify(&desk, &old, authority, &good).await.contains("OK"));
+    for file in [&lost, &held, &stolen] {
+        assert!(verify(&desk, &old, authority, file).await.contains("certificate revoked"));
+    }
+    desk.secure.renew_ocsp_responders().await.unwrap();
+    assert!(ocsp(&desk, &old, authority, &good).await.contains(": good"));
+    assert!(ocsp(&desk, &old, authority, &lost).await.contains("superseded"));
+    assert!(ocsp(&desk, &old, authority, &held).await.contains("certificateHold"));
+    let never = old.issue("never.example.com");
+    assert!(ocsp(&desk, &old, authority, &never).await.contains(": unknown"));
+
+    // It signs, and its key is one that Secure keeps.
+    let spec = CertificateSpec { authority_id: authority, ..desk.csr_spec() };
+    let issued = desk.issue(&spec, &desk.issue_mandate(&spec, desk.operation())).await.unwrap();
+    let leaf = PathBuf::from(desk.file("issued.pem", &issued.pem));
+    assert!(verify(&desk, &old, authority, &leaf).await.contains("OK"));
+    assert_eq!(issued.chain_pem, "", "a root does not belong into the chain");
+    assert!(desk.secure.verify_audit(|_| {}).await.unwrap().is_ok());
+    // The stolen key is blocked.
+    assert_eq!(count(&desk, "SELECT count(*) FROM blocked_keys").await, 1);
+    // An owner of it may revoke what was imported, and so it is with one on hold.
+    let held = "SELECT certificate_id FROM certificates WHERE status = 'on_hold'";
+    let held = sqlx::query_scalar(held).fetch_one(&desk.databases.secure.superuser().await).await.unwrap();
+    let (organization_id, requested_by) = brought.owner.unwrap();
+    let release = RevocationSpec {
+        certificate_id: clm_types::CertificateId(held),
+        organization_id,
+        reason: RevocationReason::RemoveFromCrl,
+        invalidity_date: None,
+        requested_by,
+        comment: None,
+    };
+    // The desk's orders are then for this authority.
+    let desk = Desk { issuing: authority, ..desk };
+    desk.revoke(&release, desk.operation()).await.unwrap();
+    desk.secure.publish_due_crls().await.unwrap();
+    assert!(desk.secure.verify_audit(|_| {}).await.unwrap().is_ok());
+}
+
+#[tokio::test]
+async fn an_import_that_is_repeated_brings_what_came_meanwhile() {
+    let desk = Desk::open().await;
+    let old = Old::root(desk.folder.path(), "old-root");
+    let first = old.issue("first.example.com");
+    let outcome = import(&desk, &old.import("Old Root")).await.unwrap();
+    assert_eq!((outcome.certificates, outcome.revoked), (1, 0));
+    let again = import(&desk, &old.import("Old Root")).await.unwrap();
+    assert_eq!((again.authority_id, again.certificates, again.revoked), (outcome.authority_id, 0, 0));
+
+    old.issue("second.example.com");
+    old.revoke(&first, "superseded");
+    let later = import(&desk, &old.import("Old Root")).await.unwrap();
+    assert_eq!((later.certificates, later.revoked, later.revoked_alone), (1, 1, 0));
+    desk.secure.publish_due_crls().await.unwrap();
+    assert!(verify(&desk, &old, outcome.authority_id, &first).await.contains("certificate revoked"));
+    let twice = import(&desk, &old.import("Old Root")).await.unwrap();
+    assert_eq!((twice.certificates, twice.revoked, twice.revoked_alone), (0, 0, 0));
+    assert!(desk.secure.verify_audit(|_| {}).await.unwrap().is_ok());
+    let other = import(&desk, &old.import("Other Name")).await.unwrap_err();
+    assert_eq!(other.code, ErrorCode::Conflict, "one key is one authority");
+}
+
+#[tokio::test]
+async fn an_authority_below_another_is_imported_with_its_chain_or_after_it() {
+    let desk = Desk::open().await;
+    let root = Old::root(desk.folder.path(), "old-root");
+    let middle = root.below(desk.folder.path(), "old-middle");
+    let low = middle.below(desk.folder.path(), "old-low");
+    let brought = low.import("Old Low");
+    let missing = import(&desk, &brought).await.unwrap_err();
+    assert_eq!(missing.code, ErrorCode::AuthorityNotFound);
+    let chain = [&middle, &root].map(|one| one.read("ca.pem", pem::CERTIFICATE)).to_vec();
+    let wrong = AuthorityImport { chain: chain.iter().rev().cloned().collect(), ..low.import("Old Low") };
+    assert_eq!(import(&desk, &wrong).await.unwrap_err().code, ErrorCode::SignatureInvalid);
+    let low_id = import(&desk, &AuthorityImport { chain, ..brought }).await.unwrap().authority_id;
+    let spec = CertificateSpec { authority_id: low_id, ..desk.csr_spec() };
+    let issued = desk.issue(&spec, &desk.issue_mandate(&spec, desk.operation())).await.unwrap();
+    let (leaf, chain) = (desk.file("leaf.pem", &issued.pem), desk.file("chain.pem", &issued.chain_pem));
+    let anchor = root.folder.join("ca.pem");
+    run(
+        "openssl",
+        &["verify", "-x509_strict", "-CAfile", anchor.to_str().unwrap(), "-untrusted", &chain, &leaf],
+    );
+    let renewed = desk.secure.renew_authority("Old Low", 100, "operator").await.unwrap_err();
+    assert_eq!(renewed.to_refusal().code, ErrorCode::AuthorityNotFound, "its issuer is elsewhere");
+
+    // The one in the middle comes after the root, which signed it, and with its own certificate known.
+    import(&desk, &root.import("Old Root")).await.unwrap();
+    let middle_id = import(&desk, &middle.import("Old Middle")).await.unwrap().authority_id;
+    let records = desk.secure.list_authorities().await.unwrap();
+    let found = records.iter().find(|record| record.authority_id == middle_id).unwrap();
+    assert!(found.parent_id.is_some());
+    // Its key is not that of an organization, though its certificate came with one.
+    let owner = middle.import("x").owner.unwrap();
+    let key = desk.secure.find_key_record(found.certificate_id, owner.0).await.unwrap_err();
+    assert_eq!(key.to_refusal().code, ErrorCode::KeyNotFound);
+    assert!(desk.secure.verify_audit(|_| {}).await.unwrap().is_ok());
+}
+
+#[tokio::test]
+async fn what_does_not_belong_together_is_refused_and_leaves_nothing() {
+    let desk = Desk::open().await;
+    let (old, other) =
+        (Old::root(desk.folder.path(), "old-root"), Old::root(desk.folder.path(), "other-root"));
+    old.issue("first.example.com");
+    other.issue("second.example.com");
+    let refused = async |import: AuthorityImport| match desk.secure.check_import(&import).await {
+        Ok(_) => panic!("it is taken"),
+        Err(error) => error.to_refusal().code,
+    };
+    let brought = || old.import("Old Root");
+    let foreign = other.import("x");
+    assert_eq!(refused(AuthorityImport { key: foreign.key, ..brought() }).await, ErrorCode::KeyMismatch);
+    assert_eq!(refused(AuthorityImport { crl: foreign.crl, ..brought() }).await, ErrorCode::SignatureInvalid);
+    assert_eq!(refused(AuthorityImport { owner: None, ..brought() }).await, ErrorCode::InvalidRequest);
+    let leaf = old.read("first.example.com.pem", pem::CERTIFICATE);
+    let no_authority = AuthorityImport { certificate: leaf.clone(), ..brought() };
+    assert_eq!(refused(no_authority).await, ErrorCode::CertificateMalformed);
+    let mut broken = leaf;
+    let last = broken.len() - 1;
+    broken[last] ^= 1;
+    let mut mixed = brought();
+    mixed.issued.extend(foreign.issued);
+    mixed.issued.push(IssuedFile { source: "broken.der".into(), der: broken });
+    mixed.issued.push(IssuedFile { source: "nothing".into(), der: vec![1, 2, 3] });
+    let checked = desk.secure.check_import(&mixed).await.unwrap();
+    let left_out: Vec<_> =
+        checked.left_out.iter().map(|(source, refusal)| (source.as_str(), refusal.code)).collect();
+    assert_eq!(left_out.len(), 3);
+    assert!(left_out[0].0.ends_with("1000.pem"));
+    assert_eq!(left_out[1], ("broken.der", ErrorCode::SignatureInvalid));
+    assert_eq!(left_out[2], ("nothing", ErrorCode::CertificateMalformed));
+    assert_eq!(checked.counts(), (1, 0));
+    assert_eq!(count(&desk, "SELECT count(*) FROM certificate_authorities").await, 2, "nothing was written");
+}
