@@ -11,7 +11,9 @@ use std::collections::HashMap;
 
 use clm_secure_db::authorities::NewAuthority;
 use clm_secure_db::imports::{self, NamedAuthority};
-use clm_types::{AuthorityId, ErrorCode, OrganizationId, PrivateKeyId, Refusal, SerialNumber, Time, UserId};
+use clm_types::{
+    AuthorityId, ErrorCode, OperationId, OrganizationId, PrivateKeyId, Refusal, SerialNumber, Time, UserId,
+};
 use clm_x509::crl::RevokedEntry;
 use clm_x509::foreign::ForeignCertificate;
 use fail::fail_point;
@@ -232,12 +234,18 @@ impl Secure {
 }
 
 impl Import<'_> {
-    fn audit(&self, action: &'static str, object: (&'static str, uuid::Uuid), detail: Value) -> AuditDraft {
+    fn audit(
+        &self,
+        action: &'static str,
+        object: (&'static str, uuid::Uuid),
+        operation_id: Option<OperationId>,
+        detail: Value,
+    ) -> AuditDraft {
         AuditDraft {
             occurred_at: self.now,
             actor: Actor::Operator(self.operator.to_owned()),
             organization_id: self.checked.import.owner.map(|(organization_id, _)| organization_id),
-            operation_id: None,
+            operation_id,
             action,
             object_type: object.0,
             object_id: Some(object.1),

@@ -10,8 +10,10 @@
 
 mod databases;
 mod installation;
+mod old_authority;
 mod softhsm;
 
 pub use databases::{TestDatabase, TestDatabases};
 pub use installation::TestInstallation;
+pub use old_authority::OldAuthority;
 pub use softhsm::SoftHsm;

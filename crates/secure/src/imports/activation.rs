@@ -65,7 +65,12 @@ impl Secure {
             "import": checked.summary(), "certificates": outcome.certificates, "revoked": outcome.revoked,
             "revoked_alone": outcome.revoked_alone,
         });
-        write.audit.push(import.audit("authority.import", ("authority", import.authority_id.into()), detail));
+        write.audit.push(import.audit(
+            "authority.import",
+            ("authority", import.authority_id.into()),
+            None,
+            detail,
+        ));
         Ok(write)
     }
 
@@ -97,7 +102,7 @@ impl Secure {
             issuer_chain_pem: checked.issuer_chain_pem.clone(),
         };
         let detail = json!({ "import": checked.summary() });
-        let audit = vec![import.audit("authority.renew", ("authority", authority.row.id), detail)];
+        let audit = vec![import.audit("authority.renew", ("authority", authority.row.id), None, detail)];
         let write = Write {
             imported_certificates: vec![row],
             authority_renewals: vec![renewal],

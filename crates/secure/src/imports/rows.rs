@@ -104,6 +104,7 @@ impl Secure {
         write.audit.push(import.audit(
             "certificate.import",
             ("certificate", row.certificate_id),
+            Some(operation_id),
             json!({ "serial": record.serial_number, "fingerprint_sha256": record.fingerprint_sha256, "status": record.status }),
         ));
         write.events.push(EventDraft {
@@ -223,6 +224,7 @@ impl Secure {
         write.audit.push(import.audit(
             "revocation.import",
             ("revocation", id),
+            Some(revocation_operation(import, entry)),
             json!({ "serial": entry.serial.to_string(), "reason": revoked.reason, "revoked_at": entry.revoked_at }),
         ));
         write.revocations.push(RevocationRow {

@@ -13,6 +13,7 @@ mod cli;
 mod csr;
 mod house;
 mod idempotency;
+mod imports;
 mod inventory;
 mod issuance;
 mod keys;

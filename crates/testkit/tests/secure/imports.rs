@@ -6,6 +6,7 @@ use std::process::Command;
 use clm_secure::ceremonies::Quorum;
 use clm_secure::envelope::Envelope;
 use clm_secure::imports::{AuthorityImport, ImportOutcome, ImportedKey, IssuedFile};
+use clm_testkit::OldAuthority;
 use clm_types::{
     AuthorityId, CertificateSpec, ErrorCode, OrganizationId, Refusal, RevocationReason, RevocationSpec,
     UserId,
@@ -16,139 +17,26 @@ use zeroize::Zeroizing;
 use crate::crls::octets;
 use crate::desk::{Desk, plan, run};
 
-/// The old system: an authority in a folder.
-struct Old {
-    folder: PathBuf,
-}
-
-const CONFIG: &str = "
-[ca]
-default_ca = old
-[old]
-dir = .
-database = index.txt
-new_certs_dir = newcerts
-serial = serial
-crlnumber = crlnumber
-certificate = ca.pem
-private_key = ca.key
-default_md = sha384
-default_days = 90
-default_crl_days = 30
-policy = anything
-unique_subject = no
-copy_extensions = copy
-x509_extensions = leaf
-crl_extensions = list
-[anything]
-commonName = supplied
-organizationName = optional
-[leaf]
-basicConstraints = critical,CA:FALSE
-subjectKeyIdentifier = hash
-authorityKeyIdentifier = keyid
-crlDistributionPoints = URI:http://old.example.com/ca.crl
-[authority]
-basicConstraints = critical,CA:TRUE
-keyUsage = critical,keyCertSign,cRLSign
-subjectKeyIdentifier = hash
-authorityKeyIdentifier = keyid
-[list]
-authorityKeyIdentifier = keyid
-";
-
-impl Old {
-    /// A root on P-256 that signs with SHA-384, from serial number 1000 and list number 20 (hexadecimal) on.
-    fn root(parent: &Path, name: &str) -> Self {
-        let folder = parent.join(name);
-        std::fs::create_dir_all(folder.join("newcerts")).unwrap();
-        let old = Self { folder };
-        for (file, text) in [("index.txt", ""), ("serial", "1000"), ("crlnumber", "20"), ("ca.cnf", CONFIG)] {
-            std::fs::write(old.folder.join(file), text).unwrap();
-        }
-        old.key("ca.key");
-        old.openssl(&format!(
-            "req -x509 -new -sha384 -key ca.key -subj /O=Old/CN={name} -days 900 -config ca.cnf -extensions authority -out ca.pem"
-        ));
-        old
-    }
-
-    /// An authority below this one, made into one of its own folder.
-    fn below(&self, parent: &Path, name: &str) -> Self {
-        let below = Self::root(parent, name);
-        below.openssl(&format!("req -new -key ca.key -subj /O=Old/CN={name} -out ca.csr"));
-        let csr = below.folder.join("ca.csr");
-        self.openssl(&format!(
-            "ca -batch -config ca.cnf -extensions authority -days 800 -in {} -out below.pem",
-            csr.display()
-        ));
-        std::fs::copy(self.folder.join("below.pem"), below.folder.join("ca.pem")).unwrap();
-        below
-    }
-
-    fn key(&self, file: &str) {
-        self.openssl(&format!("genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out {file}"));
-    }
-
-    fn openssl(&self, words: &str) -> String {
-        let output =
-            Command::new("openssl").args(words.split(' ')).current_dir(&self.folder).output().unwrap();
-        let text =
-            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success(), "{words}: {text}");
-        text
-    }
-
-    /// A certificate of a new key; gives its file.
-    fn issue(&self, name: &str) -> PathBuf {
-        self.issue_with(name, "")
-    }
-
-    /// The same, with more alternative names.
-    fn issue_with(&self, name: &str, more: &str) -> PathBuf {
-        self.key("leaf.key");
-        self.openssl(&format!(
-            "req -new -key leaf.key -subj /CN={name} -addext subjectAltName=DNS:{name}{more} -out leaf.csr"
-        ));
-        self.openssl(&format!("ca -batch -config ca.cnf -in leaf.csr -out {name}.pem"));
-        self.folder.join(format!("{name}.pem"))
-    }
-
-    fn revoke(&self, file: &Path, reason: &str) {
-        self.openssl(&format!("ca -batch -config ca.cnf -revoke {} -crl_reason {reason}", file.display()));
-    }
-
-    fn read(&self, file: &str, label: &str) -> Vec<u8> {
-        let text = std::fs::read_to_string(self.folder.join(file)).unwrap();
-        pem::decode_all(label, &text).unwrap().pop().unwrap()
-    }
-
-    fn crl(&self) -> Vec<u8> {
-        self.openssl("ca -gencrl -config ca.cnf -out ca.crl");
-        self.read("ca.crl", pem::CRL)
-    }
-
-    /// Everything that it has, for an import under this name.
-    fn import(&self, name: &str) -> AuthorityImport {
-        self.openssl("pkcs8 -topk8 -nocrypt -in ca.key -outform DER -out ca.p8");
-        let files = std::fs::read_dir(self.folder.join("newcerts")).unwrap();
-        let issued = files.map(|file| {
-            let path = file.unwrap().path();
-            let text = std::fs::read_to_string(&path).unwrap();
-            let der = pem::decode_all(pem::CERTIFICATE, &text).unwrap().pop().unwrap();
-            IssuedFile { source: path.display().to_string(), der }
-        });
-        AuthorityImport {
-            name: name.to_owned(),
-            certificate: self.read("ca.pem", pem::CERTIFICATE),
-            chain: vec![],
-            key: ImportedKey::Pkcs8(Zeroizing::new(std::fs::read(self.folder.join("ca.p8")).unwrap())),
-            crl: Some(self.crl()),
-            issued: issued.collect(),
-            owner: Some((OrganizationId(uuid::Uuid::from_u128(7)), UserId(uuid::Uuid::from_u128(8)))),
-            base_url: "http://pki.example.com".into(),
-            envelope: Envelope { crl_validity_seconds: 86_400, ..plan("x", None).envelope },
-        }
+/// Everything that the old system has, for an import under this name.
+fn everything_of(old: &OldAuthority, name: &str) -> AuthorityImport {
+    old.openssl("pkcs8 -topk8 -nocrypt -in ca.key -outform DER -out ca.p8");
+    let files = std::fs::read_dir(old.folder.join("newcerts")).unwrap();
+    let issued = files.map(|file| {
+        let path = file.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let der = pem::decode_all(pem::CERTIFICATE, &text).unwrap().pop().unwrap();
+        IssuedFile { source: path.display().to_string(), der }
+    });
+    AuthorityImport {
+        name: name.to_owned(),
+        certificate: old.read("ca.pem", pem::CERTIFICATE),
+        chain: vec![],
+        key: ImportedKey::Pkcs8(Zeroizing::new(std::fs::read(old.folder.join("ca.p8")).unwrap())),
+        crl: Some(old.crl()),
+        issued: issued.collect(),
+        owner: Some((OrganizationId(uuid::Uuid::from_u128(7)), UserId(uuid::Uuid::from_u128(8)))),
+        base_url: "http://pki.example.com".into(),
+        envelope: Envelope { crl_validity_seconds: 86_400, ..plan("x", None).envelope },
     }
 }
 
@@ -163,7 +51,7 @@ async fn import(desk: &Desk, import: &AuthorityImport) -> Result<ImportOutcome, 
 }
 
 /// What openssl says of a certificate with the newest list of the imported authority, whose signature it verified.
-async fn verify(desk: &Desk, old: &Old, authority: AuthorityId, file: &Path) -> String {
+async fn verify(desk: &Desk, old: &OldAuthority, authority: AuthorityId, file: &Path) -> String {
     let list = desk.file("new.crl", octets(desk, authority, 0, false).await);
     old.openssl(&format!("crl -inform DER -in {list} -out new.pem"));
     let output = Command::new("openssl")
@@ -175,7 +63,7 @@ async fn verify(desk: &Desk, old: &Old, authority: AuthorityId, file: &Path) -> 
 }
 
 /// What openssl reads in the OCSP answer about a certificate of the old system.
-async fn ocsp(desk: &Desk, old: &Old, authority: AuthorityId, file: &Path) -> String {
+async fn ocsp(desk: &Desk, old: &OldAuthority, authority: AuthorityId, file: &Path) -> String {
     old.openssl(&format!("ocsp -issuer ca.pem -cert {} -reqout ask.der", file.display()));
     let answer =
         desk.secure.respond_ocsp(authority, &std::fs::read(old.folder.join("ask.der")).unwrap()).await;
@@ -195,7 +83,7 @@ async fn count(desk: &Desk, query: &'static str) -> i64 {
 #[tokio::test]
 async fn what_an_authority_signed_and_revoked_before_counts_after_its_import() {
     let desk = Desk::open().await;
-    let old = Old::root(desk.folder.path(), "old-root");
+    let old = OldAuthority::root(desk.folder.path(), "old-root");
     // A kind of name that is not issued here.
     old.issue_with("user.example.com", ",otherName:1.3.6.1.4.1.311.20.2.3;UTF8:user@example.com");
     let [good, lost, held, stolen] =
@@ -207,7 +95,7 @@ async fn what_an_authority_signed_and_revoked_before_counts_after_its_import() {
     // Nobody has this certificate any more: it is the third.
     std::fs::remove_file(old.folder.join("newcerts/1002.pem")).unwrap();
 
-    let brought = old.import("Old Root");
+    let brought = everything_of(&old, "Old Root");
     let outcome = import(&desk, &brought).await.unwrap();
     assert_eq!((outcome.certificates, outcome.revoked, outcome.revoked_alone), (4, 2, 1));
     let authority = outcome.authority_id;
@@ -255,37 +143,38 @@ async fn what_an_authority_signed_and_revoked_before_counts_after_its_import() {
 #[tokio::test]
 async fn an_import_that_is_repeated_brings_what_came_meanwhile() {
     let desk = Desk::open().await;
-    let old = Old::root(desk.folder.path(), "old-root");
+    let old = OldAuthority::root(desk.folder.path(), "old-root");
     let first = old.issue("first.example.com");
-    let outcome = import(&desk, &old.import("Old Root")).await.unwrap();
+    let outcome = import(&desk, &everything_of(&old, "Old Root")).await.unwrap();
     assert_eq!((outcome.certificates, outcome.revoked), (1, 0));
-    let again = import(&desk, &old.import("Old Root")).await.unwrap();
+    let again = import(&desk, &everything_of(&old, "Old Root")).await.unwrap();
     assert_eq!((again.authority_id, again.certificates, again.revoked), (outcome.authority_id, 0, 0));
 
     old.issue("second.example.com");
     old.revoke(&first, "superseded");
-    let later = import(&desk, &old.import("Old Root")).await.unwrap();
+    let later = import(&desk, &everything_of(&old, "Old Root")).await.unwrap();
     assert_eq!((later.certificates, later.revoked, later.revoked_alone), (1, 1, 0));
     desk.secure.publish_due_crls().await.unwrap();
     assert!(verify(&desk, &old, outcome.authority_id, &first).await.contains("certificate revoked"));
-    let twice = import(&desk, &old.import("Old Root")).await.unwrap();
+    let twice = import(&desk, &everything_of(&old, "Old Root")).await.unwrap();
     assert_eq!((twice.certificates, twice.revoked, twice.revoked_alone), (0, 0, 0));
     assert!(desk.secure.verify_audit(|_| {}).await.unwrap().is_ok());
-    let other = import(&desk, &old.import("Other Name")).await.unwrap_err();
+    let other = import(&desk, &everything_of(&old, "Other Name")).await.unwrap_err();
     assert_eq!(other.code, ErrorCode::Conflict, "one key is one authority");
 }
 
 #[tokio::test]
 async fn an_authority_below_another_is_imported_with_its_chain_or_after_it() {
     let desk = Desk::open().await;
-    let root = Old::root(desk.folder.path(), "old-root");
+    let root = OldAuthority::root(desk.folder.path(), "old-root");
     let middle = root.below(desk.folder.path(), "old-middle");
     let low = middle.below(desk.folder.path(), "old-low");
-    let brought = low.import("Old Low");
+    let brought = everything_of(&low, "Old Low");
     let missing = import(&desk, &brought).await.unwrap_err();
     assert_eq!(missing.code, ErrorCode::AuthorityNotFound);
     let chain = [&middle, &root].map(|one| one.read("ca.pem", pem::CERTIFICATE)).to_vec();
-    let wrong = AuthorityImport { chain: chain.iter().rev().cloned().collect(), ..low.import("Old Low") };
+    let wrong =
+        AuthorityImport { chain: chain.iter().rev().cloned().collect(), ..everything_of(&low, "Old Low") };
     assert_eq!(import(&desk, &wrong).await.unwrap_err().code, ErrorCode::SignatureInvalid);
     let low_id = import(&desk, &AuthorityImport { chain, ..brought }).await.unwrap().authority_id;
     let spec = CertificateSpec { authority_id: low_id, ..desk.csr_spec() };
@@ -300,13 +189,13 @@ async fn an_authority_below_another_is_imported_with_its_chain_or_after_it() {
     assert_eq!(renewed.to_refusal().code, ErrorCode::AuthorityNotFound, "its issuer is elsewhere");
 
     // The one in the middle comes after the root, which signed it, and with its own certificate known.
-    import(&desk, &root.import("Old Root")).await.unwrap();
-    let middle_id = import(&desk, &middle.import("Old Middle")).await.unwrap().authority_id;
+    import(&desk, &everything_of(&root, "Old Root")).await.unwrap();
+    let middle_id = import(&desk, &everything_of(&middle, "Old Middle")).await.unwrap().authority_id;
     let records = desk.secure.list_authorities().await.unwrap();
     let found = records.iter().find(|record| record.authority_id == middle_id).unwrap();
     assert!(found.parent_id.is_some());
     // Its key is not that of an organization, though its certificate came with one.
-    let owner = middle.import("x").owner.unwrap();
+    let owner = everything_of(&middle, "x").owner.unwrap();
     let key = desk.secure.find_key_record(found.certificate_id, owner.0).await.unwrap_err();
     assert_eq!(key.to_refusal().code, ErrorCode::KeyNotFound);
     assert!(desk.secure.verify_audit(|_| {}).await.unwrap().is_ok());
@@ -315,16 +204,18 @@ async fn an_authority_below_another_is_imported_with_its_chain_or_after_it() {
 #[tokio::test]
 async fn what_does_not_belong_together_is_refused_and_leaves_nothing() {
     let desk = Desk::open().await;
-    let (old, other) =
-        (Old::root(desk.folder.path(), "old-root"), Old::root(desk.folder.path(), "other-root"));
+    let (old, other) = (
+        OldAuthority::root(desk.folder.path(), "old-root"),
+        OldAuthority::root(desk.folder.path(), "other-root"),
+    );
     old.issue("first.example.com");
     other.issue("second.example.com");
     let refused = async |import: AuthorityImport| match desk.secure.check_import(&import).await {
         Ok(_) => panic!("it is taken"),
         Err(error) => error.to_refusal().code,
     };
-    let brought = || old.import("Old Root");
-    let foreign = other.import("x");
+    let brought = || everything_of(&old, "Old Root");
+    let foreign = everything_of(&other, "x");
     assert_eq!(refused(AuthorityImport { key: foreign.key, ..brought() }).await, ErrorCode::KeyMismatch);
     assert_eq!(refused(AuthorityImport { crl: foreign.crl, ..brought() }).await, ErrorCode::SignatureInvalid);
     assert_eq!(refused(AuthorityImport { owner: None, ..brought() }).await, ErrorCode::InvalidRequest);

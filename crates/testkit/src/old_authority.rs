@@ -1,0 +1,127 @@
+//! Certificates and revocation lists of another program, for imports.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use clm_x509::pem;
+
+/// Another certificate authority: `openssl ca` in a folder.
+pub struct OldAuthority {
+    /// Its files: `ca.pem`, `ca.key`, `newcerts/` and what openssl needs.
+    pub folder: PathBuf,
+}
+
+const CONFIG: &str = "
+[ca]
+default_ca = old
+[old]
+dir = .
+database = index.txt
+new_certs_dir = newcerts
+serial = serial
+crlnumber = crlnumber
+certificate = ca.pem
+private_key = ca.key
+default_md = sha384
+default_days = 90
+default_crl_days = 30
+policy = anything
+unique_subject = no
+copy_extensions = copy
+x509_extensions = leaf
+crl_extensions = list
+[anything]
+commonName = supplied
+organizationName = optional
+[leaf]
+basicConstraints = critical,CA:FALSE
+subjectKeyIdentifier = hash
+authorityKeyIdentifier = keyid
+crlDistributionPoints = URI:http://old.example.com/ca.crl
+[authority]
+basicConstraints = critical,CA:TRUE
+keyUsage = critical,keyCertSign,cRLSign
+subjectKeyIdentifier = hash
+authorityKeyIdentifier = keyid
+[list]
+authorityKeyIdentifier = keyid
+";
+
+impl OldAuthority {
+    /// A root on P-256 that signs with SHA-384, from serial number 1000 and list number 20 (hexadecimal) on.
+    pub fn root(parent: &Path, name: &str) -> Self {
+        let folder = parent.join(name);
+        std::fs::create_dir_all(folder.join("newcerts")).expect("a folder");
+        let old = Self { folder };
+        for (file, text) in [("index.txt", ""), ("serial", "1000"), ("crlnumber", "20"), ("ca.cnf", CONFIG)] {
+            std::fs::write(old.folder.join(file), text).expect("a file");
+        }
+        old.key("ca.key");
+        old.openssl(&format!(
+            "req -x509 -new -sha384 -key ca.key -subj /O=Old/CN={name} -days 900 -config ca.cnf -extensions authority -out ca.pem"
+        ));
+        old
+    }
+
+    /// An authority below this one, made into one of its own folder.
+    pub fn below(&self, parent: &Path, name: &str) -> Self {
+        let below = Self::root(parent, name);
+        below.openssl(&format!("req -new -key ca.key -subj /O=Old/CN={name} -out ca.csr"));
+        let csr = below.folder.join("ca.csr");
+        self.openssl(&format!(
+            "ca -batch -config ca.cnf -extensions authority -days 800 -in {} -out below.pem",
+            csr.display()
+        ));
+        std::fs::copy(self.folder.join("below.pem"), below.folder.join("ca.pem")).expect("a file");
+        below
+    }
+
+    fn key(&self, file: &str) {
+        self.openssl(&format!("genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out {file}"));
+    }
+
+    /// Runs openssl in its folder: what it printed.
+    pub fn openssl(&self, words: &str) -> String {
+        let output = Command::new("openssl")
+            .args(words.split(' '))
+            .current_dir(&self.folder)
+            .output()
+            .expect("openssl runs");
+        let text =
+            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{words}: {text}");
+        text
+    }
+
+    /// A certificate of a new key; gives its file.
+    pub fn issue(&self, name: &str) -> PathBuf {
+        self.issue_with(name, "")
+    }
+
+    /// The same, with more alternative names.
+    pub fn issue_with(&self, name: &str, more: &str) -> PathBuf {
+        self.key("leaf.key");
+        self.openssl(&format!(
+            "req -new -key leaf.key -subj /CN={name} -addext subjectAltName=DNS:{name}{more} -out leaf.csr"
+        ));
+        self.openssl(&format!("ca -batch -config ca.cnf -in leaf.csr -out {name}.pem"));
+        self.folder.join(format!("{name}.pem"))
+    }
+
+    /// Revokes a certificate.
+    pub fn revoke(&self, file: &Path, reason: &str) {
+        self.openssl(&format!("ca -batch -config ca.cnf -revoke {} -crl_reason {reason}", file.display()));
+    }
+
+    /// DER of the last PEM block with this label.
+    pub fn read(&self, file: &str, label: &str) -> Vec<u8> {
+        let text = std::fs::read_to_string(self.folder.join(file)).expect("a file");
+        pem::decode_all(label, &text).expect("PEM").pop().expect("a block")
+    }
+
+    /// A new revocation list, DER; `ca.crl` is the same.
+    pub fn crl(&self) -> Vec<u8> {
+        self.openssl("ca -gencrl -config ca.cnf -out ca.crl");
+        self.read("ca.crl", pem::CRL)
+    }
+}

@@ -1,0 +1,83 @@
+//! An authority of another program is taken over: what it issued is in the inventory, and revoked like the rest.
+
+use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
+
+use clm_testkit::OldAuthority;
+use serde_json::{Value, json};
+
+use crate::answer::text;
+use crate::house::{Office, house, office};
+
+const ENVELOPE: &str = r#"
+profiles = ["tls-server"]
+key_algorithms = ["ecdsa-p256"]
+max_validity_seconds = 34387200
+"#;
+
+/// The certificate of this name, once Core has followed.
+async fn find(office: &Office, name: &str) -> Value {
+    let end = Instant::now() + Duration::from_secs(20);
+    loop {
+        let all = office.alice.list("/api/v1/certificates").await;
+        if let Some(found) = all.into_iter().find(|one| one["common_name"] == name) {
+            return found;
+        }
+        assert!(Instant::now() < end, "{name} is not in the inventory");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_imported_is_in_the_inventory_and_revoked_like_the_rest() {
+    let office = office().await;
+    let installation = &house().await.installation;
+    let old = OldAuthority::root(&office.folder, "old-root");
+    let good = old.issue("imported.example.com");
+    let lost = old.issue("lost.example.com");
+    old.revoke(&lost, "superseded");
+    old.crl();
+    old.openssl("pkcs8 -topk8 -nocrypt -in ca.key -out ca.p8");
+    // The command runs as the service's user.
+    std::fs::set_permissions(old.folder.join("ca.p8"), std::fs::Permissions::from_mode(0o644)).unwrap();
+    std::fs::write(old.folder.join("envelope.toml"), ENVELOPE).unwrap();
+    let path = |file: &str| old.folder.join(file).to_str().unwrap().to_owned();
+    let (certificate, key, crl, issued) = (path("ca.pem"), path("ca.p8"), path("ca.crl"), path("newcerts"));
+    let (envelope, url) = (path("envelope.toml"), installation.validation_url());
+    let files = ["--certificate", &certificate, "--key", &key, "--crl", &crl, "--issued", &issued];
+    let owner = ["--organization", &office.organization, "--owner", &office.alice.id];
+    let rest = ["--base-url", &url, "--envelope", &envelope];
+    let name = format!("Old {}", office.organization);
+    let import = ["authority", "import", "--name", &name];
+    let import = [&import[..], &files, &owner, &rest].concat();
+    let dry = installation.secure.run(&[&import[..], &["--dry-run"]].concat()).unwrap();
+    assert!(dry.contains("\"certificates\":2"), "{dry}");
+    let authority = installation.secure.run(&import).unwrap().trim().to_owned();
+
+    let found = find(&office, "imported.example.com").await;
+    assert_eq!((&found["status"], &found["profile"]), (&json!("active"), &json!("imported")));
+    assert_eq!(text(&found, "owner_user_id"), office.alice.id);
+    let revoked = find(&office, "lost.example.com").await;
+    assert_eq!(
+        (&revoked["status"], &revoked["revocation_reason"]),
+        (&json!("revoked"), &json!("superseded"))
+    );
+    let ask = |file: &std::path::Path| {
+        let file = file.display();
+        let said = old
+            .openssl(&format!("ocsp -issuer ca.pem -cert {file} -url {url}/ocsp/{authority} -CAfile ca.pem"));
+        assert!(said.contains("Response verify OK"), "{said}");
+        said
+    };
+    assert!(ask(&good).contains(": good"));
+    assert!(ask(&lost).contains(": revoked"));
+    office.admin.revoke(&found, "keyCompromise").await.expect(201);
+    assert!(ask(&good).contains("Reason: keyCompromise"));
+
+    // Another organization does not see it.
+    let stranger = office.stranger().await;
+    let path = format!("/api/v1/certificates/{}", text(&found, "id"));
+    stranger.alice.get(&path).await.refused(404, "certificate_not_found");
+    let audit = office.admin.list("/api/v1/audit?action=certificate.import").await;
+    assert_eq!(audit.len(), 2, "each of them is in the audit log");
+}
