@@ -3,6 +3,7 @@
 
 mod cpu;
 mod csrs;
+mod custody;
 mod disk;
 mod installation;
 mod issue;
@@ -20,7 +21,7 @@ mod verification;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::options::{AllOptions, IssueOptions, RevocationOptions};
+use crate::options::{AllOptions, CustodyOptions, IssueOptions, RevocationOptions};
 
 /// Puts load on a throwaway installation and measures the machine's ceilings beside it.
 ///
@@ -38,6 +39,8 @@ enum Section {
     Issue(IssueOptions),
     /// Lists of very many entries, mass revocations and OCSP, beside COPY and signing.
     Revocation(RevocationOptions),
+    /// Audited events, their verification and the rotation of keys, beside inserts, COPY and an update.
+    Custody(CustodyOptions),
     /// Every section.
     All(AllOptions),
 }
@@ -49,9 +52,11 @@ async fn main() -> Result<()> {
     match Arguments::parse().section {
         Section::Issue(options) => issue::run(&options).await,
         Section::Revocation(options) => revocation::run(&options).await,
+        Section::Custody(options) => custody::run(&options),
         Section::All(options) => {
             issue::run(&options.issue).await?;
-            revocation::run(&options.revocation()).await
+            revocation::run(&options.revocation()).await?;
+            custody::run(&options.custody())
         }
     }
 }

@@ -66,6 +66,17 @@ pub(crate) struct RevocationOptions {
     pub seconds: u32,
 }
 
+/// How much is audited and moved.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct CustodyOptions {
+    /// Private keys that are moved under a new encryption key.
+    #[arg(long, default_value_t = 100_000)]
+    pub keys: u64,
+    /// Seconds that events are measured.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    pub seconds: u32,
+}
+
 /// What can be chosen for every section together.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct AllOptions {
@@ -77,9 +88,17 @@ pub(crate) struct AllOptions {
     /// Certificates that are revoked together.
     #[arg(long, default_value_t = 100_000)]
     pub revoked: u64,
+    /// Private keys that are moved under a new encryption key.
+    #[arg(long, default_value_t = 100_000)]
+    pub keys: u64,
 }
 
 impl AllOptions {
+    /// Those of the section `custody`.
+    pub(crate) const fn custody(&self) -> CustodyOptions {
+        CustodyOptions { keys: self.keys, seconds: self.issue.seconds }
+    }
+
     /// Those of the section `revocation`.
     pub(crate) fn revocation(&self) -> RevocationOptions {
         RevocationOptions {

@@ -1,5 +1,7 @@
 //! Certificates and revocation lists of another program, for imports.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -10,6 +12,12 @@ pub struct OldAuthority {
     /// Its files: `ca.pem`, `ca.key`, `newcerts/` and what openssl needs.
     pub folder: PathBuf,
 }
+
+const ENVELOPE: &str = r#"
+profiles = ["tls-server"]
+key_algorithms = ["ecdsa-p256"]
+max_validity_seconds = 34387200
+"#;
 
 const CONFIG: &str = "
 [ca]
@@ -123,5 +131,32 @@ impl OldAuthority {
     pub fn crl(&self) -> Vec<u8> {
         self.openssl("ca -gencrl -config ca.cnf -out ca.crl");
         self.read("ca.crl", pem::CRL)
+    }
+
+    /// The arguments of `clm-secure` that import it with everything it has. The service's user may read the files.
+    pub fn import_arguments(
+        &self,
+        name: &str,
+        organization: &str,
+        owner: &str,
+        base_url: &str,
+    ) -> Vec<String> {
+        self.crl();
+        self.openssl("pkcs8 -topk8 -nocrypt -in ca.key -out ca.p8");
+        let readable = Permissions::from_mode(0o644);
+        std::fs::set_permissions(self.folder.join("ca.p8"), readable).expect("the key's file");
+        std::fs::write(self.folder.join("envelope.toml"), ENVELOPE).expect("a file");
+        let path = |file: &str| self.folder.join(file).display().to_string();
+        let command = ["authority", "import", "--name", name, "--base-url", base_url].map(str::to_owned);
+        let owner = ["--organization", organization, "--owner", owner].map(str::to_owned);
+        let files = [
+            ("--certificate", "ca.pem"),
+            ("--key", "ca.p8"),
+            ("--crl", "ca.crl"),
+            ("--issued", "newcerts"),
+            ("--envelope", "envelope.toml"),
+        ];
+        let files = files.into_iter().flat_map(|(option, file)| [option.to_owned(), path(file)]);
+        command.into_iter().chain(owner).chain(files).collect()
     }
 }

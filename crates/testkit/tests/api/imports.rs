@@ -1,6 +1,5 @@
 //! An authority of another program is taken over: what it issued is in the inventory, and revoked like the rest.
 
-use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use clm_testkit::OldAuthority;
@@ -8,12 +7,6 @@ use serde_json::{Value, json};
 
 use crate::answer::text;
 use crate::house::{Office, house, office};
-
-const ENVELOPE: &str = r#"
-profiles = ["tls-server"]
-key_algorithms = ["ecdsa-p256"]
-max_validity_seconds = 34387200
-"#;
 
 /// The certificate of this name, once Core has followed.
 async fn find(office: &Office, name: &str) -> Value {
@@ -36,20 +29,10 @@ async fn what_was_imported_is_in_the_inventory_and_revoked_like_the_rest() {
     let good = old.issue("imported.example.com");
     let lost = old.issue("lost.example.com");
     old.revoke(&lost, "superseded");
-    old.crl();
-    old.openssl("pkcs8 -topk8 -nocrypt -in ca.key -out ca.p8");
-    // The command runs as the service's user.
-    std::fs::set_permissions(old.folder.join("ca.p8"), std::fs::Permissions::from_mode(0o644)).unwrap();
-    std::fs::write(old.folder.join("envelope.toml"), ENVELOPE).unwrap();
-    let path = |file: &str| old.folder.join(file).to_str().unwrap().to_owned();
-    let (certificate, key, crl, issued) = (path("ca.pem"), path("ca.p8"), path("ca.crl"), path("newcerts"));
-    let (envelope, url) = (path("envelope.toml"), installation.validation_url());
-    let files = ["--certificate", &certificate, "--key", &key, "--crl", &crl, "--issued", &issued];
-    let owner = ["--organization", &office.organization, "--owner", &office.alice.id];
-    let rest = ["--base-url", &url, "--envelope", &envelope];
+    let url = installation.validation_url();
     let name = format!("Old {}", office.organization);
-    let import = ["authority", "import", "--name", &name];
-    let import = [&import[..], &files, &owner, &rest].concat();
+    let import = old.import_arguments(&name, &office.organization, &office.alice.id, &url);
+    let import: Vec<_> = import.iter().map(String::as_str).collect();
     let dry = installation.secure.run(&[&import[..], &["--dry-run"]].concat()).unwrap();
     assert!(dry.contains("\"certificates\":2"), "{dry}");
     let authority = installation.secure.run(&import).unwrap().trim().to_owned();

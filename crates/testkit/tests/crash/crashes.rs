@@ -1,9 +1,11 @@
 //! Kills each process at every failpoint and at none, and each database, under load.
 
+use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use clm_local::Service;
 use clm_local::cluster::{Cluster, Database};
+use clm_testkit::OldAuthority;
 
 use crate::ALONE;
 use crate::failpoints::{ALL, Failpoint, Victim};
@@ -51,6 +53,7 @@ impl Siege {
             Victim::Secure => crash_service(&installation.secure, point),
             Victim::Responder => self.crash_responder(point),
             Victim::Ceremony => self.crash_ceremony(point),
+            Victim::Import => self.crash_import(point),
             Victim::Renewal => self.crash_renewal(point),
             Victim::Rotation => self.crash_rotation(point),
             Victim::MasterRotation => self.crash_master_rotation(point),
@@ -84,6 +87,38 @@ impl Siege {
         installation.secure.stop().unwrap();
         installation.secure.run(&[&arguments[..], &subject].concat()).unwrap();
         crash_stopped(&installation.secure, point);
+    }
+
+    /// An import that died is taken up again by the same command, and brings everything once, under load.
+    fn crash_import(&self, point: &Failpoint) {
+        let installation = &self.house.installation;
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let old = OldAuthority::root(folder.path(), point.name);
+        old.issue("good.example.com");
+        old.revoke(&old.issue("lost.example.com"), "superseded");
+        let organization =
+            self.house.sql(Database::Core, "SELECT id FROM organizations WHERE org_code = 'example'");
+        let (owner, url) = (&self.house.alice.id, installation.validation_url());
+        let arguments = old.import_arguments(point.name, &organization, owner, &url);
+        let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+        let died = installation.secure.run_with_failpoints(&point.setting(), &arguments);
+        assert!(died.unwrap_err().to_string().contains("signal"), "{} was not hit", point.name);
+        let pending = "SELECT count(*) FROM certificate_authorities WHERE status = 'pending'";
+        assert_eq!(
+            self.house.sql(Database::Secure, pending),
+            "1",
+            "it serves nobody until everything is here"
+        );
+        installation.secure.run(&arguments).unwrap();
+        let made = format!(
+            "SELECT a.status || ' ' || count(c.id) || ' ' || count(r.id) FROM certificate_authorities a
+             JOIN certificates c ON c.authority_id = a.id AND c.category = 'leaf'
+             LEFT JOIN certificate_revocations r ON r.certificate_id = c.certificate_id
+             WHERE a.name = '{}' GROUP BY a.status",
+            point.name
+        );
+        assert_eq!(self.house.sql(Database::Secure, &made), "active 2 1", "{}", point.name);
     }
 
     /// A renewal that died is taken up again by the same command: one new certificate, under load.

@@ -12,6 +12,8 @@ pub(crate) enum Victim {
     Ceremony,
     /// Secure, while an authority has no responder yet.
     Responder,
+    /// `clm-secure authority import`.
+    Import,
     /// `clm-secure authority renew`.
     Renewal,
     /// `clm-secure keys rotate`.
@@ -85,6 +87,8 @@ pub(crate) const ALL: &[Failpoint] = &[
     core("core_follower_before_commit", 1),
     core("core_follower_after_commit", 1),
     Failpoint { name: "secure_ceremony_after_intent", victim: Victim::Ceremony, passes: 0 },
+    Failpoint { name: "secure_import_after_begin", victim: Victim::Import, passes: 0 },
+    Failpoint { name: "secure_import_after_batch", victim: Victim::Import, passes: 0 },
     Failpoint { name: "secure_authority_certificate_after_intent", victim: Victim::Renewal, passes: 0 },
     Failpoint { name: "secure_rotation_after_make", victim: Victim::Rotation, passes: 0 },
     Failpoint { name: "secure_rotation_after_activate", victim: Victim::Rotation, passes: 1 },

@@ -17,7 +17,7 @@ const NAMED: usize = 5;
 const SECURE: &[(&str, &str)] = &[
     (
         "certificates without the intent they were signed by",
-        "SELECT c.certificate_id::text FROM certificates c WHERE NOT EXISTS (
+        "SELECT c.certificate_id::text FROM certificates c WHERE c.profile <> 'imported' AND NOT EXISTS (
              SELECT FROM issuance_intents i
              WHERE i.operation_id = c.operation_id AND i.certificate_id = c.certificate_id AND i.state = 'signed'
                AND i.serial_number = c.serial_number AND i.created_at <= c.created_at)",
@@ -33,6 +33,13 @@ const SECURE: &[(&str, &str)] = &[
                                 'ocsp_responder.create')
                AND position(encode(i.tbs_sha256, 'hex') IN a.canonical_payload) > 0
                AND position(encode(c.fingerprint_sha256, 'hex') IN b.canonical_payload) > 0)",
+    ),
+    (
+        "imported certificates without their audit entry and, but for an authority's, their event",
+        "SELECT c.certificate_id::text FROM certificates c
+         LEFT JOIN secure_audit_log a ON a.operation_id = c.operation_id AND a.action = 'certificate.import'
+         LEFT JOIN events e ON e.operation_id = c.operation_id AND e.kind = 'certificate.imported'
+         WHERE c.profile = 'imported' AND c.category = 'leaf' AND (a.id IS NULL OR e.id IS NULL)",
     ),
     (
         "audit entries that say the same twice",
@@ -56,6 +63,7 @@ const SECURE: &[(&str, &str)] = &[
          LEFT JOIN secure_audit_log a ON a.operation_id = r.operation_id AND a.outcome = 'allowed'
              AND a.action IN ('certificate.revoke', 'certificate.hold')
          LEFT JOIN events e ON e.operation_id = r.operation_id
+         WHERE r.requested_by_user_id IS NOT NULL
          GROUP BY r.operation_id HAVING count(DISTINCT a.id) <> 1 OR count(DISTINCT e.id) <> 1",
     ),
     (
@@ -90,7 +98,12 @@ const SECURE: &[(&str, &str)] = &[
     ),
     (
         "gaps in the numbers of lists",
-        "SELECT concat(authority_id, ' shard ', shard) FROM crls GROUP BY authority_id, shard HAVING count(*) <> max(crl_number)",
+        // Those of an imported authority go on from the old system's.
+        "SELECT concat(l.authority_id, ' shard ', l.shard) FROM crls l
+         JOIN certificate_authorities a ON a.id = l.authority_id JOIN certificates c ON c.certificate_id = a.certificate_id
+         GROUP BY l.authority_id, l.shard
+         HAVING count(*) <> max(l.crl_number) - min(l.crl_number) + 1
+             OR min(l.crl_number) <> CASE WHEN min(c.profile) = 'imported' THEN 33 ELSE 1 END",
     ),
     (
         "certificates of generated keys that lack the key, or others that have one",
@@ -116,14 +129,15 @@ const CORE: &[(&str, &str)] = &[
     (
         "certificates that the audit log does not have, once",
         "SELECT m.certificate_id::text FROM certificate_metadata m
-         LEFT JOIN audit_log a ON a.operation_id = m.operation_id AND a.action = 'certificate.issue'
+         LEFT JOIN audit_log a ON a.operation_id = m.operation_id
+             AND a.action = CASE WHEN m.profile = 'imported' THEN 'certificate.import' ELSE 'certificate.issue' END
          GROUP BY m.certificate_id HAVING count(a.id) <> 1",
     ),
     (
         "certificates that their owners were not told of, once",
         "SELECT m.certificate_id::text FROM certificate_metadata m
          LEFT JOIN notifications n ON n.related_operation_id = m.operation_id AND n.kind = 'certificate.issued'
-         GROUP BY m.certificate_id HAVING count(n.id) <> 1",
+         WHERE m.profile <> 'imported' GROUP BY m.certificate_id HAVING count(n.id) <> 1",
     ),
     (
         "changes of status that the audit log does not have, once",
