@@ -1,8 +1,12 @@
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
 use clm_core::revocations::NewRevocation;
 use clm_core::validation::CrlName;
 use clm_types::{AuthorityId, ErrorCode, RevocationReason, SerialNumber};
 use clm_x509::ocsp::{CertId, OcspRequest, OcspResponse};
 use clm_x509::{Certificate, IssuerInfo};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::house::{House, WAIT, refused};
@@ -42,4 +46,44 @@ async fn a_malformed_ocsp_request_gets_an_answer_and_an_unknown_authority_none()
         ErrorCode::AuthorityNotFound
     );
     assert_eq!(refused(house.core.authority_certificate(nobody).await), ErrorCode::AuthorityNotFound);
+}
+
+#[tokio::test]
+async fn every_other_process_says_revoked_within_a_second() {
+    let house = House::open().await;
+    let service = house.service().await;
+    let leaf = house.issue(&service, "www").await;
+    let authority = leaf.record.authority_id;
+    let der = house.core.authority_certificate(authority).await.unwrap();
+    let issuer = IssuerInfo::from_certificate(&Certificate::parse(&der).unwrap()).unwrap();
+    let serial: SerialNumber = leaf.record.serial_number.parse().unwrap();
+    let request = OcspRequest { cert_ids: vec![CertId::new(&issuer, &serial)], nonce: None }.to_der();
+    let shutdown = CancellationToken::new();
+    let others = [house.second_core().await, house.second_core().await];
+    for other in &others {
+        tokio::spawn(Arc::clone(other).run_notices(shutdown.clone()));
+    }
+    // Both keep an answer from before, once they listen: what they kept earlier they forget then.
+    let listening = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'";
+    let end = Instant::now() + WAIT;
+    while house.count_in_core(listening).await < 2 {
+        assert!(Instant::now() < end, "nobody listens");
+    }
+    for other in &others {
+        let good = other.ocsp(authority, &request).await.unwrap();
+        assert_eq!(other.ocsp(authority, &request).await.unwrap(), good, "kept");
+    }
+    let new = NewRevocation { reason: RevocationReason::KeyCompromise, invalidity_date: None, comment: None };
+    house.core.revoke_certificate(&service, leaf.record.certificate_id, new, WAIT).await.unwrap();
+    let begun = Instant::now();
+    for other in &others {
+        loop {
+            let answer = other.ocsp(authority, &request).await.unwrap();
+            if format!("{:?}", OcspResponse::parse(&answer.der).unwrap()).contains("Revoked") {
+                break;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(1), "it still says good");
+        }
+    }
+    shutdown.cancel();
 }
