@@ -28,8 +28,8 @@ pub struct NewAuthority {
     pub ocsp_url: String,
     /// In issued certificates: this authority's certificate.
     pub issuer_url: String,
-    /// Of its key, when that was there before the authority.
-    pub subject_key_id: Option<Vec<u8>>,
+    /// SHA-256 of the SubjectPublicKeyInfo of a key that was there before the authority.
+    pub public_key_sha256: Option<Vec<u8>>,
     /// PEM of the certificates above, when they are not of this installation.
     pub issuer_chain_pem: Option<String>,
     /// When.
@@ -71,6 +71,8 @@ pub struct AuthorityRow {
     pub next_crl_at: Option<DateTime<Utc>>,
     /// Identity of its certificate.
     pub certificate_id: Uuid,
+    /// `active`, `on_hold`, `revoked`, `expired`: of its certificate.
+    pub certificate_status: String,
     /// Its certificate.
     pub der_encoded_cert: Vec<u8>,
     /// Start of its certificate's validity.
@@ -86,7 +88,7 @@ pub struct AuthorityRow {
 pub async fn insert(conn: &mut PgConnection, row: &NewAuthority) -> Result<(), DbError> {
     let result = sqlx::query!(
         "INSERT INTO certificate_authorities (id, name, parent_authority_id, status, key_algorithm, subject, envelope, crl_url,
-             ocsp_url, issuer_url, subject_key_id, issuer_chain_pem, created_at, updated_at)
+             ocsp_url, issuer_url, public_key_sha256, issuer_chain_pem, created_at, updated_at)
          VALUES ($1, $2, $3, 'pending', $4, $5, $6, $7, $8, $9, $10, $11, $12, $12)",
         row.id,
         row.name,
@@ -97,7 +99,7 @@ pub async fn insert(conn: &mut PgConnection, row: &NewAuthority) -> Result<(), D
         row.crl_url,
         row.ocsp_url,
         row.issuer_url,
-        row.subject_key_id,
+        row.public_key_sha256,
         row.issuer_chain_pem,
         row.created_at
     )
@@ -288,7 +290,7 @@ pub async fn list(conn: &mut PgConnection) -> Result<Vec<AuthorityRow>, DbError>
         AuthorityRow,
         r#"SELECT a.id, a.name, a.parent_authority_id, a.status, a.key_algorithm, a.subject, a.envelope, a.crl_url, a.ocsp_url,
              a.issuer_url, a.issuer_chain_pem, a.private_key_id, a.successor_authority_id,
-             s.crl_number, s.next_crl_at, a.certificate_id AS "certificate_id!", c.der_encoded_cert,
+             s.crl_number, s.next_crl_at, a.certificate_id AS "certificate_id!", c.status AS certificate_status, c.der_encoded_cert,
              c.not_before, c.not_after
          FROM certificate_authorities a JOIN certificates c ON c.certificate_id = a.certificate_id
          JOIN crl_scopes s ON s.authority_id = a.id AND s.shard = 0

@@ -129,6 +129,8 @@ pub struct CertificateView {
     pub renewal_of_certificate_id: Option<Uuid>,
     /// The certificate that replaces it.
     pub renewed_by_certificate_id: Option<Uuid>,
+    /// Whether it is, or was, that of an authority.
+    pub of_authority: bool,
     /// Whether a live private key is stored.
     pub key_in_secure: bool,
 }
@@ -272,6 +274,7 @@ pub async fn find(conn: &mut PgConnection, certificate_id: Uuid) -> Result<Optio
              organization_id, owner_user_id, owner_version, policy_id, profile, category, serial_number, subject, issuer, common_name, sans,
              pem_encoded_cert, der_encoded_cert, fingerprint_sha256, key_algorithm, not_before, not_after, status,
              revoked_at, revocation_reason, renewal_of_certificate_id, renewed_by_certificate_id,
+             EXISTS (SELECT FROM authority_certificates a WHERE a.certificate_id = certificates.certificate_id) AS "of_authority!",
              EXISTS (SELECT FROM private_keys k WHERE k.certificate_id = certificates.certificate_id AND k.deleted_at IS NULL)
                  AS "key_in_secure!"
          FROM certificates WHERE certificate_id = $1 AND authority_id IS NOT NULL AND deleted_at IS NULL"#,

@@ -24,6 +24,8 @@ pub struct BatchedRow {
     pub revoked_at: Option<DateTime<Utc>>,
     /// RFC 5280 name.
     pub revocation_reason: Option<String>,
+    /// Whether it is an authority's.
+    pub of_authority: bool,
     /// When this very operation revoked it.
     pub done_at: Option<DateTime<Utc>>,
 }
@@ -42,7 +44,8 @@ pub async fn list(
     let rows = sqlx::query_as!(
         BatchedRow,
         r#"SELECT c.certificate_id, asked.operation_id AS "operation_id!", c.serial_number, c.public_key_sha256, c.status,
-             c.not_after, c.revoked_at, c.revocation_reason, r.revocation_date AS "done_at?"
+             c.not_after, c.revoked_at, c.revocation_reason, r.revocation_date AS "done_at?",
+             EXISTS (SELECT FROM authority_certificates a WHERE a.certificate_id = c.certificate_id) AS "of_authority!"
          FROM unnest($3::uuid[], $4::uuid[]) AS asked (certificate_id, operation_id)
          JOIN certificates c ON c.certificate_id = asked.certificate_id
          LEFT JOIN certificate_revocations r ON r.operation_id = asked.operation_id AND r.certificate_id = c.certificate_id

@@ -63,8 +63,10 @@ pub async fn list_references(
                  AS "explained!",
              (r.revocation_date IS NOT DISTINCT FROM c.revoked_at AND r.reason IS NOT DISTINCT FROM c.revocation_reason
               AND (r.id IS NULL OR c.status <> 'active')) AS "revocation_recorded!",
-             (k.id IS NULL OR (k.organization_id IS NOT DISTINCT FROM c.organization_id
-                               AND k.public_key_sha256 = c.public_key_sha256)) AS "key_fits!"
+             (k.id IS NULL OR (k.public_key_sha256 = c.public_key_sha256
+                               AND (k.organization_id IS NOT DISTINCT FROM c.organization_id
+                                    OR EXISTS (SELECT FROM authority_certificates a WHERE a.certificate_id = c.certificate_id))))
+                 AS "key_fits!"
          FROM (SELECT certificate_id, organization_id, owner_user_id, policy_id, operation_id, status, not_after, category, revoked_at,
                    revocation_reason, renewal_of_certificate_id, renewed_by_certificate_id, public_key_sha256
                FROM certificates WHERE certificate_id > $1 AND deleted_at IS NULL

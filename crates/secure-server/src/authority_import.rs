@@ -47,8 +47,14 @@ pub(crate) struct Import {
     #[arg(long, value_name = "UUID", conflicts_with = "key")]
     token_key: Option<PrivateKeyId>,
     /// Its newest full revocation list (PEM or DER). What it names stays revoked, and numbers go on from its number.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", required_unless_present = "without_crl")]
     crl: Option<PathBuf>,
+    /// The list names a distribution point, but it is the only one: all that was revoked is on it.
+    #[arg(long, requires = "crl")]
+    crl_is_complete: bool,
+    /// It never revoked a certificate, and never made a list.
+    #[arg(long, conflicts_with = "crl")]
+    without_crl: bool,
     /// Certificates that it signed: a file (PEM, one or many, or DER) or a folder of such files. Repeat.
     #[arg(long, value_name = "PATH", requires_all = ["organization", "owner"])]
     issued: Vec<PathBuf>,
@@ -86,7 +92,7 @@ impl Import {
         let config = self.config.load()?;
         let import = self.read()?;
         let (secure, _) = open(&config).await?;
-        let checked = secure.check_import(&import).await?;
+        let checked = secure.check_import(import).await?;
         let (certificates, entries) = checked.counts();
         eprintln!("{certificates} certificates and a revocation list of {entries} entries can be imported");
         self.tell_left_out(&checked)?;
@@ -96,12 +102,7 @@ impl Import {
         self.import(&secure, &checked, &quorum(&config)?).await
     }
 
-    async fn import(
-        &self,
-        secure: &Secure,
-        checked: &CheckedImport<'_>,
-        quorum: &Quorum,
-    ) -> anyhow::Result<()> {
+    async fn import(&self, secure: &Secure, checked: &CheckedImport, quorum: &Quorum) -> anyhow::Result<()> {
         let style =
             ProgressStyle::with_template("{bar:40} {pos}/{len} certificates and entries, {eta} left")?;
         let bar = ProgressBar::no_length().with_style(style);
@@ -140,6 +141,7 @@ impl Import {
             chain: self.chain.as_deref().map(read_certificates).transpose()?.unwrap_or_default(),
             key,
             crl: self.crl.as_deref().map(|path| read_one(path, pem::CRL)).transpose()?,
+            crl_is_complete: self.crl_is_complete,
             issued,
             owner: self.organization.zip(self.owner),
             base_url: self.base_url.clone(),
@@ -147,7 +149,7 @@ impl Import {
         })
     }
 
-    fn tell_left_out(&self, checked: &CheckedImport<'_>) -> anyhow::Result<()> {
+    fn tell_left_out(&self, checked: &CheckedImport) -> anyhow::Result<()> {
         let left_out = &checked.left_out;
         for (source, refusal) in left_out.iter().take(MOST_TOLD) {
             eprintln!("{source}: {refusal}");
@@ -165,7 +167,7 @@ impl Import {
         )
     }
 
-    fn write_plan(&self, checked: &CheckedImport<'_>) -> anyhow::Result<()> {
+    fn write_plan(&self, checked: &CheckedImport) -> anyhow::Result<()> {
         print_line(&checked.summary().to_string());
         if let Some(path) = &self.plan {
             std::fs::write(path, checked.octets()?)
@@ -209,12 +211,18 @@ fn read_issued(path: &Path, issued: &mut Vec<IssuedFile>) -> anyhow::Result<()> 
     if path.is_dir() {
         let entries = std::fs::read_dir(path).with_context(|| format!("cannot read {}", path.display()))?;
         files = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?;
-        files.retain(|file| file.is_file());
         files.sort();
     }
     for file in files {
+        if file.is_dir() {
+            bail!("{} is a folder in a folder: name it by an --issued of its own", file.display());
+        }
         let source = file.display().to_string();
-        let certificates = read_certificates(&file)?;
+        let mut certificates = read_certificates(&file)?;
+        if certificates.is_empty() {
+            // Whatever it is, it is told as a certificate that cannot be read.
+            certificates.push(read_file(&file)?);
+        }
         issued.extend(certificates.into_iter().map(|der| IssuedFile { source: source.clone(), der }));
     }
     Ok(())

@@ -88,6 +88,10 @@ impl Authority {
 
     /// Refuses unless it may sign certificates now.
     pub(crate) fn require_active(&self) -> Result<(), Refusal> {
+        if ["revoked", "on_hold"].contains(&self.row.certificate_status.as_str()) {
+            let detail = format!("the certificate of the authority `{}` is revoked", self.row.name);
+            return Err(Refusal::new(ErrorCode::AuthoritySuspended, detail).hint("ask for another authority"));
+        }
         if self.row.status == "active" {
             return Ok(());
         }

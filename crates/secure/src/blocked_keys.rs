@@ -3,7 +3,8 @@
 use clm_secure_db::blocked_keys::{self, BlockedKeyRow, BlockedKeyUse};
 use clm_types::ids::new_uuid;
 use clm_types::{ErrorCode, Refusal, RevocationReason};
-use clm_x509::{Certificate, Csr, PublicKey, pem};
+use clm_x509::foreign::ForeignCertificate;
+use clm_x509::{Csr, PublicKey, pem};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -29,7 +30,7 @@ pub(crate) const fn says_compromised(reason: RevocationReason) -> bool {
 pub fn read_subject_key(text: &str) -> Result<PublicKey, Refusal> {
     let block = |label| pem::decode_one(&[label], text).ok();
     if let Some(der) = block(pem::CERTIFICATE) {
-        return Ok(Certificate::parse(&der)?.public_key().clone());
+        return Ok(ForeignCertificate::parse(&der)?.public_key);
     }
     if let Some(der) = block(pem::CERTIFICATE_REQUEST) {
         // Which key it is does not depend on what it asks for.

@@ -97,7 +97,7 @@ pub(crate) fn record(view: &CertificateView) -> Result<CertificateRecord, Secure
             .map_err(|_| damaged("the revocation reason"))?,
         renewal_of: view.renewal_of_certificate_id.map(Into::into),
         renewed_by: view.renewed_by_certificate_id.map(Into::into),
-        key_in_secure: view.key_in_secure,
+        key_in_secure: view.key_in_secure && !view.of_authority,
     })
 }
 
@@ -140,7 +140,11 @@ impl Secure {
         let mut next = Some(authority);
         for _ in 0..LONGEST_CHAIN {
             let Some(id) = next else { break };
-            let authority = self.authority(id).await?;
+            let authority = match self.authority(id).await {
+                // One that is being imported serves nobody yet.
+                Err(SecureError::Refused(refusal)) if refusal.code == ErrorCode::AuthorityNotFound => break,
+                found => found?,
+            };
             next = authority.row.parent_authority_id.map(Into::into);
             if !authority.certificate.is_self_issued() {
                 pem.push_str(&authority.certificate.pem());

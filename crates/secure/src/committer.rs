@@ -147,6 +147,12 @@ impl Write {
         if !self.imported_certificates.is_empty() {
             clm_secure_db::certificates::insert_all(tx, &self.imported_certificates).await?;
         }
+        for (certificate, authority) in &self.adopted_certificates {
+            clm_secure_db::imports::adopt_certificate(tx, *certificate, *authority, now).await?;
+        }
+        for (revocation, certificate) in &self.adopted_revocations {
+            clm_secure_db::imports::adopt_revocation(tx, *revocation, *certificate, now).await?;
+        }
         if !self.owner_changes.is_empty() {
             clm_secure_db::owners::change_owners(tx, &self.owner_changes, now).await?;
         }
@@ -233,8 +239,8 @@ impl Write {
         for row in &self.blocked_keys {
             clm_secure_db::blocked_keys::insert(tx, row).await?;
         }
-        for (authority, number) in &self.continued_crls {
-            clm_secure_db::imports::continue_crl_numbers(tx, *authority, *number).await?;
+        for (authority, list) in &self.continued_crls {
+            clm_secure_db::imports::continue_crls(tx, *authority, *list).await?;
         }
         for row in &self.crls {
             clm_secure_db::crls::insert(tx, row).await?;

@@ -49,8 +49,10 @@ pub struct AuthorityImport {
     pub chain: Vec<Vec<u8>>,
     /// Its key.
     pub key: ImportedKey,
-    /// Its newest full revocation list, DER.
+    /// Its newest full revocation list, DER; none for one that never revoked anything.
     pub crl: Option<Vec<u8>>,
+    /// Whether the list names all that it revoked, though it names a distribution point.
+    pub crl_is_complete: bool,
     /// What it signed.
     pub issued: Vec<IssuedFile>,
     /// Whose that is, and who answers for it; needed if there is any.
@@ -103,7 +105,7 @@ pub struct ImportProgress {
 
 /// An import under way.
 struct Import<'a> {
-    checked: &'a CheckedImport<'a>,
+    checked: &'a CheckedImport,
     authority_id: AuthorityId,
     revoked: HashMap<&'a SerialNumber, &'a RevokedEntry>,
     operator: &'a str,
@@ -119,7 +121,7 @@ impl Secure {
     /// else; or trouble of ours.
     pub async fn import_authority(
         &self,
-        checked: &CheckedImport<'_>,
+        checked: &CheckedImport,
         quorum: &Quorum,
         signatures: &[PlanSignature],
         operator: &str,
@@ -148,13 +150,13 @@ impl Secure {
 
     async fn import(
         &self,
-        checked: &CheckedImport<'_>,
+        checked: &CheckedImport,
         operator: &str,
         mut progress: impl FnMut(ImportProgress),
     ) -> Result<ImportOutcome, SecureError> {
         let (authority_id, pending) = self.begin_import(checked, operator).await?;
         fail_point!("secure_import_after_begin");
-        let import = Import {
+        let mut import = Import {
             checked,
             authority_id,
             revoked: checked.entries().iter().map(|entry| (&entry.serial, entry)).collect(),
@@ -165,16 +167,20 @@ impl Secure {
         let total = checked.issued.len() + checked.entries().len();
         let mut done = 0;
         for batch in checked.issued.chunks(BATCH) {
+            // Ids carry the time: Core must not take a row of now for an old one.
+            import.now = self.parts.clock.now();
             self.import_certificates(&import, batch, &mut outcome).await?;
             fail_point!("secure_import_after_batch");
             done += batch.len();
             progress(ImportProgress { done, total });
         }
         for batch in checked.entries().chunks(BATCH) {
+            import.now = self.parts.clock.now();
             self.import_revocations(&import, batch, &mut outcome).await?;
             done += batch.len();
             progress(ImportProgress { done, total });
         }
+        import.now = self.parts.clock.now();
         if pending {
             self.activate_import(&import, &outcome).await?;
             self.parts.authorities.forget();
@@ -188,7 +194,7 @@ impl Secure {
     /// The authority that the import belongs to, and whether it is still to be activated.
     async fn begin_import(
         &self,
-        checked: &CheckedImport<'_>,
+        checked: &CheckedImport,
         operator: &str,
     ) -> Result<(AuthorityId, bool), SecureError> {
         if let Some(found) = self.find_imported(checked).await? {
@@ -213,27 +219,42 @@ impl Secure {
         Ok((authority_id, true))
     }
 
-    /// The authority with this name, if there is one; it must be of this key.
-    async fn find_imported(
-        &self,
-        checked: &CheckedImport<'_>,
-    ) -> Result<Option<NamedAuthority>, SecureError> {
-        let (name, key) = (&checked.import.name, checked.issuer.key_identifier());
+    /// The authority with this name, if there is one; it must be of this key, and one whose import was cut off be the same.
+    async fn find_imported(&self, checked: &CheckedImport) -> Result<Option<NamedAuthority>, SecureError> {
+        let name = &checked.import.name;
+        let key = checked.certificate.public_key.fingerprint();
         let mut conn = clm_pg::begin(&self.parts.pool).await?;
-        let found = imports::find_authority(&mut conn, name).await?;
+        let found = imports::list_authorities(&mut conn, name, &key).await?;
+        drop(conn);
         let conflict = |detail: String| Err(Refusal::new(ErrorCode::Conflict, detail).into());
-        match found {
-            Some(found) if found.subject_key_id.as_deref() == Some(key) => Ok(Some(found)),
-            Some(_) => conflict(format!("there is an authority `{name}` already, of another key")),
-            None => match imports::find_name_by_key(&mut conn, key).await? {
-                Some(other) => conflict(format!("the key is that of the authority `{other}` already")),
-                None => Ok(None),
-            },
+        for other in &found {
+            if other.name != *name {
+                return conflict(format!("the key is that of the authority `{}` already", other.name));
+            }
+            if other.public_key_sha256.as_deref() != Some(&key)
+                || other.subject != checked.certificate.subject
+            {
+                return conflict(format!(
+                    "there is an authority `{name}` already, of another key or subject"
+                ));
+            }
+            if other.status == "pending" && !checked.goes_on(other)? {
+                let detail = "the import was begun with another envelope, base URL, chain or issuer";
+                return conflict(format!("{detail}: finish it as it was begun"));
+            }
         }
+        Ok(found.into_iter().next())
     }
 }
 
 impl Import<'_> {
+    /// Where the lists go on.
+    fn continued_crls(&self) -> Option<(uuid::Uuid, (i64, Time))> {
+        let crl = self.checked.crl.as_ref()?;
+        let number = i64::try_from(crl.number.unwrap_or_default()).ok()?;
+        Some((self.authority_id.into(), (number, crl.this_update)))
+    }
+
     fn audit(
         &self,
         action: &'static str,
@@ -256,7 +277,7 @@ impl Import<'_> {
     }
 }
 
-impl CheckedImport<'_> {
+impl CheckedImport {
     fn new_authority(&self, id: AuthorityId, now: Time) -> Result<NewAuthority, SecureError> {
         let base = self.import.base_url.trim_end_matches('/');
         let envelope = serde_json::to_value(&self.import.envelope);
@@ -270,10 +291,19 @@ impl CheckedImport<'_> {
             crl_url: format!("{base}/crl/{id}.crl"),
             ocsp_url: format!("{base}/ocsp/{id}"),
             issuer_url: format!("{base}/ca/{id}.crt"),
-            subject_key_id: Some(self.issuer.key_identifier().to_vec()),
+            public_key_sha256: Some(self.certificate.public_key.fingerprint().to_vec()),
             issuer_chain_pem: self.issuer_chain_pem.clone(),
             created_at: now,
         })
+    }
+
+    /// Whether an authority whose import was cut off is what this one would begin.
+    fn goes_on(&self, begun: &NamedAuthority) -> Result<bool, SecureError> {
+        let row = self.new_authority(begun.id.into(), self.certificate.not_before)?;
+        Ok(row.envelope == begun.envelope
+            && row.crl_url == begun.crl_url
+            && row.parent_authority_id == begun.parent_authority_id
+            && row.issuer_chain_pem == begun.issuer_chain_pem)
     }
 
     /// Exactly the octets that operators sign.
@@ -289,10 +319,11 @@ impl CheckedImport<'_> {
     pub fn summary(&self) -> Value {
         let fingerprints =
             self.issued.iter().map(ForeignCertificate::fingerprint).collect::<Vec<_>>().concat();
-        let import = self.import;
+        let import = &self.import;
         json!({
             "what": "import an authority", "name": import.name, "subject": self.certificate.subject,
             "certificate_sha256": hex::encode(self.certificate.fingerprint()),
+            "issuer_chain_sha256": self.issuer_chain_pem.as_deref().map(|pem| hex::encode(clm_x509::sha256(pem.as_bytes()))),
             "key_in_token": matches!(import.key, ImportedKey::Token(_)),
             "crl_sha256": import.crl.as_deref().map(|der| hex::encode(clm_x509::sha256(der))),
             "crl_number": self.crl.as_ref().and_then(|crl| crl.number), "crl_entries": self.entries().len(),

@@ -271,6 +271,7 @@ fn view_of(authority_id: AuthorityId, row: &CertificateRow, key_in_secure: bool)
         revocation_reason: None,
         renewal_of_certificate_id: row.renewal_of_certificate_id,
         renewed_by_certificate_id: None,
+        of_authority: false,
         key_in_secure,
     }
 }

@@ -242,6 +242,7 @@ impl Order {
         let stored: CertificateStatus = row.status.parse().map_err(damaged)?;
         let from = stored.at(self.now, row.not_after, reason);
         match from.revoke(self.batch.reason) {
+            _ if row.of_authority => Ok(refused(row.certificate_id, ErrorCode::PermissionDenied)),
             Err(refusal) => Ok(refused(row.certificate_id, refusal.code)),
             Ok(to) => {
                 // A revocation that follows a hold counts from the hold: what was signed meanwhile stays doubtful.

@@ -367,7 +367,7 @@ impl Ceremony<'_> {
             crl_url: format!("{base}/crl/{id}.crl"),
             ocsp_url: format!("{base}/ocsp/{id}"),
             issuer_url: format!("{base}/ca/{id}.crt"),
-            subject_key_id: None,
+            public_key_sha256: None,
             issuer_chain_pem: None,
             created_at: self.now,
         })

@@ -9,7 +9,7 @@ use clm_types::{
     CertificateStatus, ErrorCode, Mandate, Refusal, RevocationReason, RevocationRecord, RevocationSpec,
     SecureEvent, Time,
 };
-use clm_x509::Certificate;
+use clm_x509::foreign::ForeignCertificate;
 use fail::fail_point;
 use serde_json::json;
 
@@ -66,6 +66,11 @@ impl Secure {
         let spec: RevocationSpec = read("the revocation", spec_octets)?;
         let mandate: Mandate = read("the mandate", mandate_octets)?;
         let certificate = self.certificate_of(spec.certificate_id, spec.organization_id).await?;
+        // An organization whose inventory has it may not end what certificates of others hang on.
+        if certificate.of_authority {
+            let detail = "the certificate is that of an authority, which its operators suspend or retire";
+            return Err(Refusal::new(ErrorCode::PermissionDenied, detail).into());
+        }
         let authority_id = certificate.authority_id.into();
         if let Err(refusal) = mandates::check_revoke(&mandate, &spec, authority_id, spec_octets, now) {
             self.record_refusal(&mandate, "certificate.revoke", &refusal).await;
@@ -168,10 +173,10 @@ impl Secure {
         if !says_compromised(order.spec.reason) {
             return Ok(None);
         }
-        let certificate = Certificate::parse(&order.certificate.der_encoded_cert)?;
+        let certificate = ForeignCertificate::parse(&order.certificate.der_encoded_cert)?;
         Ok(Some(BlockedKeyRow {
             id: new_uuid(order.now, &self.parts.entropy),
-            public_key_sha256: certificate.public_key().fingerprint().to_vec(),
+            public_key_sha256: certificate.public_key.fingerprint().to_vec(),
             source: "revocation".into(),
             certificate_id: Some(order.certificate.certificate_id),
             comment: None,

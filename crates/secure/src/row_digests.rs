@@ -163,7 +163,7 @@ fn written(write: &Write) -> RowSelection {
         encryption_keys: encryption_keys(write),
         private_keys: private_keys(write),
         private_keys_of: taken_from_intents(write),
-        revocations: write.revocations.iter().map(|row| row.id).collect(),
+        revocations: revocations(write),
         holds_ended_by: write.hold_ends.iter().map(|row| row.operation_id).collect(),
     }
 }
@@ -189,9 +189,15 @@ fn certificates(write: &Write) -> Vec<Uuid> {
         .iter()
         .flat_map(|row| [Some(row.certificate_id), row.renewal_of_certificate_id].into_iter().flatten());
     new.chain(write.imported_certificates.iter().map(|row| row.certificate_id))
+        .chain(write.adopted_certificates.iter().map(|(certificate, _)| *certificate))
         .chain(write.owner_changes.iter().map(|row| row.certificate_id))
         .chain(write.status_changes.iter().map(|row| row.certificate_id))
         .collect()
+}
+
+fn revocations(write: &Write) -> Vec<Uuid> {
+    let new = write.revocations.iter().map(|row| row.id);
+    new.chain(write.adopted_revocations.iter().map(|(revocation, _)| *revocation)).collect()
 }
 
 fn encryption_keys(write: &Write) -> Vec<Uuid> {

@@ -10,7 +10,8 @@ use clm_types::{
     CertificateId, ErrorCode, KeyAlgorithm, KeyChange, KeyOrder, KeyRecord, OperationId, OrganizationId,
     Refusal, Sealed, SecureAuditEntry, Time, TransportKey,
 };
-use clm_x509::Certificate;
+use clm_x509::PublicKey;
+use clm_x509::foreign::ForeignCertificate;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -64,8 +65,8 @@ impl Secure {
             let state = self.key_state(certificate.certificate_id).await?;
             let outcome = match (&order.change, state) {
                 (KeyChange::Import { transport_key_id, sealed }, None) => {
-                    let certificate = Certificate::parse(&certificate.der_encoded_cert)?;
-                    self.import_write(order, &certificate, transport_key_id, sealed).await
+                    let certificate = ForeignCertificate::parse(&certificate.der_encoded_cert)?;
+                    self.import_write(order, &certificate.public_key, transport_key_id, sealed).await
                 }
                 (KeyChange::Import { .. }, Some(_)) => Err(key_exists().into()),
                 (_, None) => Err(key_not_found().into()),
@@ -154,7 +155,7 @@ impl Secure {
     async fn import_write(
         &self,
         order: &KeyOrder,
-        certificate: &Certificate,
+        public: &PublicKey,
         transport_key_id: &str,
         sealed: &Sealed,
     ) -> Result<(Write, &'static str, Uuid), SecureError> {
@@ -165,7 +166,6 @@ impl Secure {
                 .into());
         }
         let octets = recipient.open(IMPORT_INFO, &sealed_for(order.certificate_id), sealed)?;
-        let public = certificate.public_key();
         let algorithm = public.algorithm();
         let mismatch =
             |_| Refusal::new(ErrorCode::KeyMismatch, format!("it is no PKCS#8 key of type {algorithm}"));

@@ -2,7 +2,8 @@
 
 use clm_secure_db::private_keys::PrivateKeyRow;
 use clm_types::{CertificateSpec, CertificateStatus, ErrorCode, KeySource, Refusal};
-use clm_x509::{Certificate, Csr, PublicKey};
+use clm_x509::foreign::ForeignCertificate;
+use clm_x509::{Csr, PublicKey};
 use uuid::Uuid;
 
 use crate::custody::{Purpose, WrappedKey};
@@ -71,8 +72,8 @@ impl Secure {
             let key = self.unwrap_private_key(&row).await?;
             return self.keep(spec, &key, Some(row.id)).await;
         }
-        let certificate = Certificate::parse(&old.der_encoded_cert)?;
-        Ok(SubjectKey::of_requester(certificate.public_key().clone()))
+        let certificate = ForeignCertificate::parse(&old.der_encoded_cert)?;
+        Ok(SubjectKey::of_requester(certificate.public_key))
     }
 
     /// The wrapped key of a certificate, if Secure holds one.

@@ -53,6 +53,12 @@ impl SoftHsm {
         PIN
     }
 
+    /// Puts a private key (PKCS#8) and its public half into the token, under this id in hexadecimal.
+    pub fn import(&self, file: &Path, id: &str) {
+        let file = file.display().to_string();
+        util(&["--import", &file, "--token", &self.label, "--label", "imported", "--id", id, "--pin", PIN]);
+    }
+
     /// Takes the token out of its slot.
     pub fn unplug(&self) {
         std::fs::rename(&self.folder, self.away()).expect("the token can be taken away");

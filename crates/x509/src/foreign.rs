@@ -22,10 +22,11 @@ use chrono::{DateTime, Utc};
 use clm_types::{ErrorCode, Refusal, RevocationReason, SerialNumber};
 use const_oid::ObjectIdentifier;
 use der::Decode;
+use std::ops::Range;
 use x509_cert::name::Name;
 
-/// The field `indirectCRL` of an issuing distribution point.
-const INDIRECT_CRL: u8 = 0x84;
+/// The field `distributionPoint` of an issuing distribution point; the others say what is not on the list, or whose it is.
+const DISTRIBUTION_POINT: u8 = 0xa0;
 
 /// A version 3 certificate of a key that we know, with whatever else.
 #[derive(Debug, Clone)]
@@ -57,13 +58,13 @@ pub struct ForeignCertificate {
     signed: SignedOctets,
 }
 
-/// What an issuer signed, and how.
+/// What an issuer signed, and how: places in the DER.
 #[derive(Debug, Clone)]
 struct SignedOctets {
-    issuer: Vec<u8>,
-    content: Vec<u8>,
-    algorithm: Vec<u8>,
-    signature: Vec<u8>,
+    issuer: Range<usize>,
+    content: Range<usize>,
+    algorithm: Range<usize>,
+    signature: Range<usize>,
 }
 
 impl ForeignCertificate {
@@ -98,7 +99,7 @@ impl ForeignCertificate {
             not_before: fields.not_before,
             not_after: fields.not_after,
             der: der.to_vec(),
-            signed: SignedOctets::of(&signed, fields.issuer),
+            signed: SignedOctets::of(der, &signed, fields.issuer),
         })
     }
 
@@ -107,7 +108,7 @@ impl ForeignCertificate {
     /// # Errors
     /// `signature_invalid`.
     pub fn verify_signed_by(&self, issuer: &IssuerInfo) -> Result<(), Refusal> {
-        self.signed.verify(issuer)
+        self.signed.verify(&self.der, issuer)
     }
 
     /// SHA-256 of the DER.
@@ -122,8 +123,13 @@ impl ForeignCertificate {
 
     /// The name of the algorithm that it is signed with; its identifier if it has none.
     pub fn signature_algorithm(&self) -> String {
-        let read =
-            || Reader::new(&self.signed.algorithm).expect(tag::SEQUENCE)?.reader().expect(tag::OID)?.oid();
+        let read = || {
+            Reader::new(self.der.get(self.signed.algorithm.clone()).unwrap_or_default())
+                .expect(tag::SEQUENCE)?
+                .reader()
+                .expect(tag::OID)?
+                .oid()
+        };
         let name = |id: ObjectIdentifier| {
             const_oid::db::DB.by_oid(&id).map_or_else(|| id.to_string(), str::to_owned)
         };
@@ -138,6 +144,8 @@ pub struct ForeignCrl {
     pub number: Option<u64>,
     /// When it was made.
     pub this_update: DateTime<Utc>,
+    /// Whether it may be a part: it names the distribution point that its certificates name.
+    pub of_one_point: bool,
     /// What it lists, in its order.
     pub entries: Vec<RevokedEntry>,
 }
@@ -146,17 +154,18 @@ impl ForeignCrl {
     /// Reads and verifies a list that this authority signed, with whichever hash.
     ///
     /// # Errors
-    /// `crl_malformed`, also for deltas and lists that name certificates of others; `signature_invalid`.
+    /// `crl_malformed`, also for deltas, lists of some kinds of certificates or reasons, and lists that name certificates
+    /// of others; `signature_invalid`.
     pub fn read(der: &[u8], issuer: &IssuerInfo) -> Result<Self, Refusal> {
         let refuse = |detail| move |_| Refusal::new(ErrorCode::CrlMalformed, detail);
         let malformed = refuse("this is not an X.509 revocation list");
         let signed = read_signed(der).map_err(malformed)?;
         let fields = CrlFields::read(&signed.tbs).map_err(malformed)?;
-        SignedOctets::of(&signed, fields.issuer).verify(issuer)?;
-        let (number, entries) = fields.content().map_err(refuse(
-            "it is a delta, lists certificates of several issuers, or something in it is not understood",
-        ))?;
-        Ok(Self { number, this_update: fields.this_update, entries })
+        SignedOctets::of(der, &signed, fields.issuer).verify(der, issuer)?;
+        let partial = "it is a delta or lists certificates of some kinds, reasons or other issuers alone";
+        let (number, of_one_point) = fields.scope().map_err(refuse(partial))?;
+        let entries = fields.entries().map_err(refuse("an entry of it is not understood"))?;
+        Ok(Self { number, this_update: fields.this_update, of_one_point, entries })
     }
 }
 
@@ -164,7 +173,7 @@ impl ForeignCrl {
 struct CrlFields<'a> {
     issuer: &'a [u8],
     this_update: DateTime<Utc>,
-    entries: Option<Value<'a>>,
+    list: Option<Value<'a>>,
     extensions: Option<Value<'a>>,
 }
 
@@ -178,27 +187,29 @@ impl<'a> CrlFields<'a> {
         if matches!(fields.peek(), Some(tag::UTC_TIME | tag::GENERALIZED_TIME)) {
             fields.next()?.time()?;
         }
-        let entries = fields.optional(tag::SEQUENCE)?;
+        let list = fields.optional(tag::SEQUENCE)?;
         let extensions = fields.optional(tag::context_constructed(0))?;
         fields.finish()?;
         let extensions = extensions.map(|outer| outer.only(tag::SEQUENCE)).transpose()?;
-        Ok(Self { issuer, this_update, entries, extensions })
+        Ok(Self { issuer, this_update, list, extensions })
     }
 
-    fn content(&self) -> Result<(Option<u64>, Vec<RevokedEntry>), Malformed> {
+    /// Its number, and whether it names its distribution point.
+    fn scope(&self) -> Result<(Option<u64>, bool), Malformed> {
         let extensions =
             self.extensions.map(|list| extension::read_list(&list)).transpose()?.unwrap_or_default();
         let value = |id| extension::find(&extensions, &id).map(|found| found.value.as_slice());
         if value(DELTA_CRL_INDICATOR).is_some() {
             return Err(Malformed);
         }
-        if let Some(point) = value(ISSUING_DISTRIBUTION_POINT) {
-            refuse_indirect(point)?;
-        }
         let number = |der| Reader::new(der).expect(tag::INTEGER)?.small();
-        let number = value(CRL_NUMBER).map(number).transpose()?;
+        let point = value(ISSUING_DISTRIBUTION_POINT).map(read_point).transpose()?;
+        Ok((value(CRL_NUMBER).map(number).transpose()?, point.unwrap_or_default()))
+    }
+
+    fn entries(&self) -> Result<Vec<RevokedEntry>, Malformed> {
         let mut entries = Vec::new();
-        let mut left = self.entries.map_or_else(|| Reader::new(&[]), |list| list.reader());
+        let mut left = self.list.map_or_else(|| Reader::new(&[]), |list| list.reader());
         while !left.is_empty() {
             let entry = read_entry(left.expect(tag::SEQUENCE)?.reader())?;
             if entry.reason == Some(RevocationReason::RemoveFromCrl) {
@@ -206,27 +217,34 @@ impl<'a> CrlFields<'a> {
             }
             entries.push(entry);
         }
-        Ok((number, entries))
+        Ok(entries)
     }
 }
 
 impl SignedOctets {
-    fn of(signed: &Signed<'_>, issuer: &[u8]) -> Self {
+    /// All of these lie in `der`.
+    fn of(der: &[u8], signed: &Signed<'_>, issuer: &[u8]) -> Self {
+        let place = |part: &[u8]| {
+            let start = part.as_ptr().addr() - der.as_ptr().addr();
+            start..start + part.len()
+        };
         Self {
-            issuer: issuer.to_vec(),
-            content: signed.tbs.whole.to_vec(),
-            algorithm: signed.signature_algorithm.to_vec(),
-            signature: signed.signature.to_vec(),
+            issuer: place(issuer),
+            content: place(signed.tbs.whole),
+            algorithm: place(signed.signature_algorithm),
+            signature: place(signed.signature),
         }
     }
 
-    fn verify(&self, issuer: &IssuerInfo) -> Result<(), Refusal> {
+    fn verify(&self, der: &[u8], issuer: &IssuerInfo) -> Result<(), Refusal> {
         let refuse = |detail| Refusal::new(ErrorCode::SignatureInvalid, detail);
-        if self.issuer != issuer.name_der {
+        let part = |place: &Range<usize>| der.get(place.clone()).unwrap_or_default();
+        if part(&self.issuer) != issuer.name_der {
             return Err(refuse("it names another issuer"));
         }
-        let verified =
-            algorithm::verify_as(&issuer.public_key, &self.algorithm, &self.content, &self.signature);
+        let (algorithm, content, signature) =
+            (part(&self.algorithm), part(&self.content), part(&self.signature));
+        let verified = algorithm::verify_as(&issuer.public_key, algorithm, content, signature);
         verified.map_err(|refusal| match refusal.code {
             ErrorCode::SignatureInvalid => refuse("the signature is not one by the authority's key"),
             _ => refuse("it is signed with an algorithm that is not supported")
@@ -246,15 +264,19 @@ fn read_octets(der: &[u8]) -> Result<Vec<u8>, Malformed> {
     Ok(Reader::new(der).expect(tag::OCTET_STRING)?.content.to_vec())
 }
 
-fn refuse_indirect(point: &[u8]) -> Result<(), Malformed> {
+/// Whether an issuing distribution point names an address, so that there may be lists with other ones.
+fn read_point(point: &[u8]) -> Result<bool, Malformed> {
     let mut fields = Reader::new(point).expect(tag::SEQUENCE)?.reader();
+    let mut named = false;
     while !fields.is_empty() {
         let field = fields.next()?;
-        if field.tag == INDIRECT_CRL && field.content != [0] {
-            return Err(Malformed);
+        match field.tag {
+            DISTRIBUTION_POINT => named = true,
+            _ if field.content == [0] => {}
+            _ => return Err(Malformed),
         }
     }
-    Ok(())
+    Ok(named)
 }
 
 /// RFC 4514; as we would write it where we can.

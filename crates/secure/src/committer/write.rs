@@ -15,7 +15,7 @@ use clm_secure_db::private_keys::{AccessRow, ImportedKeyRow, NewPrivateKeyRow, T
 use clm_secure_db::requests::RequestRow;
 use clm_secure_db::revocations::{HoldEnd, RevocationRow};
 use clm_secure_db::rotations::{BatchRow, EndRow, RotationRow};
-use clm_types::{CertificateId, OperationId, OrganizationId, SecureEvent};
+use clm_types::{CertificateId, OperationId, OrganizationId, SecureEvent, Time};
 use uuid::Uuid;
 
 use crate::audit::AuditDraft;
@@ -43,6 +43,10 @@ pub(crate) struct Write {
     pub(crate) certificates: Vec<CertificateRow>,
     /// Signed elsewhere: no intent of ours goes before them.
     pub(crate) imported_certificates: Vec<CertificateRow>,
+    /// Certificate of an issuer elsewhere, and the authority that this is now.
+    pub(crate) adopted_certificates: Vec<(Uuid, Uuid)>,
+    /// Revocation without a certificate, and the certificate that came.
+    pub(crate) adopted_revocations: Vec<(Uuid, Uuid)>,
     pub(crate) private_keys: Vec<NewPrivateKeyRow>,
     pub(crate) token_keys: Vec<TokenKeyRow>,
     pub(crate) imported_keys: Vec<ImportedKeyRow>,
@@ -55,8 +59,8 @@ pub(crate) struct Write {
     pub(crate) revocations: Vec<RevocationRow>,
     pub(crate) blocked_keys: Vec<BlockedKeyRow>,
     pub(crate) crls: Vec<CrlRow>,
-    /// Authority, and the number that its lists go on from.
-    pub(crate) continued_crls: Vec<(Uuid, i64)>,
+    /// Authority, and number and date of the list that its lists go on from.
+    pub(crate) continued_crls: Vec<(Uuid, (i64, Time))>,
     pub(crate) operations: Vec<OperationRow>,
     pub(crate) completions: Vec<Completion>,
     pub(crate) retired_encryption_keys: Vec<Uuid>,
@@ -127,6 +131,8 @@ impl Write {
         self.intents.extend_from_slice(&other.intents);
         self.certificates.extend_from_slice(&other.certificates);
         self.imported_certificates.extend_from_slice(&other.imported_certificates);
+        self.adopted_certificates.extend_from_slice(&other.adopted_certificates);
+        self.adopted_revocations.extend_from_slice(&other.adopted_revocations);
         self.private_keys.extend_from_slice(&other.private_keys);
         self.token_keys.extend_from_slice(&other.token_keys);
         self.imported_keys.extend_from_slice(&other.imported_keys);

@@ -7,10 +7,11 @@ use clm_types::{CertificateCategory, ErrorCode, Refusal};
 use serde_json::json;
 use uuid::Uuid;
 
+use super::rows::certificate_operation;
 use super::{Import, ImportOutcome, MOST_ATTEMPTS};
+use crate::authorities::Authority;
 use crate::committer::{AuthorityRenewal, Write};
 use crate::custody::Purpose;
-use crate::recall::operation_named;
 use crate::signing_keys::SigningKey;
 use crate::{Secure, SecureError};
 
@@ -39,16 +40,11 @@ impl Secure {
         let checked = import.checked;
         let fingerprint = checked.certificate.fingerprint().to_vec();
         let known = self.list_known(import, std::slice::from_ref(&fingerprint), &[]).await?.pop();
-        if let Some(known) = known.as_ref().filter(|known| known.status != "active") {
-            let detail = format!("the authority's certificate is {}", known.status);
-            return Err(Refusal::new(ErrorCode::CertificateNotActive, detail).into());
-        }
         let new = known.is_none().then(|| self.authority_row(import));
         let certificate_id = known.as_ref().map(|known| known.certificate_id);
         let certificate_id = certificate_id.or_else(|| new.as_ref().map(|row| row.certificate_id));
         let certificate_id = certificate_id.unwrap_or_default();
-        let organization_id = known.and_then(|known| known.organization_id);
-        let mut write = self.key_write(import, certificate_id, organization_id).await?;
+        let mut write = self.key_write(import, certificate_id).await?;
         let keys = write.imported_keys.iter().map(|row| row.id);
         let private_key_id = keys.chain(write.token_keys.iter().map(|row| row.id)).next().unwrap_or_default();
         write.imported_certificates.extend(new);
@@ -58,9 +54,7 @@ impl Secure {
             private_key_id,
             subject_key_id: checked.issuer.key_identifier().to_vec(),
         });
-        let number =
-            checked.crl.as_ref().and_then(|crl| crl.number).and_then(|number| i64::try_from(number).ok());
-        write.continued_crls.extend(number.map(|number| (import.authority_id.into(), number)));
+        write.continued_crls.extend(import.continued_crls());
         let detail = json!({
             "import": checked.summary(), "certificates": outcome.certificates, "revoked": outcome.revoked,
             "revoked_alone": outcome.revoked_alone,
@@ -74,43 +68,53 @@ impl Secure {
         Ok(write)
     }
 
-    /// Gives an authority that is active the certificate that was brought, if that is a newer one of its key.
+    /// Lets the lists of an authority that is here go on from a newer one, and gives it the certificate that was brought, if
+    /// that is a newer one of its key.
     pub(super) async fn renew_import(&self, import: &Import<'_>) -> Result<(), SecureError> {
         let authority = self.authority(import.authority_id).await?;
-        let checked = import.checked;
-        if checked.certificate.not_after <= authority.row.not_after {
-            return Ok(());
+        let continued_crls = import.continued_crls().into_iter().collect();
+        let mut write = Write { continued_crls, ..Write::default() };
+        if import.checked.certificate.not_after > authority.row.not_after {
+            self.renew_into(import, &authority, &mut write).await?;
         }
-        if checked.parent.as_ref().map(|parent| parent.row.id) != authority.row.parent_authority_id {
+        self.commit(write).await?;
+        self.parts.authorities.forget();
+        Ok(())
+    }
+
+    async fn renew_into(
+        &self,
+        import: &Import<'_>,
+        authority: &Authority,
+        write: &mut Write,
+    ) -> Result<(), SecureError> {
+        authority.require_active()?;
+        let checked = import.checked;
+        let parent = checked.parent.as_ref().map(|parent| parent.row.id);
+        // An issuer that was elsewhere may be here now.
+        if authority.row.parent_authority_id.is_some_and(|before| parent != Some(before)) {
             let detail =
                 "the new certificate is by another authority of this installation than the one before";
             return Err(Refusal::new(ErrorCode::Conflict, detail).into());
         }
-        let row = CertificateRow {
-            operation_id: operation_named(&format!(
-                "import/{}/{}",
-                import.authority_id,
-                hex::encode(checked.certificate.fingerprint())
-            ))
-            .into(),
+        let fingerprint = checked.certificate.fingerprint().to_vec();
+        let known = self.list_known(import, &[fingerprint], &[]).await?.pop();
+        let new = known.is_none().then(|| CertificateRow {
+            operation_id: certificate_operation(import, &checked.certificate).into(),
             ..self.authority_row(import)
-        };
-        let renewal = AuthorityRenewal {
+        });
+        let certificate_id = known.map(|known| known.certificate_id);
+        let certificate_id = certificate_id.or_else(|| new.as_ref().map(|row| row.certificate_id));
+        let chain = checked.issuer_chain_pem.clone().or_else(|| authority.row.issuer_chain_pem.clone());
+        write.imported_certificates.extend(new);
+        write.authority_renewals.push(AuthorityRenewal {
             authority: authority.row.id,
             old: authority.row.certificate_id,
-            new: row.certificate_id,
-            issuer_chain_pem: checked.issuer_chain_pem.clone(),
-        };
+            new: certificate_id.unwrap_or_default(),
+            issuer_chain_pem: chain,
+        });
         let detail = json!({ "import": checked.summary() });
-        let audit = vec![import.audit("authority.renew", ("authority", authority.row.id), None, detail)];
-        let write = Write {
-            imported_certificates: vec![row],
-            authority_renewals: vec![renewal],
-            audit,
-            ..Write::default()
-        };
-        self.commit(write).await?;
-        self.parts.authorities.forget();
+        write.audit.push(import.audit("authority.renew", ("authority", authority.row.id), None, detail));
         Ok(())
     }
 
@@ -126,12 +130,7 @@ impl Secure {
         }
     }
 
-    async fn key_write(
-        &self,
-        import: &Import<'_>,
-        certificate_id: Uuid,
-        organization_id: Option<Uuid>,
-    ) -> Result<Write, SecureError> {
+    async fn key_write(&self, import: &Import<'_>, certificate_id: Uuid) -> Result<Write, SecureError> {
         let public = &import.checked.certificate.public_key;
         let key_algorithm = public.algorithm().as_str().into();
         let key_size = i32::try_from(public.algorithm().bits()).unwrap_or(i32::MAX);
@@ -142,7 +141,8 @@ impl Secure {
                 let row = ImportedKeyRow {
                     id: wrapped.private_key_id.into(),
                     certificate_id,
-                    organization_id,
+                    // Whosever the certificate is: the key is the authority's.
+                    organization_id: None,
                     encrypted_key_material: wrapped.ciphertext,
                     encryption_key_id: wrapped.encryption_key_id,
                     encryption_algorithm: crate::wrapping::ALGORITHM.into(),

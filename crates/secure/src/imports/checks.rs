@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use clm_secure_db::imports;
 use clm_types::{ErrorCode, Refusal, SerialNumber};
 use clm_x509::crl::RevokedEntry;
 use clm_x509::foreign::{ForeignCertificate, ForeignCrl};
@@ -18,8 +19,9 @@ use crate::{Secure, SecureError};
 const LONGEST_CHAIN: usize = 8;
 
 /// An import that nothing speaks against.
-pub struct CheckedImport<'a> {
-    pub(super) import: &'a AuthorityImport,
+pub struct CheckedImport {
+    /// Without `issued`, which is below.
+    pub(super) import: AuthorityImport,
     pub(super) certificate: ForeignCertificate,
     pub(super) issuer: IssuerInfo,
     pub(super) key: SigningKey,
@@ -32,7 +34,7 @@ pub struct CheckedImport<'a> {
     pub left_out: Vec<(String, Refusal)>,
 }
 
-impl CheckedImport<'_> {
+impl CheckedImport {
     pub(super) fn entries(&self) -> &[RevokedEntry] {
         self.crl.as_ref().map(|crl| crl.entries.as_slice()).unwrap_or_default()
     }
@@ -50,12 +52,10 @@ impl Secure {
     /// to go on without them.
     ///
     /// # Errors
-    /// `certificate_malformed`, `certificate_expired`, `key_mismatch`, `key_compromised`, `authority_not_found` when the
-    /// issuer is neither here nor in the chain, `crl_malformed`, `signature_invalid`, `invalid_request`, or trouble of ours.
-    pub async fn check_import<'a>(
-        &self,
-        import: &'a AuthorityImport,
-    ) -> Result<CheckedImport<'a>, SecureError> {
+    /// `certificate_malformed`, `certificate_expired`, `certificate_not_active`, `key_mismatch`, `key_compromised`,
+    /// `authority_not_found` when the issuer is neither here nor in the chain, `crl_malformed`, `signature_invalid`,
+    /// `invalid_request`, or trouble of ours.
+    pub async fn check_import(&self, mut import: AuthorityImport) -> Result<CheckedImport, SecureError> {
         let at = |field: &'static str| move |refusal: Refusal| refusal.field(field);
         let certificate = ForeignCertificate::parse(&import.certificate).map_err(at("/certificate"))?;
         let signer = self.check_authority_certificate(&import.certificate).map_err(at("/certificate"))?;
@@ -63,14 +63,18 @@ impl Secure {
         self.require_unblocked(signer.public_key()).await?;
         let self_issued = certificate.verify_signed_by(&signer).is_ok();
         let parent = if self_issued { None } else { self.issuer_here(&certificate).await? };
+        if let Some(parent) = &parent {
+            self.require_unrevoked(&certificate, parent).await?;
+        }
         let issuer_chain_pem = match &parent {
             None if !self_issued => Some(check_chain(&certificate, &import.chain)?),
             _ => None,
         };
         let crl = import.crl.as_deref().map(|der| ForeignCrl::read(der, &signer));
         let crl = crl.transpose().map_err(at("/crl"))?;
-        check_crl(crl.as_ref())?;
-        let (issued, left_out) = check_issued(&import.issued, &certificate, &signer)?;
+        check_crl(crl.as_ref(), import.crl_is_complete)?;
+        let files = std::mem::take(&mut import.issued);
+        let (issued, left_out) = check_issued(files, &certificate, &signer)?;
         if !issued.is_empty() && import.owner.is_none() {
             let detail = "certificates are of an organization, and somebody answers for them";
             return Err(Refusal::new(ErrorCode::InvalidRequest, detail).hint("name both").into());
@@ -87,6 +91,24 @@ impl Secure {
             issued,
             left_out,
         })
+    }
+
+    /// Its issuer, which is here, may have revoked it.
+    async fn require_unrevoked(
+        &self,
+        certificate: &ForeignCertificate,
+        parent: &Authority,
+    ) -> Result<(), SecureError> {
+        let (fingerprint, serial) =
+            (certificate.fingerprint().to_vec(), certificate.serial.as_bytes().to_vec());
+        let mut conn = clm_pg::begin(&self.parts.pool).await?;
+        let known = imports::list_known(&mut conn, parent.row.id, &[fingerprint], &[]).await?;
+        let alone = imports::list_revoked_alone(&mut conn, parent.row.id, &[serial]).await?;
+        if known.iter().all(|known| known.status == "active") && alone.is_empty() {
+            return Ok(());
+        }
+        let detail = format!("the certificate is revoked by `{}`", parent.row.name);
+        Err(Refusal::new(ErrorCode::CertificateNotActive, detail).field("/certificate").into())
     }
 
     fn check_authority_certificate(&self, der: &[u8]) -> Result<IssuerInfo, Refusal> {
@@ -165,9 +187,15 @@ fn check_chain(certificate: &ForeignCertificate, chain: &[Vec<u8>]) -> Result<St
     Ok(pem)
 }
 
-fn check_crl(crl: Option<&ForeignCrl>) -> Result<(), Refusal> {
+fn check_crl(crl: Option<&ForeignCrl>, is_complete: bool) -> Result<(), Refusal> {
     let Some(crl) = crl else { return Ok(()) };
     let refuse = |detail: String| Err(Refusal::new(ErrorCode::CrlMalformed, detail).field("/crl"));
+    if crl.of_one_point && !is_complete {
+        let detail = "it names a distribution point: what others name may be on another list";
+        return Err(Refusal::new(ErrorCode::CrlMalformed, detail)
+            .hint("if it is the only list of the authority, say so: --crl-is-complete")
+            .field("/crl"));
+    }
     // The next numbers must fit too.
     if crl.number.is_some_and(|number| number > i64::MAX.unsigned_abs() / 2) {
         return refuse("its number is too large to go on from".into());
@@ -182,20 +210,20 @@ fn check_crl(crl: Option<&ForeignCrl>) -> Result<(), Refusal> {
 /// Those that the authority signed, once each, without its own; and those that cannot be taken.
 #[expect(clippy::type_complexity, reason = "two lists")]
 fn check_issued(
-    files: &[IssuedFile],
+    files: Vec<IssuedFile>,
     own: &ForeignCertificate,
     signer: &IssuerInfo,
 ) -> Result<(Vec<ForeignCertificate>, Vec<(String, Refusal)>), Refusal> {
     let (mut certificates, mut left_out) = (Vec::new(), Vec::new());
     let mut seen = HashMap::<SerialNumber, [u8; 32]>::new();
     for IssuedFile { source, der } in files {
-        let read = ForeignCertificate::parse(der);
+        let read = ForeignCertificate::parse(&der);
         let read = read.and_then(|one| one.verify_signed_by(signer).map(|()| one));
         let certificate = match read {
             Ok(certificate) if certificate.der == own.der => continue,
             Ok(certificate) => certificate,
             Err(refusal) => {
-                left_out.push((source.clone(), refusal));
+                left_out.push((source, refusal));
                 continue;
             }
         };

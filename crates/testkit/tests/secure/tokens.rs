@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 
+use clm_secure::ceremonies::Quorum;
+use clm_secure::imports::{AuthorityImport, ImportedKey};
 use clm_secure::master_key::TokenKey;
 use clm_secure::signing_keys::KeyStore;
 use clm_secure::{KeyStores, MasterKey, Secure, Token, TokenSettings};
-use clm_testkit::SoftHsm;
-use clm_types::{ErrorCode, KeyAlgorithm, KeySource, RevocationReason, RevocationSpec};
+use clm_testkit::{OldAuthority, SoftHsm};
+use clm_types::{ErrorCode, KeyAlgorithm, KeySource, PrivateKeyId, RevocationReason, RevocationSpec};
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::crls::octets;
 use crate::desk::{Desk, plan, run};
+use crate::imports::everything_of;
 
 /// A process has one PKCS#11 module: tests with a token take turns.
 static TURN: Mutex<()> = Mutex::const_new(());
@@ -188,4 +191,29 @@ async fn many_calls_at_once_share_the_sessions() {
     for call in calls {
         call.await.unwrap().unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_key_that_is_in_the_token_stays_there_when_its_authority_is_imported() {
+    let _turn = turn().await;
+    let softhsm = SoftHsm::start("imported");
+    let token = token(&softhsm);
+    let desk = Desk::open_with(tempfile::tempdir().unwrap(), stores(&token).await, KeyStore::Token).await;
+    let old = OldAuthority::root(desk.folder.path(), "old-root");
+    let id = PrivateKeyId(uuid::Uuid::from_u128(0x1234_5678));
+    let brought = everything_of(&old, "Old Root");
+    let missing = AuthorityImport { key: ImportedKey::Token(id), ..everything_of(&old, "Old Root") };
+    let missing = desk.secure.check_import(missing).await.err().unwrap().to_refusal();
+    assert_eq!(missing.code, ErrorCode::AuthorityLocked);
+    old.openssl("pkcs8 -topk8 -nocrypt -in ca.key -out ca.p8");
+    softhsm.import(&old.folder.join("ca.p8"), &id.0.simple().to_string());
+    let checked =
+        desk.secure.check_import(AuthorityImport { key: ImportedKey::Token(id), ..brought }).await.unwrap();
+    let imported = desk.secure.import_authority(&checked, &Quorum::default(), &[], "operator", |_| {}).await;
+    let authority_id = imported.unwrap().0.authority_id;
+    let spec = clm_types::CertificateSpec { authority_id, ..desk.csr_spec() };
+    let issued = desk.issue(&spec, &desk.issue_mandate(&spec, desk.operation())).await.unwrap();
+    let (leaf, root) = (desk.file("leaf.pem", &issued.pem), old.folder.join("ca.pem"));
+    run("openssl", &["verify", "-x509_strict", "-CAfile", root.to_str().unwrap(), &leaf]);
+    assert!(desk.secure.verify_audit(|_| {}).await.unwrap().is_ok());
 }
