@@ -8,11 +8,10 @@ use clm_secure::Secure;
 use clm_secure::ceremonies::Quorum;
 use clm_secure::imports::{AuthorityImport, CheckedImport, ImportedKey, IssuedFile};
 use clm_types::{OrganizationId, PrivateKeyId, UserId};
-use clm_x509::pem;
 use indicatif::{ProgressBar, ProgressStyle};
 use p12_keystore::{KeyStore, Pkcs12ImportPolicy};
-use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
 use crate::ConfigFile;
@@ -46,15 +45,8 @@ pub(crate) struct Import {
     /// Its key is in the token of [hsm] already, and its CKA_ID is these 16 octets (UUID); it stays there.
     #[arg(long, value_name = "UUID", conflicts_with = "key")]
     token_key: Option<PrivateKeyId>,
-    /// Its newest full revocation list (PEM or DER). What it names stays revoked, and numbers go on from its number.
-    #[arg(long, value_name = "FILE", required_unless_present = "without_crl")]
-    crl: Option<PathBuf>,
-    /// The list names a distribution point, but it is the only one: all that was revoked is on it.
-    #[arg(long, requires = "crl")]
-    crl_is_complete: bool,
-    /// It never revoked a certificate, and never made a list.
-    #[arg(long, conflicts_with = "crl")]
-    without_crl: bool,
+    #[command(flatten)]
+    revoked: Revoked,
     /// Certificates that it signed: a file (PEM, one or many, or DER) or a folder of such files. Repeat.
     #[arg(long, value_name = "PATH", requires_all = ["organization", "owner"])]
     issued: Vec<PathBuf>,
@@ -85,6 +77,20 @@ pub(crate) struct Import {
     /// Folder for the transcript: import.json, and its signature import.json.sig.
     #[arg(long, value_name = "FOLDER")]
     transcript: Option<PathBuf>,
+}
+
+/// What it revoked.
+#[derive(Args)]
+struct Revoked {
+    /// Its newest full revocation list (PEM or DER). What it names stays revoked, and numbers go on from its number.
+    #[arg(long, value_name = "FILE", required_unless_present = "without_crl")]
+    crl: Option<PathBuf>,
+    /// The list names a distribution point, but it is the only one: all that was revoked is on it.
+    #[arg(long, requires = "crl")]
+    crl_is_complete: bool,
+    /// It never revoked a certificate, and never made a list.
+    #[arg(long, conflicts_with = "crl")]
+    without_crl: bool,
 }
 
 impl Import {
@@ -137,11 +143,11 @@ impl Import {
         }
         Ok(AuthorityImport {
             name: self.name.clone(),
-            certificate: read_one(&self.certificate, pem::CERTIFICATE)?,
+            certificate: read_one::<CertificateDer<'_>>(&self.certificate)?,
             chain: self.chain.as_deref().map(read_certificates).transpose()?.unwrap_or_default(),
             key,
-            crl: self.crl.as_deref().map(|path| read_one(path, pem::CRL)).transpose()?,
-            crl_is_complete: self.crl_is_complete,
+            crl: self.revoked.crl.as_deref().map(read_one::<CertificateRevocationListDer<'_>>).transpose()?,
+            crl_is_complete: self.revoked.crl_is_complete,
             issued,
             owner: self.organization.zip(self.owner),
             base_url: self.base_url.clone(),
@@ -182,27 +188,34 @@ fn read_file(path: &Path) -> anyhow::Result<Vec<u8>> {
     std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// The text of a PEM file; none of one that is DER.
-fn pem_text(octets: &[u8]) -> Option<&str> {
-    std::str::from_utf8(octets).ok().filter(|text| text.contains("-----BEGIN "))
+/// Whether a file is PEM; else it is DER.
+fn is_pem(octets: &[u8]) -> bool {
+    std::str::from_utf8(octets).is_ok_and(|text| text.contains("-----BEGIN "))
 }
 
 /// One certificate or list, PEM or DER; `openssl ca` writes text before it.
-fn read_one(path: &Path, label: &str) -> anyhow::Result<Vec<u8>> {
+fn read_one<T: PemObject + AsRef<[u8]>>(path: &Path) -> anyhow::Result<Vec<u8>> {
     let octets = read_file(path)?;
-    let Some(text) = pem_text(&octets) else { return Ok(octets) };
-    let broken = |_| anyhow::anyhow!("{} is no PEM file", path.display());
-    let mut blocks = pem::decode_all(label, text).map_err(broken)?;
-    match (blocks.pop(), blocks.len()) {
-        (Some(der), 0) => Ok(der),
-        (_, more) => bail!("{} has {} blocks `{label}`, not one", path.display(), more + 1),
+    if !is_pem(&octets) {
+        return Ok(octets);
+    }
+    let read = T::pem_slice_iter(&octets).collect::<Result<Vec<_>, _>>();
+    let read = read.with_context(|| format!("{} is no PEM file", path.display()))?;
+    match read.as_slice() {
+        [one] => Ok(one.as_ref().to_vec()),
+        blocks => {
+            bail!("{} has {} blocks of the kind that is asked for, not one", path.display(), blocks.len())
+        }
     }
 }
 
 fn read_certificates(path: &Path) -> anyhow::Result<Vec<Vec<u8>>> {
     let octets = read_file(path)?;
-    let Some(text) = pem_text(&octets) else { return Ok(vec![octets]) };
-    pem::decode_all(pem::CERTIFICATE, text).map_err(|_| anyhow::anyhow!("{} is no PEM file", path.display()))
+    if !is_pem(&octets) {
+        return Ok(vec![octets]);
+    }
+    let read = CertificateDer::pem_slice_iter(&octets).map(|one| one.map(|der| der.to_vec()));
+    read.collect::<Result<_, _>>().with_context(|| format!("{} is no PEM file", path.display()))
 }
 
 /// A file, or the files of a folder in the order of their names.
@@ -240,7 +253,7 @@ fn read_key(path: &Path, passphrase: Option<&Path>) -> anyhow::Result<Zeroizing<
             store.private_key_chain().with_context(|| format!("{} holds no private key", path.display()))?;
         return Ok(Zeroizing::new(chain.key().as_der().to_vec()));
     }
-    if pem_text(&octets).is_none() {
+    if !is_pem(&octets) {
         return Ok(octets);
     }
     match PrivateKeyDer::from_pem_slice(&octets) {

@@ -5,7 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use clm_x509::pem;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 
 /// Another certificate authority: `openssl ca` in a folder.
 pub struct OldAuthority {
@@ -121,16 +122,26 @@ impl OldAuthority {
         self.openssl(&format!("ca -batch -config ca.cnf -revoke {} -crl_reason {reason}", file.display()));
     }
 
-    /// DER of the last PEM block with this label.
-    pub fn read(&self, file: &str, label: &str) -> Vec<u8> {
-        let text = std::fs::read_to_string(self.folder.join(file)).expect("a file");
-        pem::decode_all(label, &text).expect("PEM").pop().expect("a block")
+    /// Its own certificate, DER.
+    pub fn certificate(&self) -> Vec<u8> {
+        self.read_certificate("ca.pem")
+    }
+
+    /// The certificate of a file, DER.
+    pub fn read_certificate(&self, file: impl AsRef<Path>) -> Vec<u8> {
+        let file = self.folder.join(file);
+        CertificateDer::from_pem_file(&file).unwrap_or_else(|_| panic!("{}", file.display())).to_vec()
+    }
+
+    /// The revocation list of a file, DER.
+    pub fn read_crl(&self, file: &str) -> Vec<u8> {
+        CertificateRevocationListDer::from_pem_file(self.folder.join(file)).expect("a list").to_vec()
     }
 
     /// A new revocation list, DER; `ca.crl` is the same.
     pub fn crl(&self) -> Vec<u8> {
         self.openssl("ca -gencrl -config ca.cnf -out ca.crl");
-        self.read("ca.crl", pem::CRL)
+        self.read_crl("ca.crl")
     }
 
     /// The arguments of `clm-secure` that import it with everything it has. The service's user may read the files.

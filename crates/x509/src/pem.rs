@@ -50,21 +50,6 @@ pub fn decode_one(labels: &[&str], text: &str) -> Result<Vec<u8>, PemError> {
     if rest.trim().is_empty() { Ok(der) } else { Err(PemError::TrailingData) }
 }
 
-/// The DER of every block with this label, in order; blocks with other labels are passed over.
-///
-/// # Errors
-/// [`PemError::Malformed`].
-pub fn decode_all(label: &str, text: &str) -> Result<Vec<Vec<u8>>, PemError> {
-    let mut found = Vec::new();
-    let mut left = text;
-    while let Some(begin) = left.find("-----BEGIN ") {
-        let (block, der, rest) = next_block(left.get(begin..).unwrap_or_default())?;
-        found.extend((block == label).then_some(der));
-        left = rest;
-    }
-    Ok(found)
-}
-
 /// Label, DER and what follows of the first block.
 fn next_block(text: &str) -> Result<(&str, Vec<u8>, &str), PemError> {
     let (_, after_begin) = text.split_once("-----BEGIN ").ok_or(PemError::NoBlock)?;

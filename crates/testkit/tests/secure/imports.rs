@@ -12,7 +12,6 @@ use clm_types::{
     RevocationSpec, UserId,
 };
 use clm_x509::ocsp::OcspResponse;
-use clm_x509::pem;
 use zeroize::Zeroizing;
 
 use crate::crls::octets;
@@ -24,13 +23,11 @@ pub(crate) fn everything_of(old: &OldAuthority, name: &str) -> AuthorityImport {
     let files = std::fs::read_dir(old.folder.join("newcerts")).unwrap();
     let issued = files.map(|file| {
         let path = file.unwrap().path();
-        let text = std::fs::read_to_string(&path).unwrap();
-        let der = pem::decode_all(pem::CERTIFICATE, &text).unwrap().pop().unwrap();
-        IssuedFile { source: path.display().to_string(), der }
+        IssuedFile { source: path.display().to_string(), der: old.read_certificate(&path) }
     });
     AuthorityImport {
         name: name.to_owned(),
-        certificate: old.read("ca.pem", pem::CERTIFICATE),
+        certificate: old.certificate(),
         chain: vec![],
         key: ImportedKey::Pkcs8(Zeroizing::new(std::fs::read(old.folder.join("ca.p8")).unwrap())),
         crl: Some(old.crl()),
@@ -231,7 +228,7 @@ async fn an_authority_below_another_is_imported_with_its_chain_or_after_it() {
     let low = middle.below(desk.folder.path(), "old-low");
     let missing = import(&desk, everything_of(&low, "Old Low")).await.unwrap_err();
     assert_eq!(missing.code, ErrorCode::AuthorityNotFound);
-    let chain = [&middle, &root].map(|one| one.read("ca.pem", pem::CERTIFICATE)).to_vec();
+    let chain = [&middle, &root].map(|one| one.certificate()).to_vec();
     let wrong =
         AuthorityImport { chain: chain.iter().rev().cloned().collect(), ..everything_of(&low, "Old Low") };
     assert_eq!(import(&desk, wrong).await.unwrap_err().code, ErrorCode::SignatureInvalid);
@@ -312,11 +309,11 @@ async fn what_does_not_belong_together_is_refused_and_leaves_nothing() {
         let text = format!("{config}issuingDistributionPoint = critical,@point\n[point]\n{field}\n");
         std::fs::write(&part, text).unwrap();
         old.openssl("ca -gencrl -config part.cnf -out part.crl");
-        let crl = Some(old.read("part.crl", pem::CRL));
+        let crl = Some(old.read_crl("part.crl"));
         let partial = AuthorityImport { crl, crl_is_complete: !hint, ..brought() };
         assert_eq!(refused(partial).await, ErrorCode::CrlMalformed, "{field}");
     }
-    let leaf = old.read("first.example.com.pem", pem::CERTIFICATE);
+    let leaf = old.read_certificate("first.example.com.pem");
     let no_authority = AuthorityImport { certificate: leaf.clone(), ..brought() };
     assert_eq!(refused(no_authority).await, ErrorCode::CertificateMalformed);
     let mut broken = leaf;
