@@ -1,7 +1,7 @@
 //! What an imported authority brings along, compared with what is here.
 
 use chrono::{DateTime, Utc};
-use clm_pg::{DbError, expect_rows};
+use clm_pg::DbError;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -143,17 +143,10 @@ pub async fn adopt_revocation(
     certificate_id: Uuid,
     now: DateTime<Utc>,
 ) -> Result<(), DbError> {
-    let result = sqlx::query!(
-        "UPDATE certificate_revocations r SET certificate_id = c.certificate_id, not_after = c.not_after, updated_at = $3,
-             version = r.version + 1
-         FROM certificates c WHERE r.id = $1 AND r.certificate_id IS NULL AND c.certificate_id = $2",
-        id,
-        certificate_id,
-        now
-    )
-    .execute(conn)
-    .await?;
-    expect_rows(&result, 1)
+    let adopted = sqlx::query_scalar!("SELECT adopt_revocation($1, $2, $3)", id, certificate_id, now)
+        .fetch_one(conn)
+        .await?;
+    expect_adopted(adopted)
 }
 
 /// Gives a certificate its issuer, which came later.
@@ -166,16 +159,15 @@ pub async fn adopt_certificate(
     authority_id: Uuid,
     now: DateTime<Utc>,
 ) -> Result<(), DbError> {
-    let result = sqlx::query!(
-        "UPDATE certificates SET authority_id = $2, updated_at = $3, version = version + 1
-         WHERE certificate_id = $1 AND authority_id IS NULL",
-        certificate_id,
-        authority_id,
-        now
-    )
-    .execute(conn)
-    .await?;
-    expect_rows(&result, 1)
+    let adopted =
+        sqlx::query_scalar!("SELECT adopt_certificate($1, $2, $3)", certificate_id, authority_id, now)
+            .fetch_one(conn)
+            .await?;
+    expect_adopted(adopted)
+}
+
+fn expect_adopted(adopted: Option<bool>) -> Result<(), DbError> {
+    if adopted == Some(true) { Ok(()) } else { Err(DbError::RowCount { expected: 1, got: 0 }) }
 }
 
 /// Lets an authority's lists go on from a number that was used before; a lower one changes nothing. The first list counts

@@ -128,7 +128,11 @@ pub async fn list_operations(
               FROM certificate_requests WHERE operation_id > $1 AND deleted_at IS NULL ORDER BY operation_id LIMIT $2)
              UNION ALL
              (SELECT operation_id, 'revocation', id, NULL, NULL, NULL, NULL, certificate_id, NULL, reason, updated_at
-              FROM certificate_revocations WHERE operation_id > $1 AND requested_by_user_id IS NOT NULL
+              FROM certificate_revocations r WHERE operation_id > $1
+                -- Nobody in Core ordered what an authority brought along.
+                AND (requested_by_user_id IS NOT NULL
+                     OR NOT EXISTS (SELECT FROM certificate_authorities a
+                                    WHERE a.id = r.authority_id AND a.public_key_sha256 IS NOT NULL))
               ORDER BY operation_id LIMIT $2)
              UNION ALL
              -- A hold that a revocation ended is that revocation's row too.

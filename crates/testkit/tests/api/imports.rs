@@ -8,9 +8,12 @@ use serde_json::{Value, json};
 use crate::answer::text;
 use crate::house::{Office, house, office};
 
+/// Longer than a service takes to follow.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// The certificate of this name, once Core has followed.
 async fn find(office: &Office, name: &str) -> Value {
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + PATIENCE;
     loop {
         let all = office.alice.list("/api/v1/certificates").await;
         if let Some(found) = all.into_iter().find(|one| one["common_name"] == name) {
@@ -45,6 +48,12 @@ async fn what_was_imported_is_in_the_inventory_and_revoked_like_the_rest() {
         (&revoked["status"], &revoked["revocation_reason"]),
         (&json!("revoked"), &json!("superseded"))
     );
+    // Running services follow within seconds.
+    let end = Instant::now() + PATIENCE;
+    while !office.alice.list("/api/v1/authorities").await.iter().any(|one| one["name"] == name) {
+        assert!(Instant::now() < end, "the authority is not known");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     let ask = |file: &std::path::Path| {
         let file = file.display();
         let said = old

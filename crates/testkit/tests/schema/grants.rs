@@ -69,7 +69,7 @@ async fn the_role_of_secure_changes_these_columns_alone() {
         texts(&pool, &CHANGEABLE.replace("ROLE", "clm_secure_app")).await,
         [
             "audit_keys: encrypted_key_material encryption_key_id updated_at version",
-            "certificate_authorities: certificate_id crl_number envelope last_crl_at next_crl_at private_key_id status subject_key_id successor_authority_id updated_at version",
+            "certificate_authorities: certificate_id crl_number envelope issuer_chain_pem last_crl_at next_crl_at private_key_id status subject_key_id successor_authority_id updated_at version",
             "certificate_requests: certificate_id decided_at issued_at public_key_sha256 rejection_reason status updated_at version",
             "certificate_revocations: crl_number hold_released_at ocsp_status released_operation_id updated_at version",
             "certificates: owner_user_id owner_version renewed_by_certificate_id revocation_reason revoked_at status updated_at version",
