@@ -29,6 +29,8 @@ const DAY: u64 = 86_400;
 pub(crate) struct Tenant {
     pub organization_id: OrganizationId,
     pub api_key: String,
+    /// The first administrator's.
+    pub administrator_key: String,
 }
 
 impl Tenant {
@@ -45,8 +47,11 @@ impl Tenant {
         };
         let url = format!("{api}/api/v1/bootstrap");
         let administrator: Bootstrapped = post(client, &url, None, &bootstrap).await?;
-        let mut tenant =
-            Self { organization_id: administrator.organization_id, api_key: administrator.api_key };
+        let mut tenant = Self {
+            organization_id: administrator.organization_id,
+            api_key: administrator.api_key.clone(),
+            administrator_key: administrator.api_key,
+        };
         let _: Value =
             tenant.post(client, &format!("{api}/api/v1/workflows"), &workflow(administrator.user_id)).await?;
         let _: Value = tenant.post(client, &format!("{api}/api/v1/policies"), &policy()).await?;

@@ -24,7 +24,7 @@ pub(crate) use write::{AuthorityChange, AuthorityRenewal, EventDraft, Rejection,
 const QUEUE: usize = 1024;
 
 /// Writes of one transaction at most.
-const LARGEST_BATCH: usize = 128;
+const LARGEST_BATCH: usize = 256;
 
 impl Write {
     async fn store(&self, tx: &mut Tx, now: Time, entropy: &Entropy) -> Result<(), DbError> {

@@ -9,6 +9,7 @@ use clm_secure_db::audit::AuditRow;
 use clm_secure_db::audit_checkpoints;
 use clm_secure_db::chain_heads::Head;
 use clm_types::checkpoint::AuditCheckpoint;
+use tokio::task::JoinHandle;
 
 use crate::audit::{self, BrokenChain};
 use crate::checkpoints::{is_signed, told};
@@ -104,6 +105,9 @@ pub async fn verify_all(
     Ok(report)
 }
 
+/// Entries, the head after them, and what is wrong.
+type Recomputed = (Vec<AuditRow>, Head, Option<BrokenChain>);
+
 /// Recomputes the chain over a range; over the whole log, its end is compared with the recorded one. `read` gets every
 /// batch that holds.
 ///
@@ -124,17 +128,37 @@ pub async fn verify_chain(
         let fault = "missing: the range has no beginning".to_owned();
         return Ok(Err(BrokenChain { sequence: range.from - 1, fault }));
     };
-    while head.sequence < last {
-        let until = last.min(head.sequence + BATCH);
-        let rows = clm_secure_db::audit::list_chain(conn, head.sequence, until).await?;
-        if rows.is_empty() {
-            let fault = format!("missing: the log ends before the recorded end {}", end.sequence);
-            return Ok(Err(BrokenChain { sequence: head.sequence + 1, fault }));
+    // The next entries are read while the last ones are recomputed on another thread.
+    let mut asked = head.sequence;
+    let mut recomputing: Option<JoinHandle<Recomputed>> = None;
+    loop {
+        let until = last.min(asked + BATCH);
+        let rows = if asked < until {
+            clm_secure_db::audit::list_chain(conn, asked, until).await?
+        } else {
+            Vec::new()
+        };
+        if let Some(begun) = recomputing.take() {
+            let (rows, after, fault) = begun.await.map_err(|_| SecureError::ShuttingDown)?;
+            if let Some(broken) = fault {
+                return Ok(Err(broken));
+            }
+            read(&rows)?;
+            head = after;
         }
-        if let Err(broken) = audit::verify(&rows, &mut head) {
-            return Ok(Err(broken));
+        if asked >= last {
+            break;
         }
-        read(&rows)?;
+        asked = until;
+        let mut after = head.clone();
+        recomputing = Some(tokio::task::spawn_blocking(move || {
+            let fault = audit::verify(&rows, &mut after).err();
+            (rows, after, fault)
+        }));
+    }
+    if head.sequence < last {
+        let fault = format!("missing: the log ends before the recorded end {}", end.sequence);
+        return Ok(Err(BrokenChain { sequence: head.sequence + 1, fault }));
     }
     if head.sequence == end.sequence && head.chain_hash != end.chain_hash {
         let fault = "the recorded end has another hash".to_owned();

@@ -17,11 +17,11 @@ use crate::installation::BenchInstallation;
 use crate::options::CustodyOptions;
 use crate::progress;
 
-/// Callers at once: four of the largest batches.
+/// Callers at once: two of the largest batches.
 const CALLERS: usize = 512;
 
 /// Entries of one commit, as many as the service puts into one.
-const BATCH: u8 = 128;
+const BATCH: u16 = 256;
 
 /// A table like the log, without chain and head.
 const COPY: &str =

@@ -23,21 +23,48 @@ pub(crate) fn issuing_id(installation: &BenchInstallation) -> Result<String> {
 /// Certificates that are active in both databases.
 pub(crate) fn active(installation: &BenchInstallation, count: u64) -> Result<()> {
     installation.sql(Database::Secure, &certificates(count, "active", 'a'))?;
-    let authority = issuing_id(installation)?;
-    let sql = format!(
+    let people = format!(
         "SET session_replication_role = replica;
          INSERT INTO organizations (id, org_code, org_name, created_at, updated_at)
              VALUES ('{ORGANIZATION}', 'planted', 'Planted', now(), now());
          INSERT INTO users (id, username, email, display_name, password_hash, password_salt, status, created_at, updated_at)
              SELECT id, name, name || '@bench.example', name, 'h', 's', 'active', now(), now()
-             FROM (VALUES ('{REQUESTER}'::uuid, 'requester'), ('{APPROVER}'::uuid, 'approver')) AS users (id, name);
+             FROM (VALUES ('{REQUESTER}'::uuid, 'requester'), ('{APPROVER}'::uuid, 'approver')) AS users (id, name)"
+    );
+    installation.sql(Database::Core, &people)?;
+    inventory(installation, count, 'a')
+}
+
+/// The same, in the parts of a divided list that the last octets of their serial numbers say.
+pub(crate) fn divided(installation: &BenchInstallation, count: u64, shards: u16) -> Result<()> {
+    installation.sql(Database::Secure, &certificates(count, "active", 's'))?;
+    divide(installation, "certificates", shards)?;
+    inventory(installation, count, 's')
+}
+
+/// Puts the planted rows of a table into parts.
+pub(crate) fn divide(installation: &BenchInstallation, table: &str, shards: u16) -> Result<()> {
+    let sql = format!(
+        "SET session_replication_role = replica;
+         UPDATE {table} SET crl_shard = 1 + get_byte(serial_number, 15) % {shards}
+         WHERE octet_length(serial_number) = 16 AND crl_shard IS NULL"
+    );
+    installation.sql(Database::Secure, &sql)?;
+    installation.sql(Database::Secure, &format!("VACUUM ANALYZE {table}"))?;
+    Ok(())
+}
+
+fn inventory(installation: &BenchInstallation, count: u64, kind: char) -> Result<()> {
+    let authority = issuing_id(installation)?;
+    let sql = format!(
+        "SET session_replication_role = replica;
          INSERT INTO certificate_metadata (certificate_id, operation_id, organization_id, owner_user_id, authority_id, profile,
              serial_number, fingerprint_sha256, subject, issuer, key_algorithm, not_before, not_after, status, created_at,
              updated_at)
          SELECT planted, planted, '{ORGANIZATION}', '{REQUESTER}', '{authority}', 'tls-server', encode(uuid_send(planted), 'hex'),
              sha256(uuid_send(planted)), 'CN=planted', 'CN=issuing', 'ecdsa-p256', now(), now() + interval '1 year', 'active',
              now(), now()
-         FROM (SELECT overlay(md5('a' || number) placing '0190' from 1 for 4)::uuid AS planted
+         FROM (SELECT overlay(md5('{kind}' || number) placing '0190' from 1 for 4)::uuid AS planted
                FROM generate_series(1, {count}) AS number) numbers;
          ANALYZE certificate_metadata"
     );
