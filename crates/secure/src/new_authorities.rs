@@ -26,6 +26,9 @@ use crate::envelope::Envelope;
 use crate::signing_keys::{KeyStore, SigningKey, TokenPair};
 use crate::{Secure, SecureError};
 
+/// Times that a key is made and wrapped while encryption keys are rotated under it.
+const MOST_ATTEMPTS: u32 = 3;
+
 /// What a new authority shall be.
 #[derive(Debug, Clone)]
 pub struct AuthorityPlan {
@@ -101,6 +104,24 @@ impl Secure {
 
     /// Makes the key and the intent to sign its certificate, durably.
     async fn begin_ceremony<'a>(&self, plan: &'a AuthorityPlan) -> Result<Begun<'a>, SecureError> {
+        let mut attempts = 1;
+        loop {
+            match self.try_ceremony(plan).await {
+                // The encryption key was rotated between wrapping and commit. A pair in the token is not made twice.
+                Err(error)
+                    if error.is_conflict()
+                        && plan.key_store == KeyStore::Software
+                        && attempts < MOST_ATTEMPTS =>
+                {
+                    self.parts.custody.forget_active();
+                    attempts += 1;
+                }
+                begun => return begun,
+            }
+        }
+    }
+
+    async fn try_ceremony<'a>(&self, plan: &'a AuthorityPlan) -> Result<Begun<'a>, SecureError> {
         let now = self.parts.clock.now();
         let (key, kept) = self.make_authority_key(plan).await?;
         let authority_id = AuthorityId::generate(now, &self.parts.entropy);

@@ -14,6 +14,9 @@ pub(crate) const ORGANIZATION: &str = "01900000-0000-7000-8000-0000000000b0";
 pub(crate) const REQUESTER: &str = "01900000-0000-7000-8000-0000000000b1";
 pub(crate) const APPROVER: &str = "01900000-0000-7000-8000-0000000000b2";
 
+/// Parts that its list is divided into, for those that are not in the list of all alone.
+pub(crate) const SHARDS: u16 = 64;
+
 /// Id of that authority.
 pub(crate) fn issuing_id(installation: &BenchInstallation) -> Result<String> {
     let sql = format!("SELECT id FROM certificate_authorities WHERE name = '{ISSUING}'");
@@ -35,23 +38,10 @@ pub(crate) fn active(installation: &BenchInstallation, count: u64) -> Result<()>
     inventory(installation, count, 'a')
 }
 
-/// The same, in the parts of a divided list that the last octets of their serial numbers say.
-pub(crate) fn divided(installation: &BenchInstallation, count: u64, shards: u16) -> Result<()> {
+/// The same, in parts of a divided list.
+pub(crate) fn divided(installation: &BenchInstallation, count: u64) -> Result<()> {
     installation.sql(Database::Secure, &certificates(count, "active", 's'))?;
-    divide(installation, "certificates", shards)?;
     inventory(installation, count, 's')
-}
-
-/// Puts the planted rows of a table into parts.
-pub(crate) fn divide(installation: &BenchInstallation, table: &str, shards: u16) -> Result<()> {
-    let sql = format!(
-        "SET session_replication_role = replica;
-         UPDATE {table} SET crl_shard = 1 + get_byte(serial_number, 15) % {shards}
-         WHERE octet_length(serial_number) = 16 AND crl_shard IS NULL"
-    );
-    installation.sql(Database::Secure, &sql)?;
-    installation.sql(Database::Secure, &format!("VACUUM ANALYZE {table}"))?;
-    Ok(())
 }
 
 fn inventory(installation: &BenchInstallation, count: u64, kind: char) -> Result<()> {
@@ -72,14 +62,14 @@ fn inventory(installation: &BenchInstallation, count: u64, kind: char) -> Result
     Ok(())
 }
 
-/// Certificates that are revoked in Secure, and on no list yet.
+/// Certificates that are revoked in Secure, and on no list yet; each is in a part, and the list of all names it too.
 pub(crate) fn revoked(installation: &BenchInstallation, count: u64) -> Result<()> {
     installation.sql(Database::Secure, &certificates(count, "revoked", 'r'))?;
     let sql = "SET session_replication_role = replica;
          INSERT INTO certificate_revocations (certificate_id, operation_id, authority_id, serial_number, reason_code, reason,
-             revocation_date, ocsp_status, not_after, created_at, updated_at)
+             revocation_date, ocsp_status, not_after, crl_shard, created_at, updated_at)
          SELECT c.certificate_id, c.operation_id, c.authority_id, c.serial_number, 4, 'superseded', c.revoked_at, 'revoked',
-             c.not_after, c.revoked_at, c.revoked_at
+             c.not_after, c.crl_shard, c.revoked_at, c.revoked_at
          FROM certificates c LEFT JOIN certificate_revocations r ON r.certificate_id = c.certificate_id
          WHERE c.status = 'revoked' AND r.id IS NULL;
          VACUUM ANALYZE certificate_revocations";
@@ -91,16 +81,21 @@ pub(crate) fn revoked(installation: &BenchInstallation, count: u64) -> Result<()
 }
 
 fn certificates(count: u64, status: &str, kind: char) -> String {
+    let shard = if kind == 'a' {
+        "NULL".to_owned()
+    } else {
+        format!("1 + get_byte(uuid_send(planted), 15) % {SHARDS}")
+    };
     let revoked = if status == "revoked" { ("now()", "'superseded'") } else { ("NULL", "NULL") };
     format!(
         "SET session_replication_role = replica;
          INSERT INTO certificates (certificate_id, authority_id, operation_id, organization_id, owner_user_id, profile, category,
              serial_number, subject, issuer, pem_encoded_cert, der_encoded_cert, fingerprint_sha256, signature_algorithm,
              key_algorithm, key_size, public_key_sha256, is_ca, not_before, not_after, status, revoked_at, revocation_reason,
-             created_at, updated_at)
+             crl_shard, created_at, updated_at)
          SELECT planted, a.id, planted, '{ORGANIZATION}', '{REQUESTER}', 'tls-server', 'leaf', uuid_send(planted), 'CN=planted',
              'CN=issuing', 'PEM', 'DER', sha256(uuid_send(planted)), 'ecdsa-with-SHA384', 'ecdsa-p256', 256,
-             sha256(uuid_send(planted)), false, now(), now() + interval '1 year', '{status}', {}, {}, now(), now()
+             sha256(uuid_send(planted)), false, now(), now() + interval '1 year', '{status}', {}, {}, {shard}, now(), now()
          FROM certificate_authorities a,
              (SELECT overlay(md5('{kind}' || number) placing '0190' from 1 for 4)::uuid AS planted
               FROM generate_series(1, {count}) AS number) numbers

@@ -10,15 +10,12 @@ use reqwest::Client;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::planted::{self, ISSUING, ORGANIZATION};
+use super::planted::{self, ISSUING, ORGANIZATION, SHARDS};
 use crate::installation::BenchInstallation;
 use crate::load::client;
 use crate::progress;
 use crate::report::LatencyMs;
 use crate::tenant::Tenant;
-
-/// Parts of the list.
-const SHARDS: u16 = 64;
 
 /// Longer than the lists of all parts take, and than one of them.
 const PATIENCE: Duration = Duration::from_mins(5);
@@ -32,7 +29,7 @@ pub(crate) async fn measure(
 ) -> Result<Vec<(String, String)>> {
     progress(&format!("dividing the list into {SHARDS}"));
     divide(installation)?;
-    planted::divided(installation, count, SHARDS)?;
+    planted::divided(installation, count)?;
     progress(&format!("revoking {count} certificates, one after the other"));
     let client = client(&installation.ca_file())?;
     let ids = "SELECT certificate_id || ' ' || crl_shard FROM certificates WHERE status = 'active' AND crl_shard IS NOT NULL";
@@ -72,7 +69,7 @@ pub(crate) async fn measure(
     ])
 }
 
-/// Sets the envelope, puts every planted certificate into a part, and waits for the lists of all parts.
+/// Sets the envelope, and waits for the lists of all parts.
 fn divide(installation: &BenchInstallation) -> Result<()> {
     let sql = format!("SELECT envelope::text FROM certificate_authorities WHERE name = '{ISSUING}'");
     let envelope = installation.sql(Database::Secure, &sql)?;
@@ -81,9 +78,6 @@ fn divide(installation: &BenchInstallation) -> Result<()> {
     let file = installation.secure.folder().join("secrets/envelope.toml");
     fs::write(&file, toml::to_string(&envelope)?)?;
     let file = file.display().to_string();
-    for table in ["certificates", "certificate_revocations"] {
-        planted::divide(installation, table, SHARDS)?;
-    }
     installation.secure.run(&["authority", "set-envelope", "--name", ISSUING, "--envelope", &file])?;
     let begun = Instant::now();
     let missing = "SELECT count(*) FROM crl_scopes WHERE full_crl_id IS NULL";

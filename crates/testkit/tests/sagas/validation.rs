@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use clm_core::revocations::NewRevocation;
 use clm_core::validation::CrlName;
-use clm_types::{AuthorityId, ErrorCode, RevocationReason, SerialNumber};
+use clm_types::{AuthorityId, ErrorCode, IssuedCertificate, RevocationReason, SerialNumber};
 use clm_x509::ocsp::{CertId, OcspRequest, OcspResponse};
 use clm_x509::{Certificate, IssuerInfo};
 use tokio_util::sync::CancellationToken;
@@ -11,16 +11,21 @@ use uuid::Uuid;
 
 use crate::house::{House, WAIT, refused};
 
+/// What a relying party asks about a certificate, without a nonce.
+async fn ocsp_request(house: &House, leaf: &IssuedCertificate) -> Vec<u8> {
+    let der = house.core.authority_certificate(leaf.record.authority_id).await.unwrap();
+    let issuer = IssuerInfo::from_certificate(&Certificate::parse(&der).unwrap()).unwrap();
+    let serial: SerialNumber = leaf.record.serial_number.parse().unwrap();
+    OcspRequest { cert_ids: vec![CertId::new(&issuer, &serial)], nonce: None }.to_der()
+}
+
 #[tokio::test]
 async fn a_revocation_shows_in_ocsp_at_once_though_answers_are_kept() {
     let house = House::open().await;
     let service = house.service().await;
     let leaf = house.issue(&service, "www").await;
     let authority = leaf.record.authority_id;
-    let der = house.core.authority_certificate(authority).await.unwrap();
-    let issuer = IssuerInfo::from_certificate(&Certificate::parse(&der).unwrap()).unwrap();
-    let serial: SerialNumber = leaf.record.serial_number.parse().unwrap();
-    let request = OcspRequest { cert_ids: vec![CertId::new(&issuer, &serial)], nonce: None }.to_der();
+    let request = ocsp_request(&house, &leaf).await;
     let good = house.core.ocsp(authority, &request).await.unwrap();
     assert!(good.next_update.is_some());
     assert_eq!(house.core.ocsp(authority, &request).await.unwrap(), good, "kept");
@@ -54,10 +59,7 @@ async fn every_other_process_says_revoked_within_a_second() {
     let service = house.service().await;
     let leaf = house.issue(&service, "www").await;
     let authority = leaf.record.authority_id;
-    let der = house.core.authority_certificate(authority).await.unwrap();
-    let issuer = IssuerInfo::from_certificate(&Certificate::parse(&der).unwrap()).unwrap();
-    let serial: SerialNumber = leaf.record.serial_number.parse().unwrap();
-    let request = OcspRequest { cert_ids: vec![CertId::new(&issuer, &serial)], nonce: None }.to_der();
+    let request = ocsp_request(&house, &leaf).await;
     let shutdown = CancellationToken::new();
     let others = [house.second_core().await, house.second_core().await];
     for other in &others {

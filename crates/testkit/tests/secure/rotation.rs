@@ -13,7 +13,7 @@ use clm_types::{CertificateId, CertificateSpec, ErrorCode, KeySource, Organizati
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::desk::Desk;
+use crate::desk::{Desk, plan};
 use crate::tokens::{token, turn};
 
 fn operator() -> Actor {
@@ -64,6 +64,18 @@ async fn the_audit_key_is_rotated_like_any_other_and_still_signs() {
     assert_eq!((rotated.moved, rotated.failed), (1, 0));
     let again = desk.reopen().await.sign_statement(serde_json::json!({ "n": 2 })).await.unwrap();
     assert_eq!(again.key_reference, first.key_reference);
+}
+
+#[tokio::test]
+async fn an_authority_is_made_though_the_key_that_wraps_was_rotated_meanwhile() {
+    let desk = Desk::open().await;
+    // As the operator's command does: the service still wraps under the old one.
+    let command = desk.reopen().await;
+    let name = "authority_keys/installation/1";
+    command.rotate_key(name, RotationReason::Operator, &operator(), |_| {}).await.unwrap();
+    let made = desk.secure.create_authority(&plan("After", Some("Test Root"))).await.unwrap();
+    let spec = CertificateSpec { authority_id: made.authority_id, ..desk.csr_spec() };
+    desk.issue(&spec, &desk.issue_mandate(&spec, desk.operation())).await.unwrap();
 }
 
 async fn identifier(pool: &PgPool, state: &str) -> String {
