@@ -37,6 +37,7 @@ mod merge;
 pub mod name_rules;
 pub mod notices;
 pub mod notifications;
+mod ocsp_questions;
 mod operations;
 pub mod organizations;
 mod owners;
@@ -83,6 +84,7 @@ use authorities::AuthorityCache;
 use cache::ShortCache;
 use committer::Committer;
 use jobs::Worker;
+use ocsp_questions::OcspQuestions;
 use policies::ReadPolicy;
 use references::ReferenceCache;
 use refusals::Refusals;
@@ -132,6 +134,7 @@ pub struct Core {
     /// Wakes who carries out mass revocations.
     pub(crate) mass_revocation_due: tokio::sync::Notify,
     pub(crate) committer: Committer,
+    pub(crate) ocsp_questions: OcspQuestions,
     pub(crate) refusals: Refusals,
 }
 
@@ -140,6 +143,7 @@ impl Core {
     pub fn new(parts: CoreParts) -> Arc<Self> {
         let worker = Worker::new(parts.clock.now(), &parts.entropy);
         let committer = Committer::start(parts.app.clone(), parts.system.clone());
+        let ocsp_questions = OcspQuestions::start(parts.secure.clone());
         Arc::new(Self {
             app: parts.app,
             system: parts.system,
@@ -157,6 +161,7 @@ impl Core {
             worker,
             mass_revocation_due: tokio::sync::Notify::new(),
             committer,
+            ocsp_questions,
             refusals: Refusals::new(),
         })
     }

@@ -30,7 +30,7 @@ const OCSP_OVERHEAD: usize = 256;
 /// The answer to a longer request is not kept: one for a single certificate has some hundred octets.
 const LONGEST_KEPT_REQUEST: usize = 512;
 /// OCSP requests that Secure is asked at once; more are told to try later.
-const MOST_ASKED: usize = 64;
+const MOST_ASKED: usize = 256;
 /// A CRL is asked for again after this time even if nothing was announced,
 const CRL_KEPT: TimeDelta = TimeDelta::seconds(60);
 /// and not sooner than this even if something was.
@@ -340,7 +340,7 @@ impl Core {
 
     async fn ask_ocsp(&self, authority: AuthorityId, request: &[u8]) -> Result<OcspReply, CoreError> {
         self.find_authority(authority).await?;
-        let answer = self.secure.respond_ocsp(authority, request.to_vec()).await?;
+        let answer = self.ocsp_questions.ask(authority, request.to_vec()).await?;
         Ok(OcspReply { der: answer.der, next_update: answer.next_update })
     }
 

@@ -270,20 +270,29 @@ impl SecureClient {
         if whole { Ok(crl) } else { Err(broken_answer()) }
     }
 
-    /// The signed answer to an OCSP request.
+    /// The signed answers to OCSP requests, in their order; each may be `authority_not_found`, `authority_locked` or
+    /// `unavailable`.
     ///
     /// # Errors
-    /// `authority_not_found`, `authority_locked` or `unavailable`.
+    /// `unavailable` for all of them.
     pub async fn respond_ocsp(
         &self,
-        authority_id: AuthorityId,
-        request: Vec<u8>,
-    ) -> Result<OcspAnswer, Refusal> {
-        let call =
-            v1::RespondOcspCall { authority_id: id_bytes(authority_id).into(), request: request.into() };
+        questions: impl IntoIterator<Item = (AuthorityId, Vec<u8>)>,
+    ) -> Result<Vec<Result<OcspAnswer, Refusal>>, Refusal> {
+        let questions: Vec<_> = questions
+            .into_iter()
+            .map(|(authority_id, request)| v1::OcspQuestion {
+                authority_id: id_bytes(authority_id).into(),
+                request: request.into(),
+            })
+            .collect();
+        let count = questions.len();
+        let call = v1::RespondOcspCall { questions };
         let reply = self.inner.clone().respond_ocsp(call).await.map_err(refusal)?.into_inner();
-        let next_update = if reply.next_update == 0 { None } else { Some(time(reply.next_update)?) };
-        Ok(OcspAnswer { der: reply.response.to_vec(), next_update })
+        if reply.answers.len() != count {
+            return Err(broken_answer());
+        }
+        Ok(reply.answers.iter().map(ocsp_answer).collect())
     }
 
     /// Events after `after_sequence` in order, `limit` (1 to 1000) at most.
@@ -379,6 +388,14 @@ fn time(seconds: i64) -> Result<Time, Refusal> {
 #[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
 pub(crate) fn refusal(status: Status) -> Refusal {
     from_status(&status)
+}
+
+fn ocsp_answer(answer: &v1::OcspAnswer) -> Result<OcspAnswer, Refusal> {
+    if !answer.refusal_json.is_empty() {
+        return Err(serde_json::from_slice(&answer.refusal_json).unwrap_or_else(|_| broken_answer()));
+    }
+    let next_update = if answer.next_update == 0 { None } else { Some(time(answer.next_update)?) };
+    Ok(OcspAnswer { der: answer.response.to_vec(), next_update })
 }
 
 pub(crate) fn broken_answer() -> Refusal {

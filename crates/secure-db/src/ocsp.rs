@@ -8,6 +8,8 @@ use uuid::Uuid;
 /// The status of a certificate, and an answer that was signed ahead for just this status.
 #[derive(Debug, Clone)]
 pub struct SerialStatus {
+    /// Which of those asked about, from 1.
+    pub place: i64,
     /// Since when it is revoked or on hold.
     pub revoked_at: Option<DateTime<Utc>>,
     /// Why.
@@ -18,56 +20,57 @@ pub struct SerialStatus {
     pub next_update: Option<DateTime<Utc>>,
 }
 
-/// The status of the certificate with this serial number; with an answer signed ahead that is still good at `now`.
+/// The status of certificates, each named by its authority and its serial number; with an answer signed ahead that is still
+/// good at `now`. One that is not here is left out.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn find_status(
+pub async fn list_statuses(
     conn: &mut PgConnection,
-    authority_id: Uuid,
-    serial_number: &[u8],
+    authority_ids: &[Uuid],
+    serial_numbers: &[Vec<u8>],
     now: DateTime<Utc>,
-) -> Result<Option<SerialStatus>, DbError> {
-    let row = sqlx::query_as!(
+) -> Result<Vec<SerialStatus>, DbError> {
+    let rows = sqlx::query_as!(
         SerialStatus,
-        r#"SELECT c.revoked_at, c.revocation_reason, a.der AS "presigned?", a.next_update AS "next_update?"
-         FROM certificates c
+        r#"SELECT asked.place AS "place!", c.revoked_at, c.revocation_reason, a.der AS "presigned?",
+             a.next_update AS "next_update?"
+         FROM unnest($1::uuid[], $2::bytea[]) WITH ORDINALITY AS asked (authority_id, serial_number, place)
+         JOIN certificates c ON c.authority_id = asked.authority_id AND c.serial_number = asked.serial_number
          LEFT JOIN presigned_ocsp_answers a ON a.certificate_id = c.certificate_id AND a.next_update > $3
              AND a.revoked_at IS NOT DISTINCT FROM c.revoked_at
-             AND a.revocation_reason IS NOT DISTINCT FROM c.revocation_reason
-         WHERE c.authority_id = $1 AND c.serial_number = $2"#,
-        authority_id,
-        serial_number,
+             AND a.revocation_reason IS NOT DISTINCT FROM c.revocation_reason"#,
+        authority_ids,
+        serial_numbers,
         now
     )
-    .fetch_optional(conn)
+    .fetch_all(conn)
     .await?;
-    Ok(row)
+    Ok(rows)
 }
 
-/// The status of a serial number that no certificate is here for, if an imported list revoked it.
+/// The same of serial numbers that no certificate is here for, if an imported list revoked them.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn find_revoked_alone(
+pub async fn list_revoked_alone(
     conn: &mut PgConnection,
-    authority_id: Uuid,
-    serial_number: &[u8],
-) -> Result<Option<SerialStatus>, DbError> {
-    let row = sqlx::query!(
-        "SELECT revocation_date, reason FROM certificate_revocations
-         WHERE authority_id = $1 AND serial_number = $2 AND hold_released_at IS NULL AND certificate_id IS NULL",
-        authority_id,
-        serial_number
+    authority_ids: &[Uuid],
+    serial_numbers: &[Vec<u8>],
+) -> Result<Vec<SerialStatus>, DbError> {
+    let rows = sqlx::query_as!(
+        SerialStatus,
+        r#"SELECT asked.place AS "place!", r.revocation_date AS revoked_at, r.reason AS revocation_reason,
+             NULL::bytea AS presigned, NULL::timestamptz AS next_update
+         FROM unnest($1::uuid[], $2::bytea[]) WITH ORDINALITY AS asked (authority_id, serial_number, place)
+         JOIN certificate_revocations r ON r.authority_id = asked.authority_id AND r.serial_number = asked.serial_number
+         WHERE r.certificate_id IS NULL"#,
+        authority_ids,
+        serial_numbers
     )
-    .fetch_optional(conn)
+    .fetch_all(conn)
     .await?;
-    Ok(row.map(|row| SerialStatus {
-        revoked_at: Some(row.revocation_date),
-        revocation_reason: Some(row.reason),
-        presigned: None,
-        next_update: None,
-    }))
+    Ok(rows)
 }
 
 /// A certificate whose answer is to be signed ahead, or is there already.

@@ -1,11 +1,13 @@
 //! Where the wire stops: each call parsed, one rule called, the answer encoded.
 
+use bytes::Bytes;
 use clm_rpc::codec::{document, id, id_bytes, optional_id, parse_document};
 use clm_rpc::references::{write_operation, write_orphan, write_reference};
 use clm_rpc::status::to_status;
 use clm_rpc::v1;
 use clm_rpc::v1::secure_service_server::SecureService;
 use clm_secure::crls::PublishedCrl;
+use clm_secure::ocsp::{OcspAnswer, OcspQuestion};
 use clm_secure::{Secure, SecureError};
 use clm_secure_db::audit::AuditQuery;
 use clm_types::{CertificateId, OrphanKind, Refusal, SecureAuditEntry};
@@ -25,6 +27,9 @@ impl Rpc {
 }
 
 type Answer<T> = Result<Response<T>, Status>;
+
+/// OCSP requests of one call.
+const MOST_QUESTIONS: usize = 256;
 
 /// Stands for the place before the first part of a list.
 const BEFORE_FIRST: i32 = -1;
@@ -190,11 +195,17 @@ impl SecureService for Rpc {
     }
 
     async fn respond_ocsp(&self, call: Request<v1::RespondOcspCall>) -> Answer<v1::RespondOcspReply> {
-        let call = call.into_inner();
-        let authority_id = id(&call.authority_id, "authority_id").map_err(refused)?;
-        let answer = self.secure.respond_ocsp(authority_id, &call.request).await.map_err(failed)?;
-        let next_update = answer.next_update.map_or(0, |time| time.timestamp());
-        Ok(Response::new(v1::RespondOcspReply { response: answer.der.into(), next_update }))
+        let questions = call.into_inner().questions;
+        if questions.len() > MOST_QUESTIONS {
+            return Err(Status::invalid_argument("too many questions at once"));
+        }
+        let questions = questions.into_iter().map(|question| {
+            let authority_id = id(&question.authority_id, "authority_id").map_err(refused)?;
+            Ok::<_, Status>(OcspQuestion { authority_id, request: question.request.to_vec() })
+        });
+        let questions = questions.collect::<Result<Vec<_>, _>>()?;
+        let answers = self.secure.respond_ocsp(&questions).await.into_iter().map(ocsp_answer).collect();
+        Ok(Response::new(v1::RespondOcspReply { answers }))
     }
 
     async fn read_events(&self, call: Request<v1::ReadEventsCall>) -> Answer<v1::ReadEventsReply> {
@@ -314,4 +325,18 @@ fn failed(error: SecureError) -> Status {
         tracing::error!(error = &error as &dyn std::error::Error, "a call failed");
     }
     to_status(&error.to_refusal())
+}
+
+fn ocsp_answer(answer: Result<OcspAnswer, SecureError>) -> v1::OcspAnswer {
+    match answer {
+        Ok(answer) => v1::OcspAnswer {
+            response: answer.der.into(),
+            next_update: answer.next_update.map_or(0, |time| time.timestamp()),
+            refusal_json: Bytes::new(),
+        },
+        Err(error) => v1::OcspAnswer {
+            refusal_json: serde_json::to_vec(&error.to_refusal()).unwrap_or_default().into(),
+            ..v1::OcspAnswer::default()
+        },
+    }
 }

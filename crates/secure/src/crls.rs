@@ -186,6 +186,8 @@ impl Secure {
                 let mut tx = clm_pg::begin(&self.parts.pool).await?;
                 crl_parts::delete_unfinished(&mut tx, list.id).await?;
                 clm_pg::commit(tx).await?;
+                // Dropped, it would hold the scope until its connection is used again.
+                list.lock.rollback().await.map_err(clm_pg::DbError::from)?;
                 return Err(error);
             }
         };

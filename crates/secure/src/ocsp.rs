@@ -1,12 +1,15 @@
 //! OCSP answers (RFC 6960), signed on demand or ahead, by a responder of the authority or the authority itself.
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use clm_secure_db::ocsp::{self as rows, PresignedRow, Unanswered};
+use clm_secure_db::ocsp::{self as rows, PresignedRow, SerialStatus, Unanswered};
 use clm_types::ids::new_uuid;
 use clm_types::{AuthorityId, RevocationReason, SerialNumber, Time};
 use clm_x509::ocsp::{self, CertId, CertStatus, OcspError, OcspRequest, ResponseData, SingleResponse};
+use uuid::Uuid;
 
 use crate::authorities::Authority;
 use crate::{Secure, SecureError};
@@ -29,55 +32,122 @@ pub struct OcspAnswer {
     pub next_update: Option<Time>,
 }
 
+/// A question of a relying party.
+#[derive(Debug, Clone)]
+pub struct OcspQuestion {
+    /// Whose certificates it is about.
+    pub authority_id: AuthorityId,
+    /// OCSPRequest, DER.
+    pub request: Vec<u8>,
+}
+
+/// A question once it was read.
+enum Read {
+    /// There is nothing to look up.
+    Answered(OcspAnswer),
+    Asks(Arc<Authority>, OcspRequest),
+}
+
 impl Secure {
-    /// The signed answer to `request`. Malformed requests get an unsigned error answer, as RFC 6960 §2.3 says.
+    /// The signed answers to questions, in their order, with one look at the database for all of them. Malformed requests
+    /// get an unsigned error answer, as RFC 6960 §2.3 says.
     ///
-    /// # Errors
-    /// `authority_not_found`, `authority_locked`, or trouble of ours.
-    pub async fn respond_ocsp(
-        &self,
-        authority_id: AuthorityId,
-        request: &[u8],
-    ) -> Result<OcspAnswer, SecureError> {
-        let authority = self.authority(authority_id).await?;
-        let Ok(request) = OcspRequest::parse(request) else {
-            return Ok(error(OcspError::MalformedRequest));
+    /// Each answer may be `authority_not_found`, `authority_locked`, or trouble of ours.
+    pub async fn respond_ocsp(&self, questions: &[OcspQuestion]) -> Vec<Result<OcspAnswer, SecureError>> {
+        let now = self.parts.clock.now();
+        let mut read = Vec::with_capacity(questions.len());
+        let (mut authorities, mut serials) = (Vec::new(), Vec::new());
+        for question in questions {
+            let question = self.read_question(question).await;
+            if let Ok(Read::Asks(authority, request)) = &question {
+                for cert_id in &request.cert_ids {
+                    authorities.push(authority.row.id);
+                    serials.push(cert_id.serial().as_bytes().to_vec());
+                }
+            }
+            read.push(question);
+        }
+        let found = self.find_statuses(&authorities, &serials, now).await;
+        let mut place = 0;
+        let mut answers = Vec::with_capacity(read.len());
+        for question in read {
+            answers.push(match (question, &found) {
+                (Err(error), _) => Err(error),
+                (Ok(Read::Answered(answer)), _) => Ok(answer),
+                (Ok(Read::Asks(..)), Err(error)) => Err(error.to_refusal().into()),
+                (Ok(Read::Asks(authority, request)), Ok(found)) => {
+                    let first = place;
+                    place += request.cert_ids.len();
+                    self.answer(&authority, request, (found, first), now).await
+                }
+            });
+        }
+        answers
+    }
+
+    async fn read_question(&self, question: &OcspQuestion) -> Result<Read, SecureError> {
+        let authority = self.authority(question.authority_id).await?;
+        let refuse = |with: OcspError| Ok(Read::Answered(error(with)));
+        let Ok(request) = OcspRequest::parse(&question.request) else {
+            return refuse(OcspError::MalformedRequest);
         };
         if request.cert_ids.is_empty() || request.cert_ids.len() > MOST_CERTIFICATES {
-            return Ok(error(OcspError::MalformedRequest));
+            return refuse(OcspError::MalformedRequest);
         }
         if !request.cert_ids.iter().all(|id| id.matches(&authority.issuer)) {
             // Not about certificates of this authority (RFC 6960 §2.3).
-            return Ok(error(OcspError::Unauthorized));
+            return refuse(OcspError::Unauthorized);
         }
-        self.answer(&authority, request).await
+        Ok(Read::Asks(authority, request))
     }
 
-    async fn answer(&self, authority: &Authority, request: OcspRequest) -> Result<OcspAnswer, SecureError> {
-        let now = self.parts.clock.now();
+    /// What is known of serial numbers, by their place in the list.
+    async fn find_statuses(
+        &self,
+        authorities: &[Uuid],
+        serials: &[Vec<u8>],
+        now: Time,
+    ) -> Result<HashMap<usize, SerialStatus>, SecureError> {
+        if serials.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let mut conn = self.parts.pool.acquire().await.map_err(clm_pg::DbError::from)?;
+        let mut found = rows::list_statuses(&mut conn, authorities, serials, now).await?;
+        if found.len() < serials.len() {
+            // A certificate that came after its revocation has it: the first one found counts.
+            found.extend(rows::list_revoked_alone(&mut conn, authorities, serials).await?);
+        }
+        let mut by_place = HashMap::with_capacity(found.len());
+        for status in found {
+            let place = usize::try_from(status.place - 1).unwrap_or_default();
+            by_place.entry(place).or_insert(status);
+        }
+        Ok(by_place)
+    }
+
+    async fn answer(
+        &self,
+        authority: &Authority,
+        request: OcspRequest,
+        (found, first): (&HashMap<usize, SerialStatus>, usize),
+        now: Time,
+    ) -> Result<OcspAnswer, SecureError> {
         let single = request.cert_ids.len() == 1 && request.nonce.is_none();
         let mut statuses = Vec::with_capacity(request.cert_ids.len());
-        let mut conn = self.parts.pool.acquire().await.map_err(clm_pg::DbError::from)?;
-        for cert_id in request.cert_ids {
-            let serial = cert_id.serial().as_bytes();
-            let found = match rows::find_status(&mut conn, authority.row.id, serial, now).await? {
-                None => rows::find_revoked_alone(&mut conn, authority.row.id, serial).await?,
-                found => found,
-            };
-            let Some(found) = found else {
+        for (place, cert_id) in (first..).zip(request.cert_ids) {
+            let Some(found) = found.get(&place) else {
                 statuses.push((cert_id, CertStatus::Unknown));
                 continue;
             };
             if single
-                && let (Some(der), next_update) = (found.presigned, found.next_update)
+                && let (Some(der), next_update) = (&found.presigned, found.next_update)
                 && cert_id == CertId::under_sha1(&authority.issuer, cert_id.serial())
             {
-                return Ok(OcspAnswer { der, next_update });
+                return Ok(OcspAnswer { der: der.clone(), next_update });
             }
             let status = status(cert_id.serial(), found.revoked_at, found.revocation_reason.as_deref())?;
             statuses.push((cert_id, status));
         }
-        drop(conn);
         self.sign_ocsp(authority, statuses, request.nonce, now).await
     }
 

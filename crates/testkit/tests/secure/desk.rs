@@ -5,8 +5,9 @@ use chrono::TimeDelta;
 use clm_secure::envelope::{Envelope, OcspSigner};
 use clm_secure::master_key::{Opener, SealedKey};
 use clm_secure::new_authorities::AuthorityPlan;
+use clm_secure::ocsp::{OcspAnswer, OcspQuestion};
 use clm_secure::signing_keys::KeyStore;
-use clm_secure::{KeyStores, Secure};
+use clm_secure::{KeyStores, Secure, SecureError};
 use clm_testkit::TestDatabases;
 use clm_types::{
     AuthorityId, CertificateSpec, Clock, Entropy, KeyAlgorithm, KeySource, Mandate, MandateId, OperationId,
@@ -224,6 +225,15 @@ pub(crate) fn plan(name: &str, parent: Option<&str>) -> AuthorityPlan {
         },
         operator: "test".into(),
     }
+}
+
+/// The answer to one OCSP request.
+pub(crate) async fn answer(
+    secure: &Secure,
+    authority_id: AuthorityId,
+    request: Vec<u8>,
+) -> Result<OcspAnswer, SecureError> {
+    secure.respond_ocsp(&[OcspQuestion { authority_id, request }]).await.pop().unwrap()
 }
 
 /// Runs a program and gives its output, both streams; panics when it fails.

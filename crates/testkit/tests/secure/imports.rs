@@ -15,7 +15,7 @@ use clm_x509::ocsp::OcspResponse;
 use zeroize::Zeroizing;
 
 use crate::crls::octets;
-use crate::desk::{Desk, plan, run};
+use crate::desk::{Desk, answer, plan, run};
 
 /// Everything that the old system has, for an import under this name.
 pub(crate) fn everything_of(old: &OldAuthority, name: &str) -> AuthorityImport {
@@ -64,8 +64,7 @@ async fn verify(desk: &Desk, old: &OldAuthority, authority: AuthorityId, file: &
 /// What openssl reads in the OCSP answer about a certificate of the old system.
 async fn ocsp(desk: &Desk, old: &OldAuthority, authority: AuthorityId, file: &Path) -> String {
     old.openssl(&format!("ocsp -issuer ca.pem -cert {} -reqout ask.der", file.display()));
-    let answer =
-        desk.secure.respond_ocsp(authority, &std::fs::read(old.folder.join("ask.der")).unwrap()).await;
+    let answer = answer(&desk.secure, authority, std::fs::read(old.folder.join("ask.der")).unwrap()).await;
     std::fs::write(old.folder.join("answer.der"), answer.unwrap().der).unwrap();
     let said = old.openssl(&format!(
         "ocsp -issuer ca.pem -cert {} -respin answer.der -CAfile ca.pem -resp_text -no_nonce",
@@ -271,7 +270,7 @@ async fn an_authority_below_another_is_imported_with_its_chain_or_after_it() {
     let low_file = middle.folder.join("below.pem");
     middle.openssl(&format!("ocsp -issuer ca.pem -cert {} -reqout ask.der", low_file.display()));
     let ask = std::fs::read(middle.folder.join("ask.der")).unwrap();
-    let answer = desk.secure.respond_ocsp(middle_id, &ask).await.unwrap().der;
+    let answer = answer(&desk.secure, middle_id, ask).await.unwrap().der;
     assert!(format!("{:?}", OcspResponse::parse(&answer).unwrap()).contains("Good"));
     // When its issuer's list revokes it, it signs no more.
     middle.revoke(&low_file, "cACompromise");

@@ -3,9 +3,12 @@
 use chrono::TimeDelta;
 use clm_secure::Secure;
 use clm_secure::envelope::{Envelope, OcspSigner};
-use clm_types::{Clock, IssuedCertificate, RevocationReason, RevocationSpec};
+use clm_secure::ocsp::OcspQuestion;
+use clm_types::{AuthorityId, Clock, IssuedCertificate, RevocationReason, RevocationSpec};
+use clm_x509::ocsp::{CertId, OcspRequest, OcspResponse};
+use clm_x509::{Certificate, IssuerInfo};
 
-use crate::desk::{Desk, plan, run};
+use crate::desk::{Desk, answer, plan, run};
 
 async fn request(desk: &Desk, issued: &IssuedCertificate, options: &[&str]) -> Vec<u8> {
     let (issuer, leaf) = (desk.authority_file(desk.issuing).await, desk.file("leaf.pem", &issued.pem));
@@ -28,7 +31,7 @@ pub(crate) async fn read(desk: &Desk, issued: &IssuedCertificate, der: &[u8]) ->
 
 async fn ask(secure: &Secure, desk: &Desk, issued: &IssuedCertificate, options: &[&str]) -> Vec<u8> {
     let request = request(desk, issued, options).await;
-    secure.respond_ocsp(desk.issuing, &request).await.unwrap().der
+    answer(secure, desk.issuing, request).await.unwrap().der
 }
 
 pub(crate) async fn issue(desk: &Desk) -> IssuedCertificate {
@@ -115,4 +118,52 @@ async fn an_answer_signed_ahead_is_given_until_the_status_changes() {
     assert!(
         read(&desk, &other, &ask(&desk.secure, &desk, &other, &["-no_nonce"]).await).await.contains(": good")
     );
+}
+
+#[tokio::test]
+async fn questions_that_come_together_get_each_its_own_answer() {
+    let desk = Desk::open().await;
+    desk.secure.renew_ocsp_responders().await.unwrap();
+    let (good, lost) = (issue(&desk).await, issue(&desk).await);
+    desk.revoke(&revocation(&lost, RevocationReason::Superseded), desk.operation()).await.unwrap();
+    let der = std::fs::read(desk.authority_file(desk.issuing).await).unwrap();
+    let issuer = Certificate::parse_pem(std::str::from_utf8(&der).unwrap()).unwrap();
+    let issuer = IssuerInfo::from_certificate(&issuer).unwrap();
+    let about = |serials: &[&str]| {
+        let cert_ids = serials.iter().map(|serial| CertId::new(&issuer, &serial.parse().unwrap())).collect();
+        OcspRequest { cert_ids, nonce: None }.to_der()
+    };
+    let (good, lost) = (good.record.serial_number.as_str(), lost.record.serial_number.as_str());
+    let ask = |authority_id, request| OcspQuestion { authority_id, request };
+    let nobody = AuthorityId::generate(desk.clock.now(), &desk.entropy);
+    let questions = [
+        ask(desk.issuing, about(&[good])),
+        ask(desk.issuing, b"nonsense".to_vec()),
+        ask(nobody, about(&[good])),
+        ask(desk.issuing, about(&["07", lost, good])),
+        ask(desk.root, about(&[good])),
+        ask(desk.issuing, about(&[lost])),
+    ];
+    let told = desk.secure.respond_ocsp(&questions).await.into_iter().map(|answer| match answer {
+        Ok(answer) => {
+            OcspResponse::parse(&answer.der).map(|parsed| format!("{parsed:?}")).unwrap_or_default()
+        }
+        Err(error) => error.to_refusal().code.to_string(),
+    });
+    let told: Vec<String> = told.collect();
+    let told: Vec<Vec<&str>> = told
+        .iter()
+        .map(|told| {
+            ["Good", "Revoked", "Unknown", "authority_not_found"]
+                .into_iter()
+                .filter(|one| told.contains(one))
+                .collect()
+        })
+        .collect();
+    assert_eq!(told[0], ["Good"]);
+    assert_eq!(told[1], [""; 0], "an unsigned error");
+    assert_eq!(told[2], ["authority_not_found"]);
+    assert_eq!(told[3], ["Good", "Revoked", "Unknown"]);
+    assert_eq!(told[4], [""; 0], "it is not about certificates of the root");
+    assert_eq!(told[5], ["Revoked"]);
 }

@@ -4,14 +4,14 @@ use clm_secure::blocked_keys::read_subject_key;
 use clm_types::{CertificateSpec, CertificateStatus, ErrorCode, KeySource, RevocationReason, RevocationSpec};
 
 use crate::crls::octets;
-use crate::desk::{Desk, run};
+use crate::desk::{Desk, answer, run};
 
 async fn ocsp(desk: &Desk, leaf: &str) -> String {
     let issuer = desk.authority_file(desk.issuing).await;
     let request = desk.folder.path().join("request.der");
     let request = request.to_str().unwrap();
     run("openssl", &["ocsp", "-no_nonce", "-issuer", &issuer, "-cert", leaf, "-reqout", request]);
-    let answer = desk.secure.respond_ocsp(desk.issuing, &std::fs::read(request).unwrap()).await.unwrap();
+    let answer = answer(&desk.secure, desk.issuing, std::fs::read(request).unwrap()).await.unwrap();
     let response = desk.file("response.der", answer.der);
     run(
         "openssl",
