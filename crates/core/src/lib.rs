@@ -143,7 +143,7 @@ impl Core {
     pub fn new(parts: CoreParts) -> Arc<Self> {
         let worker = Worker::new(parts.clock.now(), &parts.entropy);
         let committer = Committer::start(parts.app.clone(), parts.system.clone());
-        let ocsp_questions = OcspQuestions::start(parts.secure.clone());
+        let ocsp_questions = OcspQuestions::new(parts.secure.clone());
         Arc::new(Self {
             app: parts.app,
             system: parts.system,

@@ -17,7 +17,7 @@ use chrono::TimeDelta;
 use clm_types::{AuthorityId, ErrorCode, Refusal, RevocationRecord, SerialNumber, Time};
 use clm_x509::ocsp::{self, OcspError, OcspRequest};
 use moka::sync::Cache;
-use tokio::sync::{Mutex as AsyncMutex, Semaphore};
+use tokio::sync::Mutex as AsyncMutex;
 
 use crate::{Core, CoreError};
 
@@ -29,8 +29,6 @@ const MOST_OCSP: u64 = 64 * 1024 * 1024;
 const OCSP_OVERHEAD: usize = 256;
 /// The answer to a longer request is not kept: one for a single certificate has some hundred octets.
 const LONGEST_KEPT_REQUEST: usize = 512;
-/// OCSP requests that Secure is asked at once; more are told to try later.
-const MOST_ASKED: usize = 256;
 /// A CRL is asked for again after this time even if nothing was announced,
 const CRL_KEPT: TimeDelta = TimeDelta::seconds(60);
 /// and not sooner than this even if something was.
@@ -130,7 +128,6 @@ pub(crate) struct Validation {
     ocsp: Cache<(AuthorityId, String), Arc<KeptOcsp>>,
     /// A CRL is fetched once at a time. Only authorities that exist get locks.
     fetching: Mutex<HashMap<CrlName, Arc<AsyncMutex<()>>>>,
-    asking: Semaphore,
 }
 
 struct Kept {
@@ -181,7 +178,6 @@ impl Validation {
                 .time_to_live(OCSP_KEPT)
                 .build(),
             fetching: Mutex::new(HashMap::new()),
-            asking: Semaphore::new(MOST_ASKED),
         }
     }
 
@@ -316,9 +312,6 @@ impl Core {
         {
             return Ok(reply);
         }
-        let Ok(_permit) = self.validation.asking.try_acquire() else {
-            return Ok(unsigned(OcspError::TryLater));
-        };
         let generation = self.validation.generation();
         let reply = match self.ask_ocsp(authority, request).await {
             Ok(reply) => reply,

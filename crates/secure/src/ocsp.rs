@@ -68,21 +68,26 @@ impl Secure {
             read.push(question);
         }
         let found = self.find_statuses(&authorities, &serials, now).await;
-        let mut place = 0;
-        let mut answers = Vec::with_capacity(read.len());
-        for question in read {
-            answers.push(match (question, &found) {
-                (Err(error), _) => Err(error),
-                (Ok(Read::Answered(answer)), _) => Ok(answer),
-                (Ok(Read::Asks(..)), Err(error)) => Err(error.to_refusal().into()),
-                (Ok(Read::Asks(authority, request)), Ok(found)) => {
-                    let first = place;
-                    place += request.cert_ids.len();
-                    self.answer(&authority, request, (found, first), now).await
+        let mut next = 0;
+        let answers = read.into_iter().map(|question| {
+            let first = next;
+            if let Ok(Read::Asks(_, request)) = &question {
+                next += request.cert_ids.len();
+            }
+            let found = &found;
+            async move {
+                match (question?, found) {
+                    (Read::Answered(answer), _) => Ok(answer),
+                    (Read::Asks(..), Err(error)) => Err(error.to_refusal().into()),
+                    (Read::Asks(authority, request), Ok(found)) => {
+                        self.answer(&authority, request, (found, first), now).await
+                    }
                 }
-            });
-        }
-        answers
+            }
+        });
+        // A token signs several at once.
+        let answers: Vec<_> = answers.collect();
+        futures::future::join_all(answers).await
     }
 
     async fn read_question(&self, question: &OcspQuestion) -> Result<Read, SecureError> {
