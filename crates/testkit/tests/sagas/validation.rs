@@ -72,8 +72,11 @@ async fn every_other_process_says_revoked_within_a_second() {
         assert!(Instant::now() < end, "nobody listens");
     }
     for other in &others {
-        let good = other.ocsp(authority, &request).await.unwrap();
-        assert_eq!(other.ocsp(authority, &request).await.unwrap(), good, "kept");
+        // Two answers are alike only if the first was kept.
+        while other.ocsp(authority, &request).await.unwrap() != other.ocsp(authority, &request).await.unwrap()
+        {
+            assert!(Instant::now() < end, "no answer is kept");
+        }
     }
     let new = NewRevocation { reason: RevocationReason::KeyCompromise, invalidity_date: None, comment: None };
     house.core.revoke_certificate(&service, leaf.record.certificate_id, new, WAIT).await.unwrap();
