@@ -124,6 +124,22 @@ impl Canary {
     }
 }
 
+/// What `pg_dump` writes of a database, run by the server's own account.
+fn dump(house: &House, database: Database) -> Vec<u8> {
+    let ask = |sql: &str| house.sql(database, sql).trim().to_owned();
+    let programs = ask("SELECT setting FROM pg_config WHERE name = 'BINDIR'");
+    let folder = ask("SELECT split_part(current_setting('unix_socket_directories'), ',', 1)");
+    let (port, user) = (house.installation.databases.cluster(database).port(), ask("SELECT current_user"));
+    let file = format!("{folder}/dump");
+    ask(&format!(
+        "COPY (SELECT 1) TO PROGRAM '{programs}/pg_dump --host={folder} --port={port} --username={user} --file={file} {}'",
+        database.name()
+    ));
+    let dumped = fs::read(&file).unwrap();
+    fs::remove_file(file).unwrap();
+    dumped
+}
+
 /// Whether some octets are in the memory of a process.
 fn in_memory(pid: Pid, wanted: impl Fn(&[u8]) -> bool) -> bool {
     let maps = fs::read_to_string(format!("/proc/{}/maps", pid.number())).unwrap();
@@ -252,11 +268,18 @@ async fn a_private_key_is_found_nowhere_outside_secure() {
     for database in Database::ALL {
         let found = canary.tables(&house, database);
         assert!(found.is_empty(), "{found:?}");
+        let dumped = dump(&house, database);
+        assert!(memchr::memmem::find(&dumped, b"database dump complete").is_some(), "the dump is whole");
+        assert!(!canary.is_in(&dumped), "the dump of {}", database.name());
     }
     for service in [&house.installation.core, &house.installation.secure] {
         let metrics =
             house.installation.client().get(format!("{}/metrics", service.admin_url())).send().await.unwrap();
         assert!(!canary.is_in(&metrics.bytes().await.unwrap()), "the metrics of {}", service.name());
+        let limits = fs::read_to_string(format!("/proc/{}/limits", service.pid().unwrap().number())).unwrap();
+        let cores = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+        let most: Vec<_> = cores.split_whitespace().skip(4).take(2).collect();
+        assert_eq!(most, ["0", "0"], "{} may leave no core file", service.name());
     }
     let heard = std::mem::take(&mut *heard.lock().unwrap());
     assert!(heard.len() > 10_000 && !canary.is_in(&heard), "the wire between the services");
