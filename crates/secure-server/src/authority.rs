@@ -21,7 +21,7 @@ pub(crate) enum Command {
     Create(Box<Create>),
     /// Import an authority that other software made: its key, what it signed, what it revoked.
     ///
-    /// Only the old system must not sign any more. An import that was cut off is finished by the same command; called
+    /// The old system must not sign any more from then on. An import that was cut off is finished by the same command; called
     /// again later, it brings what came to the old system meanwhile.
     Import(Box<Import>),
     /// Set what an authority may sign; the running service follows within seconds.
