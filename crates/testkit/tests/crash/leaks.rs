@@ -124,20 +124,30 @@ impl Canary {
     }
 }
 
-/// What `pg_dump` writes of a database, run by the server's own account.
-fn dump(house: &House, database: Database) -> Vec<u8> {
+/// What a program of PostgreSQL writes of a database, run by the server's own account beside its socket.
+fn written(house: &House, database: Database, program: &str, arguments: &str) -> PathBuf {
     let ask = |sql: &str| house.sql(database, sql).trim().to_owned();
     let programs = ask("SELECT setting FROM pg_config WHERE name = 'BINDIR'");
     let folder = ask("SELECT split_part(current_setting('unix_socket_directories'), ',', 1)");
     let (port, user) = (house.installation.databases.cluster(database).port(), ask("SELECT current_user"));
-    let file = format!("{folder}/dump");
-    ask(&format!(
-        "COPY (SELECT 1) TO PROGRAM '{programs}/pg_dump --host={folder} --port={port} --username={user} --file={file} {}'",
-        database.name()
-    ));
+    let at = format!("--host={folder} --port={port} --username={user}");
+    ask(&format!("COPY (SELECT 1) TO PROGRAM 'cd {folder} && {programs}/{program} {at} {arguments}'"));
+    PathBuf::from(folder)
+}
+
+/// A logical backup of a database.
+fn dump(house: &House, database: Database) -> Vec<u8> {
+    let arguments = format!("--file=dump {}", database.name());
+    let file = written(house, database, "pg_dump", &arguments).join("dump");
     let dumped = fs::read(&file).unwrap();
     fs::remove_file(file).unwrap();
     dumped
+}
+
+/// A physical backup of a cluster, with the WAL that it needs.
+fn base_backup(house: &House, database: Database) -> PathBuf {
+    let arguments = "--pgdata=backup --wal-method=stream --checkpoint=fast --no-password";
+    written(house, database, "pg_basebackup", arguments).join("backup")
 }
 
 /// Whether some octets are in the memory of a process.
@@ -258,6 +268,11 @@ async fn a_private_key_is_found_nowhere_outside_secure() {
         2,
         "the search finds the key where it is, in PEM and in DER"
     );
+    for database in Database::ALL {
+        // In compressed pages the search would not see it.
+        house.sql(database, "ALTER SYSTEM SET wal_compression = off");
+        house.sql(database, "SELECT pg_reload_conf()");
+    }
     house.use_key(&canary).await;
     for database in Database::ALL {
         house.sql(database, "CHECKPOINT");
@@ -271,6 +286,13 @@ async fn a_private_key_is_found_nowhere_outside_secure() {
         let dumped = dump(&house, database);
         assert!(memchr::memmem::find(&dumped, b"database dump complete").is_some(), "the dump is whole");
         assert!(!canary.is_in(&dumped), "the dump of {}", database.name());
+        let backup = base_backup(&house, database);
+        for part in ["backup_manifest", "global/pg_control", "pg_wal"] {
+            assert!(backup.join(part).exists(), "the backup is whole");
+        }
+        let found = canary.files(&backup);
+        assert!(found.is_empty(), "{found:?}");
+        fs::remove_dir_all(backup).unwrap();
     }
     for service in [&house.installation.core, &house.installation.secure] {
         let metrics =
