@@ -40,13 +40,14 @@ impl Secure {
         let checked = import.checked;
         let fingerprint = checked.certificate.fingerprint().to_vec();
         let known = self.list_known(import, std::slice::from_ref(&fingerprint), &[]).await?.pop();
-        let new = known.is_none().then(|| self.authority_row(import));
-        let certificate_id = known.as_ref().map(|known| known.certificate_id);
-        let certificate_id = certificate_id.or_else(|| new.as_ref().map(|row| row.certificate_id));
-        let certificate_id = certificate_id.unwrap_or_default();
-        let mut write = self.key_write(import, certificate_id).await?;
-        let keys = write.imported_keys.iter().map(|row| row.id);
-        let private_key_id = keys.chain(write.token_keys.iter().map(|row| row.id)).next().unwrap_or_default();
+        let (certificate_id, new) = match known {
+            Some(known) => (known.certificate_id, None),
+            None => {
+                let new = self.authority_row(import);
+                (new.certificate_id, Some(new))
+            }
+        };
+        let (private_key_id, mut write) = self.key_write(import, certificate_id).await?;
         write.imported_certificates.extend(new);
         write.activations.push(ActivationRow {
             authority_id: import.authority_id.into(),
@@ -99,18 +100,20 @@ impl Secure {
         }
         let fingerprint = checked.certificate.fingerprint().to_vec();
         let known = self.list_known(import, &[fingerprint], &[]).await?.pop();
-        let new = known.is_none().then(|| CertificateRow {
-            operation_id: certificate_operation(import, &checked.certificate).into(),
-            ..self.authority_row(import)
-        });
-        let certificate_id = known.map(|known| known.certificate_id);
-        let certificate_id = certificate_id.or_else(|| new.as_ref().map(|row| row.certificate_id));
+        let operation_id = certificate_operation(import, &checked.certificate).into();
+        let (certificate_id, new) = match known {
+            Some(known) => (known.certificate_id, None),
+            None => {
+                let new = CertificateRow { operation_id, ..self.authority_row(import) };
+                (new.certificate_id, Some(new))
+            }
+        };
         let chain = checked.issuer_chain_pem.clone().or_else(|| authority.row.issuer_chain_pem.clone());
         write.imported_certificates.extend(new);
         write.authority_renewals.push(AuthorityRenewal {
             authority: authority.row.id,
             old: authority.row.certificate_id,
-            new: certificate_id.unwrap_or_default(),
+            new: certificate_id,
             issuer_chain_pem: chain,
         });
         let detail = json!({ "import": checked.summary() });
@@ -130,7 +133,12 @@ impl Secure {
         }
     }
 
-    async fn key_write(&self, import: &Import<'_>, certificate_id: Uuid) -> Result<Write, SecureError> {
+    /// The row of the authority's key, and what writes it.
+    async fn key_write(
+        &self,
+        import: &Import<'_>,
+        certificate_id: Uuid,
+    ) -> Result<(Uuid, Write), SecureError> {
         let public = &import.checked.certificate.public_key;
         let key_algorithm = public.algorithm().as_str().into();
         let key_size = i32::try_from(public.algorithm().bits()).unwrap_or(i32::MAX);
@@ -151,7 +159,7 @@ impl Secure {
                     public_key_sha256,
                     created_at: import.now,
                 };
-                Ok(Write { imported_keys: vec![row], ..Write::default() })
+                Ok((row.id, Write { imported_keys: vec![row], ..Write::default() }))
             }
             SigningKey::Token(pair) => {
                 let row = TokenKeyRow {
@@ -164,7 +172,7 @@ impl Secure {
                     hsm_key_reference: pair.reference(),
                     created_at: import.now,
                 };
-                Ok(Write { token_keys: vec![row], ..Write::default() })
+                Ok((row.id, Write { token_keys: vec![row], ..Write::default() }))
             }
         }
     }
