@@ -18,6 +18,8 @@ use crate::{Core, CoreError};
 
 /// Another process takes over after this time without a batch. A batch that takes longer is ordered twice, to one effect.
 const LEASE: TimeDelta = TimeDelta::seconds(5);
+/// How many batches are in one's hands at a time.
+const BATCHES_AT_ONCE: usize = 3;
 /// How long it is waited when nothing is to be done, or when something is wrong.
 const IDLE: Duration = Duration::from_secs(1);
 const AFTER_TROUBLE: Duration = Duration::from_secs(2);
@@ -26,7 +28,7 @@ impl Core {
     /// Carries out mass revocations until told to stop. Every process may.
     pub async fn run_mass_revocations(self: Arc<Self>, shutdown: CancellationToken) {
         while !shutdown.is_cancelled() {
-            let wait = match self.revoke_next_batch().await {
+            let wait = match self.revoke_next_batches().await {
                 Ok(true) => continue,
                 Ok(false) => IDLE,
                 Err(error) => {
@@ -42,11 +44,11 @@ impl Core {
         }
     }
 
-    /// Revokes the next batch; false when nothing is to be done by this process.
+    /// Revokes the next few batches; false when nothing is to be done by this process.
     ///
     /// # Errors
-    /// When Secure or the database cannot be reached: the same batch is tried again.
-    pub async fn revoke_next_batch(&self) -> Result<bool, CoreError> {
+    /// When Secure or the database cannot be reached: the same batches are tried again.
+    pub async fn revoke_next_batches(&self) -> Result<bool, CoreError> {
         let now = self.clock.now();
         let worker = &self.worker.name;
         let run = self
@@ -57,7 +59,9 @@ impl Core {
             .await?;
         let Some(run) = run else { return Ok(false) };
         let mut tx = clm_pg::begin(&self.system).await?;
-        let most = i64::try_from(LARGEST_BATCH).unwrap_or(i64::MAX);
+        // The batches are the same whenever they are cut: others may have ordered some of them.
+        let batches = if run.cancelled { 1 } else { BATCHES_AT_ONCE };
+        let most = i64::try_from(batches * LARGEST_BATCH).unwrap_or(i64::MAX);
         let waiting = runs::list_waiting(&mut tx, run.id, most).await?;
         drop(tx);
         if run.cancelled && !self.was_done(&waiting).await? {
@@ -68,15 +72,27 @@ impl Core {
             self.complete_mass_revocation(&run, now).await?;
             return Ok(true);
         }
-        let batch = batch(&run, &waiting)?;
-        match self.order_batch(&run, &batch, now).await {
-            Ok(outcomes) => self.apply_batch(&run, &outcomes).await?,
-            Err(error) if error.is_retryable() || error.code() == Some(ErrorCode::Conflict) => {
-                return Err(error);
-            }
-            Err(error) => self.fail_mass_revocation(&run, &error.to_refusal()).await?,
-        }
+        self.revoke_batches(&run, &waiting, now).await?;
         Ok(true)
+    }
+
+    /// Has each batch revoked by Secure while what became of the one before is written down here.
+    async fn revoke_batches(&self, run: &RunRow, waiting: &[WaitingRow], now: Time) -> Result<(), CoreError> {
+        let mut ordered = Vec::new();
+        for waiting in waiting.chunks(LARGEST_BATCH) {
+            let batch = batch(run, waiting)?;
+            let (applied, outcomes) =
+                tokio::join!(self.apply_batch(run, &ordered), self.order_batch(run, &batch, now));
+            applied?;
+            ordered = match outcomes {
+                Ok(outcomes) => outcomes,
+                Err(error) if error.is_retryable() || error.code() == Some(ErrorCode::Conflict) => {
+                    return Err(error);
+                }
+                Err(error) => return self.fail_mass_revocation(run, &error.to_refusal()).await,
+            };
+        }
+        self.apply_batch(run, &ordered).await
     }
 
     /// Whether Secure has revoked these: a batch is revoked as a whole, so that its first certificate answers for it. Then
@@ -121,6 +137,9 @@ impl Core {
     }
 
     async fn apply_batch(&self, run: &RunRow, outcomes: &[BatchedOutcome]) -> Result<(), CoreError> {
+        if outcomes.is_empty() {
+            return Ok(());
+        }
         let now = self.clock.now();
         let rows: Vec<_> = outcomes.iter().map(|outcome| self.outcome_row(outcome, now)).collect();
         let rows = &rows;

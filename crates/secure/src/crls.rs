@@ -18,6 +18,7 @@ use uuid::Uuid;
 use crate::audit::{Actor, AuditDraft, Outcome};
 use crate::authorities::Authority;
 use crate::committer::{EventDraft, Write};
+use crate::crl_rests::CrlRests;
 use crate::{Secure, SecureError};
 
 /// How often the publisher looks without being woken: for revocations by other processes, and lists that end.
@@ -98,10 +99,12 @@ impl Secure {
         Ok(crl_parts::find_next(&mut conn, id, after).await?)
     }
 
-    /// Publishes what is due, for ever: at once after a revocation in this process, else every two seconds.
+    /// Publishes what is due, for ever: at once after a revocation in this process, else every two seconds; a long list
+    /// after its rest.
     pub async fn publish_crls(&self) {
+        let mut rests = CrlRests::default();
         loop {
-            let pause = match self.publish_due_crls().await {
+            let pause = match self.publish_rested_crls(&mut rests).await {
                 Ok(()) => PATROL,
                 Err(error) => {
                     tracing::debug!(%error, "trying again later");
@@ -129,18 +132,27 @@ impl Secure {
     /// # Errors
     /// The first failure; what was published before stays.
     pub async fn publish_due_crls(&self) -> Result<(), SecureError> {
-        let now = self.parts.clock.now();
+        self.publish_rested_crls(&mut CrlRests::default()).await
+    }
+
+    async fn publish_rested_crls(&self, rests: &mut CrlRests) -> Result<(), SecureError> {
+        let clock = &self.parts.clock;
         let mut conn = clm_pg::begin(&self.parts.pool).await?;
-        let due = crls::list_due(&mut conn, now).await?;
+        let due = crls::list_due(&mut conn, clock.now()).await?;
         drop(conn);
         let mut outcome = Ok(());
         for scope in due {
+            let (key, begun) = ((scope.authority_id, scope.shard), clock.now());
+            if rests.is_resting(key, begun) {
+                continue;
+            }
             // One authority that cannot sign does not stop the others.
             if let Err(error) = self.publish_scope(scope.authority_id.into(), scope.shard, scope.full).await {
                 tracing::warn!(authority_id = %scope.authority_id, shard = scope.shard,
                     error = &error as &dyn std::error::Error, "a CRL could not be published");
                 outcome = outcome.and(Err(error));
             }
+            rests.begin(key, begun, clock.now());
         }
         outcome
     }

@@ -15,6 +15,7 @@ pub mod checkpoints;
 pub mod committer;
 mod crl_checks;
 mod crl_drafts;
+mod crl_rests;
 pub mod crls;
 pub mod custody;
 pub mod encryption_keys;

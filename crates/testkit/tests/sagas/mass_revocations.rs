@@ -37,7 +37,7 @@ async fn issue(house: &House, ctx: &Ctx, many: usize) -> Vec<CertificateId> {
 
 /// Carries out everything that is approved.
 async fn run(house: &House) {
-    while house.core.revoke_next_batch().await.unwrap() {}
+    while house.core.revoke_next_batches().await.unwrap() {}
 }
 
 async fn approved(house: &House, ctx: &Ctx, new: &NewMassRevocation) -> MassRevocationId {
