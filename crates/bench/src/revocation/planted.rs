@@ -51,12 +51,12 @@ fn inventory(installation: &BenchInstallation, count: u64, kind: char) -> Result
          INSERT INTO certificate_metadata (certificate_id, operation_id, organization_id, owner_user_id, authority_id, profile,
              serial_number, fingerprint_sha256, subject, issuer, key_algorithm, not_before, not_after, status, created_at,
              updated_at)
-         SELECT planted, planted, '{ORGANIZATION}', '{REQUESTER}', '{authority}', 'tls-server', encode(uuid_send(planted), 'hex'),
+         SELECT planted, planted, '{ORGANIZATION}', '{REQUESTER}', '{authority}', 'tls-server', encode(serial, 'hex'),
              sha256(uuid_send(planted)), 'CN=planted', 'CN=issuing', 'ecdsa-p256', now(), now() + interval '1 year', 'active',
              now(), now()
-         FROM (SELECT overlay(md5('{kind}' || number) placing '0190' from 1 for 4)::uuid AS planted
-               FROM generate_series(1, {count}) AS number) numbers;
-         ANALYZE certificate_metadata"
+         FROM ({}) numbers;
+         ANALYZE certificate_metadata",
+        numbers(count, kind)
     );
     installation.sql(Database::Core, &sql)?;
     Ok(())
@@ -93,13 +93,23 @@ fn certificates(count: u64, status: &str, kind: char) -> String {
              serial_number, subject, issuer, pem_encoded_cert, der_encoded_cert, fingerprint_sha256, signature_algorithm,
              key_algorithm, key_size, public_key_sha256, is_ca, not_before, not_after, status, revoked_at, revocation_reason,
              crl_shard, created_at, updated_at)
-         SELECT planted, a.id, planted, '{ORGANIZATION}', '{REQUESTER}', 'tls-server', 'leaf', uuid_send(planted), 'CN=planted',
+         SELECT planted, a.id, planted, '{ORGANIZATION}', '{REQUESTER}', 'tls-server', 'leaf', serial, 'CN=planted',
              'CN=issuing', 'PEM', 'DER', sha256(uuid_send(planted)), 'ecdsa-with-SHA384', 'ecdsa-p256', 256,
              sha256(uuid_send(planted)), false, now(), now() + interval '1 year', '{status}', {}, {}, {shard}, now(), now()
          FROM certificate_authorities a,
-             (SELECT overlay(md5('{kind}' || number) placing '0190' from 1 for 4)::uuid AS planted
-              FROM generate_series(1, {count}) AS number) numbers
+             ({}) numbers
          WHERE a.name = '{ISSUING}'",
-        revoked.0, revoked.1
+        revoked.0,
+        revoked.1,
+        numbers(count, kind)
+    )
+}
+
+/// Ids in the order of their making, as those of UUIDv7 are, and serial numbers in none.
+fn numbers(count: u64, kind: char) -> String {
+    format!(
+        "SELECT ('0190' || lpad(to_hex(number), 8, '0') || '7' || substr(hash, 1, 19))::uuid AS planted,
+                decode('01' || hash, 'hex') AS serial
+         FROM (SELECT number, md5('{kind}' || number) AS hash FROM generate_series(1, {count}) AS number) hashes"
     )
 }
