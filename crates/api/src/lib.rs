@@ -21,6 +21,7 @@ pub mod problem;
 pub mod requests;
 pub mod roles;
 pub mod schema;
+pub mod sessions;
 pub mod users;
 pub mod workflows;
 

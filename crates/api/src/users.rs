@@ -21,6 +21,8 @@ pub struct User {
     pub status: String,
     /// Whether a second factor is set up.
     pub mfa_enabled: bool,
+    /// No sign-in before this time, after too many failed ones.
+    pub locked_until: Option<DateTime<Utc>>,
     /// When last signed in.
     pub last_login_at: Option<DateTime<Utc>>,
     /// When it was made.
@@ -40,6 +42,9 @@ pub struct NewUser {
     /// Name to show; the username unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub display_name: Option<String>,
+    /// Whether the user is to set a password before anything else, by a link from `/users/{id}/links`.
+    #[serde(default)]
+    pub invited: bool,
 }
 
 /// What can change of a user.

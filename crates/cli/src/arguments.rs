@@ -7,8 +7,8 @@ use clm_types::OrganizationId;
 use uuid::Uuid;
 
 use crate::{
-    api_keys, audit, authorities, certificates, contexts, crl, integrity, login, mass_revocations,
-    notifications, organizations, policies, requests, roles, users, workflows,
+    api_keys, audit, authorities, certificates, contexts, crl, factors, integrity, login, mass_revocations,
+    notifications, organizations, passwords, policies, requests, roles, sessions, users, workflows,
 };
 
 const EXAMPLES: &str = "\
@@ -84,6 +84,24 @@ pub(crate) struct PageArguments {
 pub(crate) enum Command {
     /// Sign in: remember an installation and its API key as a context
     Login(Box<login::Login>),
+    /// Sign out: end the session in use, and forget it
+    #[command(after_help = "Example:\n  clm logout")]
+    Logout,
+    /// Where you are signed in
+    Session {
+        #[command(subcommand)]
+        command: sessions::Command,
+    },
+    /// Your second factor
+    Factor {
+        #[command(subcommand)]
+        command: factors::Command,
+    },
+    /// Your password
+    Password {
+        #[command(subcommand)]
+        command: passwords::Command,
+    },
     /// Show who you are and what you may do
     #[command(after_help = "Example:\n  clm me")]
     Me,

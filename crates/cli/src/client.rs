@@ -137,8 +137,9 @@ impl Client {
             outcome => outcome,
         };
         let response = finish(outcome, &self.base).await?;
-        let octets = response.bytes().await.map_err(lost)?;
-        serde_json::from_slice(&octets).map_err(|error| CliError::Answer(error.to_string()))
+        let bytes = response.bytes().await.map_err(lost)?;
+        let octets: &[u8] = if bytes.is_empty() { b"null" } else { &bytes };
+        serde_json::from_slice(octets).map_err(|error| CliError::Answer(error.to_string()))
     }
 
     /// Sends what is the same when it is repeated, or may be done again.

@@ -5,18 +5,21 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use clm_api::bootstrap::{BootstrapRequest, Bootstrapped};
 use clm_api::me::Me;
+use clm_api::sessions::{NewSession, NewToken, SignedIn};
 use url::Url;
 
 use crate::arguments::Global;
 use crate::client::Client;
 use crate::contexts::{self, Context, Contexts};
 use crate::error::{CliError, ExitCode};
+use crate::factors::{Code, LOST_TOKEN};
 use crate::session::Session;
-use crate::{files, output};
+use crate::{files, output, secrets};
 
 const EXAMPLES: &str = "\
 Examples:
-  clm login https://clm.example.com:8443 --token-file key.txt
+  clm login https://clm.example.com:8443 --username ann                  asks for password and code
+  clm login https://clm.example.com:8443 --token-file key.txt            with an API key
   clm login https://localhost:8443 --ca-file ca.pem --bootstrap-token-file token   first of all
   some-vault read key | clm login https://clm.example.com:8443 --token-file -";
 
@@ -37,9 +40,14 @@ pub(crate) struct Login {
     /// File with the operator's one-time token: makes the first administrator of a new installation
     #[arg(long)]
     bootstrap_token_file: Option<PathBuf>,
-    /// With a bootstrap token: name of the administrator
-    #[arg(long, default_value = "admin")]
-    username: String,
+    /// Sign in with this name and a password; with a bootstrap token: name of the administrator (admin)
+    #[arg(long)]
+    username: Option<String>,
+    /// With --username: file with the password (`-` for standard input); asked for unless given
+    #[arg(long, conflicts_with = "bootstrap_token_file")]
+    password_file: Option<PathBuf>,
+    #[command(flatten)]
+    code: Code,
     /// With a bootstrap token: the administrator's address
     #[arg(long, default_value = "admin@example.org")]
     email: String,
@@ -57,10 +65,7 @@ pub(crate) async fn run(login: Login, global: &Global) -> Result<ExitCode, CliEr
     let token = match (&login.bootstrap_token_file, &global.token_file) {
         (Some(path), _) => bootstrap(&login, global, path).await?,
         (None, Some(path)) => files::read_secret(path)?,
-        (None, None) => {
-            let advice = "give --token-file or --bootstrap-token-file (`-` reads standard input)";
-            return Err(CliError::Usage(advice.to_owned()));
-        }
+        (None, None) => sign_in(&login, global).await?,
     };
     // Stored before it is tried, for the same reason.
     place.keep(&token)?;
@@ -83,6 +88,9 @@ fn print_me(me: &Me, form: crate::arguments::Output) {
         ("user id", output::maybe(me.user_id.as_ref())),
         ("organization", me.organization_id.to_string()),
         ("api key", output::maybe(me.api_key_id.as_ref())),
+        ("session", output::maybe(me.session_id.as_ref())),
+        ("factor shown", output::maybe_time(me.factor_at)),
+        ("missing factor", output::maybe(me.missing_factor.as_ref())),
         ("permissions", me.permissions.join(" ")),
     ];
     output::object(form, me, fields);
@@ -92,7 +100,7 @@ async fn bootstrap(login: &Login, global: &Global, token_file: &Path) -> Result<
     let client = Client::new(login.address.clone(), global.ca_file.as_deref(), None, None)?;
     let request = BootstrapRequest {
         token: files::read_secret(token_file)?,
-        username: login.username.clone(),
+        username: login.username.clone().unwrap_or_else(|| "admin".to_owned()),
         email: login.email.clone(),
         display_name: None,
         organization_code: login.organization_code.clone(),
@@ -100,6 +108,31 @@ async fn bootstrap(login: &Login, global: &Global, token_file: &Path) -> Result<
     };
     let made: Bootstrapped = client.post_once("/api/v1/bootstrap", &request, LOST_KEY).await?;
     Ok(made.api_key)
+}
+
+/// Opens a session, and shows the second factor where there is one.
+async fn sign_in(login: &Login, global: &Global) -> Result<String, CliError> {
+    let Some(username) = login.username.clone() else {
+        let advice = "give --username, --token-file or --bootstrap-token-file (`-` reads standard input)";
+        return Err(CliError::Usage(advice.to_owned()));
+    };
+    let password = secrets::ask(login.password_file.as_deref(), "Password: ", "--password-file")?;
+    let client = |token| Client::new(login.address.clone(), global.ca_file.as_deref(), token, None);
+    let opened: SignedIn =
+        client(None)?.post_once("/api/v1/sessions", &NewSession { username, password }, LOST_TOKEN).await?;
+    match opened.missing_factor.as_deref() {
+        Some("code") => {
+            let shown = login.code.read()?;
+            let path = "/api/v1/sessions/current/factor";
+            let new: NewToken = client(Some(opened.token))?.post_once(path, &shown, LOST_TOKEN).await?;
+            Ok(new.token)
+        }
+        Some(_) => {
+            eprintln!("you need a second factor before anything else; now: clm factor totp");
+            Ok(opened.token)
+        }
+        None => Ok(opened.token),
+    }
 }
 
 /// Where a context and its API key will be kept.

@@ -11,6 +11,7 @@ mod completion;
 mod contexts;
 mod crl;
 mod error;
+mod factors;
 mod files;
 mod inspect;
 mod integrity;
@@ -21,11 +22,14 @@ mod mass_revocations;
 mod notifications;
 mod organizations;
 mod output;
+mod passwords;
 mod policies;
 mod requests;
 mod roles;
 mod sealing;
+mod secrets;
 mod session;
+mod sessions;
 mod users;
 mod workflows;
 
@@ -64,6 +68,9 @@ async fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
         }
         Command::Login(login) => return login::run(*login, &global).await,
         Command::Context { command } => return contexts::run(command, &global),
+        Command::Password { command: passwords::Command::Set(set) } => {
+            return passwords::set(set, &global).await;
+        }
         Command::Cert { command: certificates::Command::Inspect { file } } => {
             return inspect::run(&file, global.output);
         }
@@ -73,6 +80,10 @@ async fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
     match command {
         Command::Completion { .. } | Command::Login(_) | Command::Context { .. } => Ok(ExitCode::Done),
         Command::Me => login::me(&session).await,
+        Command::Logout => sessions::logout(&session).await,
+        Command::Session { command } => sessions::run(command, &session).await,
+        Command::Factor { command } => factors::run(command, &session).await,
+        Command::Password { command } => passwords::run(command, &session).await,
         Command::Request { command } => requests::run(*command, &session).await,
         Command::Approve { ids, comment } => approvals::decide("approve", &ids, comment, &session).await,
         Command::Reject { ids, comment } => approvals::decide("reject", &ids, comment, &session).await,

@@ -15,6 +15,8 @@ use crate::files;
 pub(crate) struct Session {
     pub(crate) client: Client,
     pub(crate) output: Output,
+    /// Where its token lies.
+    token_file: PathBuf,
 }
 
 impl Session {
@@ -38,6 +40,21 @@ impl Session {
         Ok(Self {
             client: Client::new(url, ca_file.as_deref(), Some(token), organization)?,
             output: global.output,
+            token_file,
+        })
+    }
+
+    /// Keeps the token that has taken the place of the one in use.
+    pub(crate) fn keep_token(&self, token: &str) -> Result<(), CliError> {
+        files::write_secret(&self.token_file, token.as_bytes())
+    }
+
+    /// Forgets a token that has ended.
+    pub(crate) fn forget_token(&self) -> Result<(), CliError> {
+        std::fs::remove_file(&self.token_file).map_err(|source| CliError::File {
+            action: "remove",
+            path: self.token_file.clone(),
+            source,
         })
     }
 }

@@ -1,14 +1,18 @@
 //! `clm user`.
 
+use std::path::{Path, PathBuf};
+
 use clap::Subcommand;
+use clm_api::sessions::OneTimeLink;
 use clm_api::users::{NewUser, User, UserChange};
 use reqwest::Method;
+use serde_json::json;
 use uuid::Uuid;
 
 use crate::arguments::PageArguments;
 use crate::error::{CliError, ExitCode};
-use crate::output;
 use crate::session::Session;
+use crate::{files, output};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -34,6 +38,38 @@ pub(crate) enum Command {
         /// Name to show
         #[arg(long)]
         display_name: Option<String>,
+        /// The user is to set a password first, by a link from `clm user link`
+        #[arg(long)]
+        invite: bool,
+    },
+    /// Make a one-time link by which a user sets a password: an invitation, or a reset
+    #[command(
+        after_help = "Example:\n  clm user link 0199f0c3-7d59-7014-a6e2-3f8b9a0d1e45 --link-file link.txt"
+    )]
+    Link {
+        /// The user
+        id: Uuid,
+        /// Where the link goes; give it to the user over a way that nobody else reads
+        #[arg(long)]
+        link_file: PathBuf,
+    },
+    /// End the lock of a user after too many failed sign-ins
+    #[command(after_help = "Example:\n  clm user unlock 0199f0c3-7d59-7014-a6e2-3f8b9a0d1e45")]
+    Unlock {
+        /// The user
+        id: Uuid,
+    },
+    /// Take the second factor from a user who has lost it
+    #[command(after_help = "Example:\n  clm user remove-factors 0199f0c3-7d59-7014-a6e2-3f8b9a0d1e45")]
+    RemoveFactors {
+        /// The user
+        id: Uuid,
+    },
+    /// Delete a user: sessions, API keys and roles end at once
+    #[command(after_help = "Example:\n  clm user delete 0199f0c3-7d59-7014-a6e2-3f8b9a0d1e45")]
+    Delete {
+        /// The user
+        id: Uuid,
     },
     /// Change name and address of a user; what is not given stays
     #[command(
@@ -69,8 +105,8 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<ExitCode,
         Command::Show { id } => {
             print(&session.client.get(&format!("/api/v1/users/{id}")).await?.body, session);
         }
-        Command::Create { username, email, display_name } => {
-            let body = NewUser { username, email, display_name };
+        Command::Create { username, email, display_name, invite } => {
+            let body = NewUser { username, email, display_name, invited: invite };
             print(&session.client.post("/api/v1/users", &body, None).await?.body, session);
         }
         Command::Update { id, email, display_name } => {
@@ -81,16 +117,45 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<ExitCode,
             let path = format!("/api/v1/users/{id}");
             print(&session.client.edit(Method::PUT, &path, change).await?, session);
         }
+        Command::Link { id, link_file } => link(id, &link_file, session).await?,
+        Command::Unlock { id } => {
+            let path = format!("/api/v1/users/{id}/unlock");
+            print(&session.client.post(&path, &json!({}), None).await?.body, session);
+        }
+        Command::RemoveFactors { id } => {
+            let path = format!("/api/v1/users/{id}/factors");
+            session.client.call::<(), ()>(Method::DELETE, &path, None).await?;
+        }
+        Command::Delete { id } => {
+            let path = format!("/api/v1/users/{id}");
+            let etag = session.client.etag(&path).await?;
+            session.client.change::<_, ()>(Method::DELETE, &path, &etag, &json!({})).await?;
+        }
         Command::Enable { id } => {
             let path = format!("/api/v1/users/{id}/enable");
-            print(&session.client.post(&path, &serde_json::json!({}), None).await?.body, session);
+            print(&session.client.post(&path, &json!({}), None).await?.body, session);
         }
         Command::Disable { id } => {
             let path = format!("/api/v1/users/{id}/disable");
-            print(&session.client.post(&path, &serde_json::json!({}), None).await?.body, session);
+            print(&session.client.post(&path, &json!({}), None).await?.body, session);
         }
     }
     Ok(ExitCode::Done)
+}
+
+async fn link(id: Uuid, link_file: &Path, session: &Session) -> Result<(), CliError> {
+    files::check_secret_file(link_file)?;
+    let path = format!("/api/v1/users/{id}/links");
+    let made: OneTimeLink = session.client.post(&path, &json!({}), None).await?.body;
+    files::write_secret(link_file, made.token.as_bytes())?;
+    let fields = vec![
+        ("purpose", made.purpose.clone()),
+        ("ends", output::time(made.expires_at)),
+        ("file", link_file.display().to_string()),
+    ];
+    let shown = json!({"purpose": made.purpose, "expires_at": made.expires_at, "file": link_file});
+    output::object(session.output, &shown, fields);
+    Ok(())
 }
 
 async fn list(page: &PageArguments, session: &Session) -> Result<(), CliError> {
@@ -114,6 +179,8 @@ fn print(one: &User, session: &Session) {
         ("name", one.display_name.clone()),
         ("email", one.email.clone()),
         ("status", one.status.clone()),
+        ("second factor", if one.mfa_enabled { "set up" } else { "none" }.to_owned()),
+        ("locked until", output::maybe_time(one.locked_until)),
         ("created", output::time(one.created_at)),
         ("last login", output::maybe_time(one.last_login_at)),
     ];

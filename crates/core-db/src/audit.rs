@@ -20,6 +20,8 @@ pub struct NewAuditRow {
     pub actor_type: &'static str,
     /// The key that was used.
     pub api_key_id: Option<Uuid>,
+    /// The session that was used.
+    pub session_id: Option<Uuid>,
     /// Whose data.
     pub organization_id: Option<Uuid>,
     /// Where the request came from.
@@ -48,8 +50,9 @@ pub struct NewAuditRow {
 pub async fn insert(conn: &mut PgConnection, row: &NewAuditRow) -> Result<(), DbError> {
     sqlx::query!(
         "INSERT INTO audit_log (id, occurred_at, actor_user_id, actor_type, api_key_id, organization_id, ip_address,
-             request_id, operation_id, action, object_type, object_id, before_state, after_state, outcome, detail, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7::text::inet, $8, $9, $10, $11, $12, $13, $14, $15, $16, $2)",
+             request_id, operation_id, action, object_type, object_id, before_state, after_state, outcome, detail, created_at,
+             session_id)
+         VALUES ($1, $2, $3, $4, $5, $6, $7::text::inet, $8, $9, $10, $11, $12, $13, $14, $15, $16, $2, $17)",
         row.id,
         row.occurred_at,
         row.actor_user_id,
@@ -65,7 +68,8 @@ pub async fn insert(conn: &mut PgConnection, row: &NewAuditRow) -> Result<(), Db
         row.before_state,
         row.after_state,
         row.outcome,
-        row.detail
+        row.detail,
+        row.session_id
     )
     .execute(conn)
     .await?;
@@ -85,6 +89,8 @@ pub struct AuditRow {
     pub actor_type: String,
     /// The key that was used.
     pub api_key_id: Option<Uuid>,
+    /// The session that was used.
+    pub session_id: Option<Uuid>,
     /// Whose data.
     pub organization_id: Option<Uuid>,
     /// Where the request came from.
@@ -141,7 +147,7 @@ pub async fn list(
     let before_id = [until_id, filter.before].into_iter().flatten().min();
     Ok(sqlx::query_as!(
         AuditRow,
-        "SELECT id, occurred_at, actor_user_id, actor_type, api_key_id, organization_id, host(ip_address) AS ip_address,
+        "SELECT id, occurred_at, actor_user_id, actor_type, api_key_id, session_id, organization_id, host(ip_address) AS ip_address,
                 request_id, operation_id, action, object_type, object_id, before_state, after_state, outcome, detail
          FROM audit_log
          WHERE organization_id = $1

@@ -145,14 +145,14 @@ pub async fn insert_all(
                  AS new (instance_id, id, kind, payload, locked_by, locked_until)
              JOIN instance i ON i.id = new.instance_id)
          INSERT INTO audit_log (id, occurred_at, actor_user_id, actor_type, api_key_id, organization_id, ip_address, request_id,
-             operation_id, action, object_type, object_id, after_state, outcome, detail, created_at)
+             operation_id, action, object_type, object_id, after_state, outcome, detail, created_at, session_id)
          SELECT new.id, i.created_at, new.actor_user_id, new.actor_type, new.api_key_id, i.organization_id,
              new.ip_address::inet, new.request_id, i.operation_id, new.action, new.object_type, new.object_id,
-             new.after_state, new.outcome, new.detail, i.created_at
+             new.after_state, new.outcome, new.detail, i.created_at, new.session_id
          FROM unnest($40::uuid[], $41::uuid[], $42::uuid[], $43::text[], $44::uuid[], $45::text[], $46::uuid[], $47::text[],
-             $48::text[], $49::uuid[], $50::jsonb[], $51::text[], $52::text[])
+             $48::text[], $49::uuid[], $50::jsonb[], $51::text[], $52::text[], $53::uuid[])
              AS new (instance_id, id, actor_user_id, actor_type, api_key_id, ip_address, request_id, action, object_type,
-                 object_id, after_state, outcome, detail)
+                 object_id, after_state, outcome, detail, session_id)
          JOIN instance i ON i.id = new.instance_id",
         organization_id,
         &column(&instances, |i| i.id),
@@ -205,7 +205,8 @@ pub async fn insert_all(
         &column(&audit, |(_, a)| a.object_id) as &[Option<Uuid>],
         &column(&audit, |(_, a)| a.after_state.clone()) as &[Option<Value>],
         &column(&audit, |(_, a)| a.outcome.to_owned()),
-        &column(&audit, |(_, a)| a.detail.clone()) as &[Option<String>]
+        &column(&audit, |(_, a)| a.detail.clone()) as &[Option<String>],
+        &column(&audit, |(_, a)| a.session_id) as &[Option<Uuid>]
     )
     .execute(conn)
     .await?;

@@ -22,6 +22,8 @@ pub struct UserRow {
     pub password_changed_at: Option<Time>,
     /// Whether a second factor is asked for.
     pub mfa_enabled: bool,
+    /// Nobody signs in before.
+    pub locked_until: Option<Time>,
     /// When last signed in.
     pub last_login_at: Option<Time>,
     /// When it was made.
@@ -30,7 +32,7 @@ pub struct UserRow {
     pub version: i64,
 }
 
-/// A new, active user.
+/// A new user.
 pub struct NewUserRow<'a> {
     /// Identity.
     pub id: Uuid,
@@ -40,10 +42,8 @@ pub struct NewUserRow<'a> {
     pub email: &'a str,
     /// Name to show.
     pub display_name: &'a str,
-    /// Argon2id in PHC form.
-    pub password_hash: Option<&'a str>,
-    /// Its salt.
-    pub password_salt: Option<&'a str>,
+    /// `active` or `invited`.
+    pub status: &'a str,
     /// When.
     pub created_at: Time,
 }
@@ -54,15 +54,13 @@ pub struct NewUserRow<'a> {
 /// `Conflict` on username or e-mail address.
 pub async fn insert(conn: &mut PgConnection, row: &NewUserRow<'_>) -> Result<(), DbError> {
     sqlx::query!(
-        "INSERT INTO users (id, username, email, display_name, password_hash, password_salt, password_changed_at, status,
-             created_at, updated_at)
-         VALUES ($1, $2, $3, $4, $5, $6, CASE WHEN $5::text IS NULL THEN NULL ELSE $7::timestamptz END, 'active', $7, $7)",
+        "INSERT INTO users (id, username, email, display_name, status, created_at, updated_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $6)",
         row.id,
         row.username,
         row.email,
         row.display_name,
-        row.password_hash,
-        row.password_salt,
+        row.status,
         row.created_at
     )
     .execute(conn)
@@ -106,8 +104,8 @@ pub async fn find_in_organization(
 ) -> Result<Option<UserRow>, DbError> {
     Ok(sqlx::query_as!(
         UserRow,
-        "SELECT u.id, u.username, u.email, u.display_name, u.status, u.password_changed_at, u.mfa_enabled, u.last_login_at,
-                u.created_at, u.version
+        "SELECT u.id, u.username, u.email, u.display_name, u.status, u.password_changed_at, u.mfa_enabled, u.locked_until,
+                u.last_login_at, u.created_at, u.version
          FROM users u
          WHERE u.id = $1 AND u.deleted_at IS NULL AND (
              EXISTS (SELECT FROM user_organizations m
@@ -132,8 +130,8 @@ pub async fn list_in_organization(
 ) -> Result<Vec<UserRow>, DbError> {
     Ok(sqlx::query_as!(
         UserRow,
-        "SELECT u.id, u.username, u.email, u.display_name, u.status, u.password_changed_at, u.mfa_enabled, u.last_login_at,
-                u.created_at, u.version
+        "SELECT u.id, u.username, u.email, u.display_name, u.status, u.password_changed_at, u.mfa_enabled, u.locked_until,
+                u.last_login_at, u.created_at, u.version
          FROM user_organizations m JOIN users u ON u.id = m.user_id
          WHERE m.organization_id = $1 AND m.status <> 'left' AND u.deleted_at IS NULL
            AND ($2::uuid IS NULL OR m.user_id < $2)
@@ -250,4 +248,46 @@ pub async fn set_status(
     .execute(conn)
     .await?;
     expect_rows(&result, 1)
+}
+
+/// Deletes a user: the row stays, and its memberships, roles and keys end.
+///
+/// # Errors
+/// `RowCount` when it has changed since `version`.
+pub async fn delete(
+    conn: &mut PgConnection,
+    id: Uuid,
+    version: i64,
+    by: Option<Uuid>,
+    now: Time,
+) -> Result<(), DbError> {
+    let result = sqlx::query!(
+        "WITH deleted AS (
+             UPDATE users SET deleted_at = $4, status = 'disabled', password_hash = NULL, password_salt = NULL,
+                 mfa_enabled = false, mfa_secret_encrypted = NULL, updated_at = $4, version = version + 1
+             WHERE id = $1 AND version = $2 AND deleted_at IS NULL
+             RETURNING id
+         ), memberships AS (
+             UPDATE user_organizations m SET status = 'left', is_primary = false, updated_at = $4, version = version + 1
+             FROM deleted WHERE m.user_id = deleted.id AND m.status <> 'left'
+         ), roles AS (
+             UPDATE user_roles r SET revoked_at = $4, revoked_by = $3, revocation_reason = 'the user was deleted', updated_at = $4,
+                 version = version + 1
+             FROM deleted WHERE r.user_id = deleted.id AND r.revoked_at IS NULL
+         ), keys AS (
+             UPDATE api_keys k SET revoked_at = $4, revoked_by = $3, updated_at = $4, version = version + 1
+             FROM deleted WHERE k.user_id = deleted.id AND k.revoked_at IS NULL
+         )
+         SELECT id FROM deleted",
+        id,
+        version,
+        by,
+        now
+    )
+    .fetch_all(conn)
+    .await?;
+    match result.len() {
+        1 => Ok(()),
+        _ => Err(DbError::RowCount { expected: 1, got: 0 }),
+    }
 }

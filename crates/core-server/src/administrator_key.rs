@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clm_core::administrators::KEY_LIFETIME;
 
+use clm_core::passwords::PasswordCost;
+
 use crate::secret_file::SecretFile;
 use crate::{ConfigFile, serve};
 
@@ -21,7 +23,7 @@ pub(crate) struct Arguments {
 
 impl Arguments {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
-        let core = serve::open(&self.config.load()?).await?.core;
+        let core = serve::open(&self.config.load()?, PasswordCost::LEAST).await?.core;
         let file = SecretFile::open(self.output.clone())?;
         let (key, token) = core.create_administrator_key(&self.user).await?;
         file.write(token.expose())?;

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use chrono::TimeDelta;
 
+use clm_core::passwords::PasswordCost;
+
 use crate::secret_file::SecretFile;
 use crate::{ConfigFile, serve};
 
@@ -21,7 +23,7 @@ pub(crate) struct Arguments {
 
 impl Arguments {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
-        let core = serve::open(&self.config.load()?).await?.core;
+        let core = serve::open(&self.config.load()?, PasswordCost::LEAST).await?.core;
         let file = SecretFile::open(self.output.clone())?;
         let token = core.create_bootstrap_token(TimeDelta::hours(self.hours)).await?;
         file.write(token.expose())?;

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context;
+use clm_core::passwords::PasswordCost;
 use clm_pg::PgConfig;
 
 use crate::config::Config;
@@ -14,6 +15,7 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
     check_database(&config.system_database).context("[system_database]")?;
     let rpc = config.rpc.files();
     check_files(&rpc.ca_file, &rpc.cert_file, &rpc.key_file).context("[rpc]")?;
+    config.sign_in.parts(PasswordCost::LEAST).context("[sign_in]")?;
     eprintln!("the configuration is complete and readable");
     Ok(())
 }

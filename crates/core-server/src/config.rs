@@ -4,9 +4,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::{Context, anyhow, ensure};
+use chrono::TimeDelta;
+use clm_core::passwords::PasswordCost;
+use clm_core::sealed_secrets::SecretsKeys;
+use clm_core::sign_in::SignInParts;
 use clm_pg::PgConfig;
 use clm_rpc::TlsFiles;
-use clm_service::{AdminConfig, LogConfig};
+use clm_service::{AdminConfig, LogConfig, Secret};
 use serde::Deserialize;
 
 /// The whole file.
@@ -25,6 +30,8 @@ pub(crate) struct Config {
     pub(crate) system_database: PgConfig,
     /// The link to Secure.
     pub(crate) rpc: RpcConfig,
+    /// How people sign in.
+    pub(crate) sign_in: SignInConfig,
     /// Comparing the databases.
     #[serde(default)]
     pub(crate) integrity: IntegrityConfig,
@@ -55,6 +62,50 @@ pub(crate) struct ValidationConfig {
     pub(crate) listen: SocketAddr,
     /// How relying parties reach it: what stands in the certificates.
     pub(crate) base_url: String,
+}
+
+/// How people sign in.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SignInConfig {
+    /// Under which secrets of one-time codes lie: 32 octets in base64 to a line; the first line seals, all open.
+    pub(crate) secrets_key_file: PathBuf,
+    /// What authenticator programs call this installation; CLM unless given.
+    issuer: Option<String>,
+    /// A session ends when it is not used for so long; 30 unless given.
+    session_idle_minutes: Option<u32>,
+    /// A session ends after so long in any case; 12 unless given.
+    session_lifetime_hours: Option<u32>,
+    /// What a password shall cost this machine, 2 to 10 passes of argon2id; 100 unless given.
+    password_milliseconds: Option<u32>,
+}
+
+impl SignInConfig {
+    /// Reads the key file.
+    pub(crate) fn parts(&self, password_cost: PasswordCost) -> anyhow::Result<SignInParts> {
+        let file = Secret::from_file(&self.secrets_key_file)?;
+        let text = std::str::from_utf8(file.expose()).unwrap_or_default();
+        let keys = SecretsKeys::parse(text)
+            .map_err(|fault| anyhow!("{}: {fault}", self.secrets_key_file.display()))
+            .context("make one with: clm-core sign-in-key")?;
+        let usual = SignInParts::usual(keys);
+        let issuer = self.issuer.clone().unwrap_or(usual.issuer);
+        ensure!(!issuer.is_empty() && !issuer.contains(':'), "the issuer is a name without a colon");
+        let idle = self.session_idle_minutes.map(|minutes| TimeDelta::minutes(minutes.max(1).into()));
+        let lifetime = self.session_lifetime_hours.map(|hours| TimeDelta::hours(hours.max(1).into()));
+        Ok(SignInParts {
+            password_cost,
+            issuer,
+            session_idle: idle.unwrap_or(usual.session_idle),
+            session_lifetime: lifetime.unwrap_or(usual.session_lifetime),
+            ..usual
+        })
+    }
+
+    /// What a password shall cost.
+    pub(crate) fn password_time(&self) -> Duration {
+        Duration::from_millis(self.password_milliseconds.unwrap_or(100).into())
+    }
 }
 
 /// The link to Secure.

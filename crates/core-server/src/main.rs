@@ -6,8 +6,10 @@ mod check_config;
 mod config;
 mod listeners;
 mod metrics;
+mod password_cost;
 mod secret_file;
 mod serve;
+mod sign_in_key;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -38,6 +40,8 @@ enum Command {
     BootstrapToken(bootstrap_token::Arguments),
     /// Write a new API key for an administrator of all organizations who has none any more.
     AdministratorKey(administrator_key::Arguments),
+    /// Write a new key under which the secrets of one-time codes lie.
+    SignInKey(sign_in_key::Arguments),
     /// Print the description of the API (OpenAPI 3.1).
     Openapi,
 }
@@ -102,6 +106,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::CheckConfig(file) => check_config::run(&file.load()?),
         Command::BootstrapToken(arguments) => arguments.run().await,
         Command::AdministratorKey(arguments) => arguments.run().await,
+        Command::SignInKey(arguments) => arguments.run(),
         Command::Openapi => Ok(()),
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
+use clm_core::passwords::PasswordCost;
 use clm_core::{Core, CoreParts};
 use clm_core_db::PgPool;
 use clm_core_web::{Edge, HttpMetrics, PublicUrl, ValidationUrl};
@@ -16,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Config, MigrationConfig};
 use crate::listeners;
 use crate::metrics::{self, IntegrityMetrics};
+use crate::password_cost;
 
 /// Months for which partitions are made ahead.
 const MONTHS_AHEAD: u32 = 3;
@@ -30,7 +32,8 @@ pub(crate) struct Opened {
 }
 
 /// Opens the database, which must have the schema of this program, and prepares the link to Secure.
-pub(crate) async fn open(config: &Config) -> anyhow::Result<Opened> {
+pub(crate) async fn open(config: &Config, password_cost: PasswordCost) -> anyhow::Result<Opened> {
+    let sign_in = config.sign_in.parts(password_cost).context("[sign_in]")?;
     let app = clm_pg::connect(&config.database, "clm-core").await.context("clm_core_db as [database]")?;
     let system = clm_pg::connect(&config.system_database, "clm-core-system")
         .await
@@ -46,6 +49,7 @@ pub(crate) async fn open(config: &Config) -> anyhow::Result<Opened> {
         secure,
         clock: Clock::system(),
         entropy: Entropy::system(),
+        sign_in,
     });
     Ok(Opened { core, app, system })
 }
@@ -59,7 +63,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     let tls = clm_service::public_server(&config.api.cert_file, &config.api.key_file)?;
     let api = listeners::bind("[api]", config.api.listen)?;
     let validation = listeners::bind("[validation]", config.validation.listen)?;
-    let opened = open(&config).await?;
+    let opened = open(&config, password_cost::tune(config.sign_in.password_time())?).await?;
     let core = Arc::clone(&opened.core);
     let metrics = Metrics::new("clm-core", env!("CARGO_PKG_VERSION"));
     let http = HttpMetrics::default();

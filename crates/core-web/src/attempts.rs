@@ -37,9 +37,9 @@ impl Attempts {
     }
 
     /// Fails if this failed before from this address, or if too much did.
-    pub(crate) fn check(&self, address: IpAddr, presented: Presented) -> Result<(), Failure> {
+    pub(crate) fn check(&self, address: IpAddr, presented: Option<Presented>) -> Result<(), Failure> {
         let address = network(address);
-        if let Some(failure) = self.answers.get(&(address, presented)) {
+        if let Some(failure) = presented.and_then(|presented| self.answers.get(&(address, presented))) {
             return Err(failure);
         }
         let failures = self.by_address.get(&address).map_or(0, |count| count.load(Ordering::Relaxed));
@@ -50,11 +50,13 @@ impl Attempts {
         Err(Failure::new(ErrorCode::RateLimited, detail))
     }
 
-    /// Notes a failure and its answer.
-    pub(crate) fn note(&self, address: IpAddr, presented: Presented, failure: &Failure) {
+    /// Notes a failure, and its answer to what was presented.
+    pub(crate) fn note(&self, address: IpAddr, presented: Option<Presented>, failure: &Failure) {
         let address = network(address);
         self.by_address.get_with(address, Arc::default).fetch_add(1, Ordering::Relaxed);
-        self.answers.insert((address, presented), failure.clone());
+        if let Some(presented) = presented {
+            self.answers.insert((address, presented), failure.clone());
+        }
     }
 }
 
@@ -74,10 +76,10 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn key(number: u32) -> Presented {
+    fn key(number: u32) -> Option<Presented> {
         let mut octets = [0; 32];
         octets[..4].copy_from_slice(&number.to_be_bytes());
-        octets
+        Some(octets)
     }
 
     fn wrong() -> Failure {

@@ -26,6 +26,8 @@ use crate::surroundings::{MAX_BODY_BYTES, RequestId, too_large};
 
 /// The organization that a caller with several of them means.
 const ORGANIZATION_HEADER: &str = "clm-organization";
+/// Where passwords are sent to.
+const SIGN_IN: &str = "/api/v1/sessions";
 /// Longest wait for the rest of a body.
 const BODY_TIME: Duration = Duration::from_secs(10);
 /// Who shows no credentials can keep little of the service busy: this many bodies at once,
@@ -65,10 +67,9 @@ impl Gate {
         // Before anything of the body is read.
         let ctx = match route.access {
             Access::Public => None,
-            Access::SignedIn => Some(self.authenticate(&parts).await?),
-            Access::Permission(permission) => {
+            access => {
                 let ctx = self.authenticate(&parts).await?;
-                ctx.require(permission).inspect_err(|refusal| {
+                check_access(&ctx, access, route.fresh).inspect_err(|refusal| {
                     if let Some(call) = Call::new(&ctx, route, &parts.uri) {
                         call.note(&self.core, refusal);
                     }
@@ -83,7 +84,7 @@ impl Gate {
             return Ok(next.run(Request::from_parts(parts, Body::empty())).await);
         }
         let Some(ctx) = ctx else {
-            return self.pass_anonymous(parts, body, next).await;
+            return self.pass_anonymous(route, parts, body, next).await;
         };
         let body = read(body, MAX_BODY_BYTES, BODY_TIME).await?;
         let call = Call::new(&ctx, route, &parts.uri);
@@ -95,20 +96,27 @@ impl Gate {
         answer
     }
 
-    /// A change by somebody without credentials: there is a token of its own in the body.
-    async fn pass_anonymous(&self, parts: Parts, body: Body, next: Next) -> Result<Response, Failure> {
+    /// A change by somebody without credentials: there is a password or a token of its own in the body.
+    async fn pass_anonymous(
+        &self,
+        route: &Route,
+        parts: Parts,
+        body: Body,
+        next: Next,
+    ) -> Result<Response, Failure> {
         let busy =
             |_| Failure::new(ErrorCode::Unavailable, "too many requests without credentials run at once");
         let _permit = self.anonymous.try_acquire().map_err(busy)?;
         let body = read(body, MAX_ANONYMOUS_BODY_BYTES, ANONYMOUS_BODY_TIME).await?;
         let address = address(&parts);
-        let presented = idempotency::digest(&parts.uri, &body);
+        // A token that was wrong stays wrong; a password may be right in a minute, and is kept nowhere.
+        let presented = (route.path != SIGN_IN).then(|| idempotency::digest(&parts.uri, &body));
         if let Some(address) = address {
             self.attempts.check(address, presented)?;
         }
         let response = next.run(Request::from_parts(parts, Body::from(body))).await;
         if let (Some(address), Some(failure)) = (address, response.extensions().get::<Failure>())
-            && failure.0.code == ErrorCode::BootstrapTokenInvalid
+            && is_wrong_secret(failure.0.code)
         {
             self.attempts.note(address, presented, failure);
         }
@@ -123,16 +131,31 @@ impl Gate {
         // What is no key at all costs no question to the database, and counts as no attempt.
         let attempt = address.zip(Token::parse(token).map(|token| token.hash()));
         if let Some((address, presented)) = attempt {
-            self.attempts.check(address, presented)?;
+            self.attempts.check(address, Some(presented))?;
         }
         let ctx = self.core.authenticate(token, organization, id, address).await.map_err(Failure::from);
         if let (Some((address, presented)), Err(failure)) = (attempt, &ctx)
             && failure.0.code == ErrorCode::Unauthenticated
         {
-            self.attempts.note(address, presented, failure);
+            self.attempts.note(address, Some(presented), failure);
         }
         ctx
     }
+}
+
+/// Whether what was sent instead of credentials was wrong.
+const fn is_wrong_secret(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::BootstrapTokenInvalid | ErrorCode::LinkInvalid | ErrorCode::SignInFailed)
+}
+
+fn check_access(ctx: &Ctx, access: Access, fresh: bool) -> Result<(), Refusal> {
+    if access != Access::Session {
+        ctx.require_whole_session()?;
+    }
+    if let Access::Permission(permission) = access {
+        ctx.require(permission)?;
+    }
+    if fresh { ctx.require_fresh_factor() } else { Ok(()) }
 }
 
 /// The whole body before anything is done with it, up to a size, and within a time that does not begin anew with
@@ -197,7 +220,7 @@ fn not_allowed(parts: &Parts) -> Response {
 fn bearer(headers: &HeaderMap) -> Result<&str, Failure> {
     let value = headers.get(AUTHORIZATION).ok_or_else(|| {
         Refusal::new(ErrorCode::Unauthenticated, "the header Authorization is missing")
-            .hint("send `Authorization: Bearer <API key>`")
+            .hint("send `Authorization: Bearer <API key or session>`")
     })?;
     let token = value.to_str().ok().and_then(|text| text.split_once(' '));
     match token {

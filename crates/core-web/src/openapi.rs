@@ -73,7 +73,8 @@ fn document() -> Value {
     }
     if let Some(components) = document.get_mut("components") {
         components["securitySchemes"] = json!({"api_key": {"type": "http", "scheme": "bearer",
-            "description": "An API key, `clm_pat_…` or `clm_svc_…`."}});
+            "description": "An API key, `clm_pat_…` or `clm_svc_…`."},
+            "session": {"type": "http", "scheme": "bearer", "description": "A session, `clm_ses_…`."}});
     }
     document
 }
@@ -87,13 +88,16 @@ fn complete(document: &mut Value, route: &Route) {
     };
     match route.access {
         Access::Public => {}
-        Access::SignedIn => {
-            operation.insert("security".to_owned(), json!([{"api_key": []}]));
-        }
+        Access::Session | Access::SignedIn => {}
         Access::Permission(permission) => {
-            operation.insert("security".to_owned(), json!([{"api_key": []}]));
             operation.insert("x-permission".to_owned(), json!(permission));
         }
+    }
+    if route.access != Access::Public {
+        operation.insert("security".to_owned(), json!([{"api_key": []}, {"session": []}]));
+    }
+    if route.fresh {
+        operation.insert("x-fresh-factor".to_owned(), json!(true));
     }
     let headers = headers(route);
     if let Value::Array(parameters) = operation.entry("parameters").or_insert_with(|| json!([])) {

@@ -24,8 +24,11 @@ const fn status(code: ErrorCode) -> StatusCode {
     use ErrorCode as C;
     match code {
         C::InvalidRequest | C::IdempotencyKeyRequired => StatusCode::BAD_REQUEST,
-        C::Unauthenticated => StatusCode::UNAUTHORIZED,
+        C::Unauthenticated | C::SignInFailed => StatusCode::UNAUTHORIZED,
         C::PermissionDenied
+        | C::SecondFactorRequired
+        | C::StepUpRequired
+        | C::LinkInvalid
         | C::BootstrapTokenInvalid
         | C::SelfApproval
         | C::NotAnApprover
@@ -43,7 +46,8 @@ const fn status(code: ErrorCode) -> StatusCode {
         | C::AuthorityNotFound
         | C::ProfileNotFound
         | C::RoleNotFound
-        | C::ApiKeyNotFound => StatusCode::NOT_FOUND,
+        | C::ApiKeyNotFound
+        | C::SessionNotFound => StatusCode::NOT_FOUND,
         C::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         C::IdempotencyKeyInFlight
         | C::KeyExists
@@ -116,7 +120,8 @@ const fn status(code: ErrorCode) -> StatusCode {
         | C::MandateOutsideEnvelope
         | C::RevocationReasonInvalid
         | C::NothingSelected
-        | C::InvalidityDateInvalid => StatusCode::UNPROCESSABLE_ENTITY,
+        | C::InvalidityDateInvalid
+        | C::PasswordTooWeak => StatusCode::UNPROCESSABLE_ENTITY,
     }
 }
 
@@ -164,6 +169,26 @@ const fn texts(code: ErrorCode) -> (&'static str, &'static str) {
             "The caller may not do this",
             "Ask an administrator for a role with the permission that the detail names.",
         ),
+        C::SignInFailed => (
+            "This did not sign you in",
+            "Check name, password and code. Five failures in five minutes lock a user for 15 minutes; an administrator can unlock it.",
+        ),
+        C::SecondFactorRequired => (
+            "The session lacks a second factor",
+            "Show it at /api/v1/sessions/current/factor, or set one up at /api/v1/me/totp.",
+        ),
+        C::StepUpRequired => (
+            "A second factor must have been shown within the last five minutes",
+            "Show it again at /api/v1/sessions/current/factor, and send the request with the new token.",
+        ),
+        C::PasswordTooWeak => (
+            "The password is guessed early, or was used before",
+            "Take several words that have nothing to do with each other, or let a password manager make one.",
+        ),
+        C::LinkInvalid => (
+            "The one-time link is wrong, used, replaced by a newer one, or its time is over",
+            "Ask an administrator for a new one.",
+        ),
         C::BootstrapTokenInvalid => (
             "The bootstrap token is wrong, used or expired",
             "Let an operator make a new one with `clm-core bootstrap-token`.",
@@ -197,6 +222,7 @@ const fn texts(code: ErrorCode) -> (&'static str, &'static str) {
             ("No such certificate profile", "Use a profile that the policy and the authority name.")
         }
         C::RoleNotFound => ("No such role in this organization", "List the roles, and use the id of one."),
+        C::SessionNotFound => ("No such open session", "List the sessions, and use the id of one."),
         C::ApiKeyNotFound => {
             ("No such API key in this organization", "List the API keys, and use the id of one.")
         }

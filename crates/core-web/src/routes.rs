@@ -8,6 +8,8 @@ use clm_types::Permission;
 pub enum Access {
     /// Anybody: nothing but public facts, or a route that checks a token of its own.
     Public,
+    /// Whoever has a session or key, be it a session that lacks a second factor.
+    Session,
     /// Whoever has valid credentials.
     SignedIn,
     /// Whoever holds this permission in the organization.
@@ -49,6 +51,8 @@ pub struct Route {
     pub idempotency: Idempotency,
     /// Whether it changes only what the caller has seen.
     pub condition: Condition,
+    /// Whether a session must have shown a second factor just now.
+    pub fresh: bool,
 }
 
 /// The route that a request matched.
@@ -87,7 +91,12 @@ const fn change(method: &'static str, path: &'static str, access: Access) -> Rou
 }
 
 const fn route(method: &'static str, path: &'static str, access: Access) -> Route {
-    Route { method, path, access, idempotency: Idempotency::None, condition: Condition::None }
+    Route { method, path, access, idempotency: Idempotency::None, condition: Condition::None, fresh: false }
+}
+
+/// What is most worth protecting from whoever finds a session open.
+const fn fresh(route: Route) -> Route {
+    Route { fresh: true, ..route }
 }
 
 const fn may(permission: Permission) -> Access {
@@ -96,18 +105,30 @@ const fn may(permission: Permission) -> Access {
 
 /// The table.
 pub const ROUTES: &[Route] = {
-    use Access::{Public, SignedIn};
+    use Access::{Public, Session, SignedIn};
     use Permission as P;
     &[
         get("/openapi.json", Public),
         get("/problems", Public),
         get("/problems/{code}", Public),
         route("POST", "/api/v1/bootstrap", Public),
-        get("/api/v1/me", SignedIn),
+        get("/api/v1/me", Session),
+        route("POST", "/api/v1/sessions", Public),
+        get("/api/v1/sessions", SignedIn),
+        route("POST", "/api/v1/sessions/revoke", SignedIn),
+        route("POST", "/api/v1/sessions/{id}/revoke", Session),
+        route("POST", "/api/v1/sessions/current/factor", Session),
+        route("POST", "/api/v1/links/use", Public),
+        // With the present password.
+        route("POST", "/api/v1/me/password", SignedIn),
+        route("POST", "/api/v1/me/totp", Session),
+        route("POST", "/api/v1/me/totp/confirm", Session),
+        fresh(route("DELETE", "/api/v1/me/totp", SignedIn)),
+        fresh(route("POST", "/api/v1/me/recovery-codes", SignedIn)),
         once("/api/v1/requests", may(P::RequestCreate)),
         get("/api/v1/requests", may(P::RequestRead)),
         get("/api/v1/requests/{id}", may(P::RequestRead)),
-        post("/api/v1/requests/{id}/approve", may(P::RequestApprove)),
+        fresh(post("/api/v1/requests/{id}/approve", may(P::RequestApprove))),
         post("/api/v1/requests/{id}/reject", may(P::RequestApprove)),
         // Only the requester may; the rule checks it.
         post("/api/v1/requests/{id}/cancel", may(P::RequestRead)),
@@ -124,7 +145,7 @@ pub const ROUTES: &[Route] = {
         post("/api/v1/certificates/{id}/key/restore", may(P::KeyManage)),
         get("/api/v1/certificates/{id}/key/accesses", may(P::KeyRead)),
         // Export or recovery: the rule checks which.
-        once("/api/v1/certificates/{id}/key/exports", SignedIn),
+        fresh(once("/api/v1/certificates/{id}/key/exports", SignedIn)),
         // Only the requester may; the answer is kept nowhere.
         route("POST", "/api/v1/requests/{id}/key", SignedIn),
         once("/api/v1/certificates/{id}/revoke", may(P::CertificateRevoke)),
@@ -136,22 +157,22 @@ pub const ROUTES: &[Route] = {
         route("POST", "/api/v1/mass-revocations/plan", may(P::CertificateRevoke)),
         get("/api/v1/mass-revocations/{id}", may(P::CertificateRead)),
         get("/api/v1/mass-revocations/{id}/certificates", may(P::CertificateRead)),
-        post("/api/v1/mass-revocations/{id}/approve", may(P::RequestApprove)),
+        fresh(post("/api/v1/mass-revocations/{id}/approve", may(P::RequestApprove))),
         post("/api/v1/mass-revocations/{id}/cancel", may(P::CertificateRevoke)),
         get("/api/v1/authorities", may(P::AuthorityRead)),
         get("/api/v1/authorities/{id}", may(P::AuthorityRead)),
-        post("/api/v1/policies", may(P::PolicyWrite)),
+        fresh(post("/api/v1/policies", may(P::PolicyWrite))),
         get("/api/v1/policies", may(P::PolicyRead)),
         get("/api/v1/policies/{id}", may(P::PolicyRead)),
-        change("PUT", "/api/v1/policies/{id}", may(P::PolicyWrite)),
-        post("/api/v1/workflows", may(P::WorkflowWrite)),
+        fresh(change("PUT", "/api/v1/policies/{id}", may(P::PolicyWrite))),
+        fresh(post("/api/v1/workflows", may(P::WorkflowWrite))),
         get("/api/v1/workflows", may(P::WorkflowRead)),
         get("/api/v1/workflows/{id}", may(P::WorkflowRead)),
-        change("PUT", "/api/v1/workflows/{id}", may(P::WorkflowWrite)),
-        post("/api/v1/organizations", may(P::OrganizationWrite)),
+        fresh(change("PUT", "/api/v1/workflows/{id}", may(P::WorkflowWrite))),
+        fresh(post("/api/v1/organizations", may(P::OrganizationWrite))),
         get("/api/v1/organizations", may(P::OrganizationRead)),
         get("/api/v1/organizations/{id}", may(P::OrganizationRead)),
-        change("PUT", "/api/v1/organizations/{id}", may(P::OrganizationWrite)),
+        fresh(change("PUT", "/api/v1/organizations/{id}", may(P::OrganizationWrite))),
         act("/api/v1/organizations/{id}/suspend", may(P::OrganizationWrite)),
         act("/api/v1/organizations/{id}/resume", may(P::OrganizationWrite)),
         post("/api/v1/users", may(P::UserWrite)),
@@ -161,15 +182,19 @@ pub const ROUTES: &[Route] = {
         change("PUT", "/api/v1/users/{id}", may(P::UserWrite)),
         act("/api/v1/users/{id}/disable", may(P::UserWrite)),
         act("/api/v1/users/{id}/enable", may(P::UserWrite)),
-        post("/api/v1/roles", may(P::RoleAssign)),
+        change("DELETE", "/api/v1/users/{id}", may(P::UserWrite)),
+        post("/api/v1/users/{id}/unlock", may(P::UserWrite)),
+        fresh(post("/api/v1/users/{id}/links", may(P::UserWrite))),
+        fresh(route("DELETE", "/api/v1/users/{id}/factors", may(P::UserWrite))),
+        fresh(post("/api/v1/roles", may(P::RoleAssign))),
         get("/api/v1/roles", may(P::UserRead)),
         get("/api/v1/roles/{id}", may(P::UserRead)),
-        change("PUT", "/api/v1/roles/{id}", may(P::RoleAssign)),
-        post("/api/v1/role-assignments", may(P::RoleAssign)),
+        fresh(change("PUT", "/api/v1/roles/{id}", may(P::RoleAssign))),
+        fresh(post("/api/v1/role-assignments", may(P::RoleAssign))),
         get("/api/v1/role-assignments", may(P::UserRead)),
-        act("/api/v1/role-assignments/{id}/revoke", may(P::RoleAssign)),
+        fresh(act("/api/v1/role-assignments/{id}/revoke", may(P::RoleAssign))),
         // Everybody has keys of their own; the rules ask for api_key:read and api_key:write beyond that.
-        post("/api/v1/api-keys", SignedIn),
+        fresh(post("/api/v1/api-keys", SignedIn)),
         get("/api/v1/api-keys", SignedIn),
         get("/api/v1/api-keys/{id}", SignedIn),
         act("/api/v1/api-keys/{id}/revoke", SignedIn),

@@ -1,6 +1,6 @@
 //! Who acts, and what they may do.
 
-use clm_types::{ApiKeyId, Permission, RoleId, Time, UserId};
+use clm_types::{ApiKeyId, Permission, RoleId, SessionId, Time, UserId};
 
 use crate::ip_range::IpRange;
 
@@ -93,12 +93,44 @@ impl FromIterator<Permission> for PermissionSet {
 /// What kind of actor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ActorKind {
-    /// A person or a program, known by its API key.
+    /// A person or a program, known by its session or API key.
     User,
+    /// Somebody who has shown nothing.
+    Anonymous,
     /// The service itself: jobs, follower, integrity.
     System,
     /// An operator at the machine, through a command of the server program.
     Operator,
+}
+
+/// What a session lacks before anything else can be done in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MissingFactor {
+    /// The user has a second factor and has not shown it.
+    Code,
+    /// The user must have a second factor and has none.
+    Enrolment,
+}
+
+impl MissingFactor {
+    /// The text that the API gives.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Code => "code",
+            Self::Enrolment => "enrolment",
+        }
+    }
+}
+
+/// The session in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionProof {
+    /// The session.
+    pub id: SessionId,
+    /// When a second factor was last shown.
+    pub factor_at: Option<Time>,
+    /// What it lacks; its permissions are none until then.
+    pub missing: Option<MissingFactor>,
 }
 
 /// Who acts, with what they may do in the organization of the [`crate::Ctx`].
@@ -110,6 +142,8 @@ pub struct Actor {
     pub user_id: Option<UserId>,
     /// The API key used.
     pub api_key_id: Option<ApiKeyId>,
+    /// The session used.
+    pub session: Option<SessionProof>,
     /// What they may do here: roles valid now, cut down to the key's scopes.
     pub permissions: PermissionSet,
     /// What of it they may do in every organization.
@@ -136,13 +170,23 @@ impl Actor {
         Self::trusted(ActorKind::Operator)
     }
 
+    /// Somebody who has shown nothing: may do nothing.
+    pub(crate) fn anonymous() -> Self {
+        Self::unnamed(ActorKind::Anonymous, PermissionSet::EMPTY)
+    }
+
     fn trusted(kind: ActorKind) -> Self {
+        Self::unnamed(kind, PermissionSet::all())
+    }
+
+    const fn unnamed(kind: ActorKind, permissions: PermissionSet) -> Self {
         Self {
             kind,
             user_id: None,
             api_key_id: None,
-            permissions: PermissionSet::all(),
-            global_permissions: PermissionSet::all(),
+            session: None,
+            permissions,
+            global_permissions: permissions,
             role_ids: Vec::new(),
             restricted: false,
             key_networks: Vec::new(),
@@ -153,6 +197,7 @@ impl Actor {
     /// `audit_log.actor_type`.
     pub const fn audit_type(&self) -> &'static str {
         match (self.kind, self.api_key_id) {
+            (ActorKind::Anonymous, _) => "anonymous",
             (ActorKind::System, _) => "system",
             (ActorKind::Operator, _) => "operator",
             (ActorKind::User, Some(_)) => "api_key",

@@ -319,6 +319,7 @@ mod tests {
                 kind: ActorKind::User,
                 user_id: Some(UserId(Uuid::from_u128(1))),
                 api_key_id: None,
+                session: None,
                 permissions: PermissionSet::from_texts(permissions.iter().copied()),
                 global_permissions: PermissionSet::EMPTY,
                 role_ids: Vec::new(),

@@ -23,6 +23,7 @@ impl AuditEntry {
             actor_user_id: ctx.actor.user_id.map(Into::into),
             actor_type: ctx.actor.audit_type(),
             api_key_id: ctx.actor.api_key_id.map(Into::into),
+            session_id: ctx.actor.session.map(|session| session.id.into()),
             organization_id: Some(ctx.organization_id.into()),
             ip_address: ctx.address.map(|address| address.to_string()),
             request_id: Some(ctx.request_id),

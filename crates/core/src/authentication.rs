@@ -1,4 +1,4 @@
-//! From a presented API key to the actor and the organization of a call.
+//! From a presented API key or session to the actor and the organization of a call.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -6,37 +6,54 @@ use std::sync::Arc;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use clm_core_db::api_keys::{self, CredentialRow};
 use clm_core_db::role_assignments::{self, HeldRoleRow};
-use clm_core_db::{PgConnection, organizations, users};
-use clm_types::{ApiKeyId, ErrorCode, OrganizationId, Refusal, RoleId, Time, UserId};
+use clm_core_db::sessions::{self, SessionCredentialRow};
+use clm_core_db::{PgConnection, PgPool, organizations, users};
+use clm_types::{ApiKeyId, ErrorCode, OrganizationId, Refusal, RoleId, SessionId, Time, UserId};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::actor::{Actor, ActorKind, PermissionSet};
+use crate::actor::{Actor, ActorKind, PermissionSet, SessionProof};
 use crate::api_keys::SHORTEST_USUAL_LIFETIME;
 use crate::ip_range::IpRange;
+use crate::sessions::missing_of;
 use crate::tokens::{Token, TokenKind};
 use crate::{Core, CoreError, Ctx};
 
-/// What a key is in the cache by: its hash and the organization asked for.
+/// What a key or session is in the cache by: the hash of its token and the organization asked for.
 pub(crate) type IdentityKey = ([u8; 32], Option<OrganizationId>);
 
-/// What a key stands for in one organization.
+/// What a key or session stands for in one organization.
 #[derive(Debug)]
 pub(crate) struct Identity {
     actor: Actor,
     organization_id: OrganizationId,
-    /// When the key or one of the roles ends.
+    /// When the key, the session or one of the roles ends.
     valid_until: Option<Time>,
 }
 
 fn unauthenticated(detail: &str) -> Refusal {
     Refusal::new(ErrorCode::Unauthenticated, detail)
-        .hint("send a valid API key: Authorization: Bearer clm_pat_…")
+        .hint("send a valid API key or session: Authorization: Bearer clm_pat_…")
 }
 
 fn organization_not_found() -> Refusal {
     Refusal::new(ErrorCode::OrganizationNotFound, "there is no such organization")
         .hint("name one that you belong to, or use an API key that works in it")
+}
+
+/// What was presented, whichever kind it is.
+struct Credential {
+    user_id: Uuid,
+    presented: Presented,
+    /// Where it works; none: wherever its user may.
+    organization_id: Option<Uuid>,
+    /// When it ends.
+    ends: Option<Time>,
+}
+
+enum Presented {
+    Key(CredentialRow),
+    Session(SessionCredentialRow),
 }
 
 impl Core {
@@ -54,13 +71,11 @@ impl Core {
     ) -> Result<Ctx, CoreError> {
         let now = self.clock.now();
         let token = Token::parse(token)
-            .filter(|token| token.kind() != TokenKind::Bootstrap)
-            .ok_or_else(|| unauthenticated("this is not an API key"))?;
+            .filter(|token| !matches!(token.kind(), TokenKind::Bootstrap | TokenKind::Link))
+            .ok_or_else(|| unauthenticated("this is neither an API key nor a session"))?;
         let identity = self.identify(&token, organization, now).await?;
         identity.check_address(address)?;
-        if let Some(id) = identity.actor.api_key_id {
-            self.note_use(id, now);
-        }
+        self.note_use(&identity.actor, now);
         Ok(Ctx {
             actor: identity.actor.clone(),
             organization_id: identity.organization_id,
@@ -85,7 +100,10 @@ impl Core {
         }
         let generation = self.identities.generation();
         let mut conn = clm_pg::begin(&self.system).await?;
-        let credential = find_credential(&mut conn, token, now).await?;
+        let credential = match token.kind() {
+            TokenKind::Session => self.find_session(&mut conn, token, now).await?,
+            _ => find_key(&mut conn, token, now).await?,
+        };
         let organization_id = choose_organization(&mut conn, &credential, organization).await?;
         let held = role_assignments::list_held(&mut conn, credential.user_id, now).await?;
         check_membership(&mut conn, &credential, organization_id, &held).await?;
@@ -95,31 +113,70 @@ impl Core {
         Ok(identity)
     }
 
-    /// Notes the use of a key, at most once a minute, without keeping the caller waiting.
-    fn note_use(&self, id: ApiKeyId, now: Time) {
-        if self.used_keys.contains_key(&id) {
+    async fn find_session(
+        &self,
+        conn: &mut PgConnection,
+        token: &Token,
+        now: Time,
+    ) -> Result<Credential, CoreError> {
+        let unknown = || unauthenticated("this session is not known");
+        let row = sessions::find_credential(conn, &token.hash()).await?.ok_or_else(unknown)?;
+        let ends = row.expires_at.min(row.last_seen_at + self.session_idle);
+        if row.revoked_at.is_some() || ends <= now {
+            return Err(unauthenticated("this session has ended").hint("sign in again").into());
+        }
+        check_user(&row.user_status)?;
+        Ok(Credential {
+            user_id: row.user_id,
+            organization_id: None,
+            ends: Some(ends),
+            presented: Presented::Session(row),
+        })
+    }
+
+    /// Notes the use of a key or session, at most once a minute, without keeping the caller waiting.
+    fn note_use(&self, actor: &Actor, now: Time) {
+        let session = actor.session.map(|session| session.id);
+        let Some(id) = actor.api_key_id.map(Uuid::from).or(session.map(Uuid::from)) else {
+            return;
+        };
+        if self.used_credentials.contains_key(&id) {
             return;
         }
-        self.used_keys.insert(id, ());
-        let pool = self.system.clone();
+        self.used_credentials.insert(id, ());
+        let (pool, key) = (self.system.clone(), actor.api_key_id);
         tokio::spawn(async move {
-            let noted = async {
-                let mut tx = clm_pg::begin(&pool).await?;
-                api_keys::touch(&mut tx, id.0, now).await?;
-                clm_pg::commit(tx).await
-            };
-            if let Err(error) = noted.await {
-                tracing::warn!(%error, api_key_id = %id, "the use of an API key was not noted");
+            if let Err(error) = touch(&pool, key, session, now).await {
+                tracing::warn!(%error, %id, "the use of an API key or session was not noted");
             }
         });
     }
 }
 
-async fn find_credential(
-    conn: &mut PgConnection,
-    token: &Token,
+async fn touch(
+    pool: &PgPool,
+    key: Option<ApiKeyId>,
+    session: Option<SessionId>,
     now: Time,
-) -> Result<CredentialRow, CoreError> {
+) -> Result<(), clm_pg::DbError> {
+    let mut tx = clm_pg::begin(pool).await?;
+    if let Some(id) = key {
+        api_keys::touch(&mut tx, id.0, now).await?;
+    }
+    if let Some(id) = session {
+        sessions::touch(&mut tx, id.0, now).await?;
+    }
+    clm_pg::commit(tx).await
+}
+
+fn check_user(status: &str) -> Result<(), Refusal> {
+    if status == "active" {
+        return Ok(());
+    }
+    Err(Refusal::new(ErrorCode::UserNotActive, format!("the user is {status}")))
+}
+
+async fn find_key(conn: &mut PgConnection, token: &Token, now: Time) -> Result<Credential, CoreError> {
     let unknown = || unauthenticated("this API key is not known");
     let credential = api_keys::find_credential(conn, token.lookup_prefix()).await?.ok_or_else(unknown)?;
     verify_slices_are_equal(&credential.key_hash, &token.hash()).map_err(|_| unknown())?;
@@ -129,20 +186,19 @@ async fn find_credential(
     if credential.expires_at.is_some_and(|end| end <= now) {
         return Err(unauthenticated("this API key has expired").into());
     }
-    if credential.user_status != "active" {
-        return Err(Refusal::new(
-            ErrorCode::UserNotActive,
-            format!("the user of this API key is {}", credential.user_status),
-        )
-        .into());
-    }
-    Ok(credential)
+    check_user(&credential.user_status)?;
+    Ok(Credential {
+        user_id: credential.user_id,
+        organization_id: credential.organization_id,
+        ends: credential.expires_at,
+        presented: Presented::Key(credential),
+    })
 }
 
 /// The organization to work in, which must be active; whether the user may, is checked after.
 async fn choose_organization(
     conn: &mut PgConnection,
-    credential: &CredentialRow,
+    credential: &Credential,
     asked: Option<OrganizationId>,
 ) -> Result<OrganizationId, CoreError> {
     let bound = credential.organization_id.map(OrganizationId);
@@ -160,7 +216,7 @@ async fn choose_organization(
 /// Fails unless the user belongs to the organization or holds a role everywhere, and it is active.
 async fn check_membership(
     conn: &mut PgConnection,
-    credential: &CredentialRow,
+    credential: &Credential,
     id: OrganizationId,
     held: &[HeldRoleRow],
 ) -> Result<(), CoreError> {
@@ -182,36 +238,25 @@ async fn check_membership(
 
 impl Identity {
     fn of(
-        credential: &CredentialRow,
+        credential: &Credential,
         organization_id: OrganizationId,
         held: &[HeldRoleRow],
     ) -> Result<Self, CoreError> {
         let here = || held.iter().filter(|role| role.holds_in(organization_id.0));
         let everywhere = held.iter().filter(|role| role.organization_id.is_none());
-        let scopes = texts(&credential.scopes);
-        let limit = if scopes.is_empty() {
-            PermissionSet::all()
-        } else {
-            PermissionSet::from_texts(scopes.iter().copied())
-        };
-        let bound = credential.organization_id.is_some();
-        let networks = ranges(&credential.allowed_addresses)?;
-        let actor = Actor {
+        let whole = Actor {
             kind: ActorKind::User,
             user_id: Some(UserId(credential.user_id)),
-            api_key_id: Some(ApiKeyId(credential.id)),
-            permissions: union(here()).intersection(limit),
-            global_permissions: if bound {
-                PermissionSet::EMPTY
-            } else {
-                union(everywhere).intersection(limit)
-            },
+            permissions: union(here()),
+            global_permissions: union(everywhere),
             role_ids: here().filter(|role| role.assigned).map(|role| RoleId(role.role_id)).collect(),
-            restricted: bound || !scopes.is_empty() || !networks.is_empty() || is_short_lived(credential),
-            key_networks: networks,
-            key_expires_at: credential.expires_at,
+            ..Actor::anonymous()
         };
-        let ends = here().filter_map(|role| role.valid_until).chain(credential.expires_at);
+        let actor = match &credential.presented {
+            Presented::Key(key) => by_key(whole, key)?,
+            Presented::Session(session) => by_session(whole, session, held),
+        };
+        let ends = here().filter_map(|role| role.valid_until).chain(credential.ends);
         Ok(Self { actor, organization_id, valid_until: ends.min() })
     }
 
@@ -227,6 +272,38 @@ impl Identity {
         }
         Err(unauthenticated("this API key may not be used from this address"))
     }
+}
+
+/// What a key leaves of what its user may do.
+fn by_key(whole: Actor, key: &CredentialRow) -> Result<Actor, CoreError> {
+    let scopes = texts(&key.scopes);
+    let limit = if scopes.is_empty() {
+        PermissionSet::all()
+    } else {
+        PermissionSet::from_texts(scopes.iter().copied())
+    };
+    let bound = key.organization_id.is_some();
+    let everywhere = if bound { PermissionSet::EMPTY } else { whole.global_permissions.intersection(limit) };
+    let networks = ranges(&key.allowed_addresses)?;
+    Ok(Actor {
+        api_key_id: Some(ApiKeyId(key.id)),
+        permissions: whole.permissions.intersection(limit),
+        global_permissions: everywhere,
+        restricted: bound || !scopes.is_empty() || !networks.is_empty() || is_short_lived(key),
+        key_networks: networks,
+        key_expires_at: key.expires_at,
+        ..whole
+    })
+}
+
+/// A session has all of what its user may do, or nothing of it while something is missing.
+fn by_session(whole: Actor, session: &SessionCredentialRow, held: &[HeldRoleRow]) -> Actor {
+    let missing = missing_of(session, held);
+    let proof = SessionProof { id: SessionId(session.id), factor_at: session.mfa_at, missing };
+    if missing.is_none() {
+        return Actor { session: Some(proof), ..whole };
+    }
+    Actor { user_id: whole.user_id, kind: whole.kind, session: Some(proof), ..Actor::anonymous() }
 }
 
 /// Whether the key was made to end early. Others may be followed by a key that lives longer: without, nobody
@@ -260,11 +337,12 @@ pub(crate) fn union<'a>(held: impl Iterator<Item = &'a HeldRoleRow>) -> Permissi
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::actor::MissingFactor;
     use chrono::{DateTime, TimeDelta};
     use clm_types::Permission;
     use serde_json::json;
 
-    fn credential(organization_id: Option<Uuid>, scopes: Value) -> CredentialRow {
+    fn key(organization_id: Option<Uuid>, scopes: Value) -> CredentialRow {
         CredentialRow {
             id: Uuid::from_u128(1),
             key_hash: vec![0; 32],
@@ -277,6 +355,19 @@ mod tests {
             user_status: "active".to_owned(),
             allowed_addresses: Vec::new(),
         }
+    }
+
+    fn presented(key: CredentialRow) -> Credential {
+        Credential {
+            user_id: key.user_id,
+            organization_id: key.organization_id,
+            ends: key.expires_at,
+            presented: Presented::Key(key),
+        }
+    }
+
+    fn credential(organization_id: Option<Uuid>, scopes: Value) -> Credential {
+        presented(key(organization_id, scopes))
     }
 
     fn held(organization_id: Option<Uuid>, permissions: Value) -> HeldRoleRow {
@@ -323,8 +414,8 @@ mod tests {
     #[test]
     fn a_key_works_from_its_networks_only() {
         let bound =
-            CredentialRow { allowed_addresses: vec!["10.0.0.0/8".to_owned()], ..credential(None, json!([])) };
-        let identity = Identity::of(&bound, HERE, &[]).unwrap();
+            CredentialRow { allowed_addresses: vec!["10.0.0.0/8".to_owned()], ..key(None, json!([])) };
+        let identity = Identity::of(&presented(bound), HERE, &[]).unwrap();
         assert!(identity.actor.restricted);
         assert!(identity.check_address(Some("10.1.2.3".parse().unwrap())).is_ok());
         assert!(identity.check_address(Some("::ffff:10.1.2.3".parse().unwrap())).is_ok());
@@ -336,10 +427,54 @@ mod tests {
     fn a_key_that_ends_early_is_a_restricted_one() {
         let lives = |days| {
             let end = DateTime::UNIX_EPOCH + TimeDelta::days(days);
-            let key = CredentialRow { expires_at: Some(end), ..credential(None, json!([])) };
-            Identity::of(&key, HERE, &[]).unwrap().actor.restricted
+            let key = CredentialRow { expires_at: Some(end), ..key(None, json!([])) };
+            Identity::of(&presented(key), HERE, &[]).unwrap().actor.restricted
         };
         assert!(lives(1) && lives(80));
         assert!(!lives(90) && !lives(365));
+    }
+
+    fn session(mfa_at: Option<Time>, mfa_enabled: bool, factor_required: bool) -> Credential {
+        let row = SessionCredentialRow {
+            id: Uuid::from_u128(5),
+            user_id: Uuid::from_u128(2),
+            mfa_at,
+            last_seen_at: DateTime::UNIX_EPOCH,
+            expires_at: DateTime::UNIX_EPOCH,
+            revoked_at: None,
+            user_status: "active".to_owned(),
+            mfa_enabled,
+            factor_required,
+        };
+        Credential {
+            user_id: row.user_id,
+            organization_id: None,
+            ends: None,
+            presented: Presented::Session(row),
+        }
+    }
+
+    #[test]
+    fn a_session_may_nothing_while_a_factor_is_missing() {
+        let (clerk, administrator) = (json!(["request:read"]), json!(["*"]));
+        let shown = Some(DateTime::UNIX_EPOCH);
+        for (mfa_at, enabled, required, permissions, missing) in [
+            (None, false, false, &clerk, None),
+            (None, true, false, &clerk, Some(MissingFactor::Code)),
+            (None, false, true, &clerk, Some(MissingFactor::Enrolment)),
+            (None, false, false, &administrator, Some(MissingFactor::Enrolment)),
+            (None, true, true, &administrator, Some(MissingFactor::Code)),
+            (shown, true, true, &administrator, None),
+        ] {
+            let roles = [held(Some(HERE.0), permissions.clone())];
+            let identity = Identity::of(&session(mfa_at, enabled, required), HERE, &roles).unwrap();
+            assert_eq!(
+                identity.actor.session.unwrap().missing,
+                missing,
+                "{permissions} {enabled} {required}"
+            );
+            assert_eq!(identity.actor.permissions.is_empty(), missing.is_some());
+            assert_eq!(identity.actor.role_ids.is_empty(), missing.is_some());
+        }
     }
 }

@@ -12,7 +12,6 @@ use crate::administrators::administrator_key;
 use crate::api_keys::insert_api_key;
 use crate::fields::{check_code, check_name};
 use crate::organizations::{NewOrganization, insert_organization};
-use crate::passwords::HashedPassword;
 use crate::role_assignments::{NewAssignment, insert_assignment};
 use crate::roles::ADMINISTRATOR;
 use crate::tokens::{Token, TokenKind};
@@ -76,14 +75,13 @@ impl Core {
         new.administrator.check()?;
         check_code(&new.organization.code, "/organization_code")?;
         check_name(&new.organization.name, "/organization_name")?;
-        let password = self.hash_new_password(&new.administrator).await?;
-        let (token, password) = (&token, password.as_ref());
+        let token = &token;
         self.in_system("bootstrap", |mut tx| async move {
             let token_id = bootstrap::take(&mut tx, &token.hash(), now).await?;
             let token_id = token_id.ok_or_else(invalid_token)?;
             check_first(&mut tx).await?;
             let ctx = operator_ctx(now, request_id, address);
-            let made = insert_installation(self, &mut tx, &ctx, new, password).await?;
+            let made = insert_installation(self, &mut tx, &ctx, new).await?;
             bootstrap::set_user(&mut tx, token_id, made.user_id.0).await?;
             Ok((tx, made))
         })
@@ -118,11 +116,10 @@ async fn insert_installation(
     conn: &mut PgConnection,
     ctx: &Ctx,
     new: &NewInstallation,
-    password: Option<&HashedPassword>,
 ) -> Result<Bootstrapped, CoreError> {
     let organization = insert_organization(core, conn, ctx, &new.organization).await?;
     let ctx = Ctx { organization_id: OrganizationId(organization.id), ..ctx.clone() };
-    let user = insert_user(core, conn, &ctx, &new.administrator, password).await?;
+    let user = insert_user(core, conn, &ctx, &new.administrator).await?;
     let user_id = UserId(user.id);
     let assignment = NewAssignment {
         user_id,

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use clm_types::{Entropy, ErrorCode, OperationId, OrganizationId, Permission, Refusal, Time, UserId, ids};
 use uuid::Uuid;
 
-use crate::actor::Actor;
+use crate::actor::{Actor, MissingFactor};
+use crate::sessions::FRESH;
 
 /// Built once at the edge or by the job runner; the first argument of every rule.
 #[derive(Debug, Clone)]
@@ -74,6 +75,45 @@ impl Ctx {
             return Ok(());
         }
         Err(denied(permission).hint("this needs a role that is assigned for all organizations"))
+    }
+
+    /// Fails while the session lacks a factor.
+    ///
+    /// # Errors
+    /// `second_factor_required`.
+    pub fn require_whole_session(&self) -> Result<(), Refusal> {
+        let (detail, hint) = match self.actor.session.and_then(|session| session.missing) {
+            None => return Ok(()),
+            Some(MissingFactor::Code) => (
+                "show your second factor first",
+                "POST /api/v1/sessions/current/factor, or `clm factor show`",
+            ),
+            Some(MissingFactor::Enrolment) => (
+                "you need a second factor, and have none",
+                "set one up: POST /api/v1/me/totp, or `clm factor totp`",
+            ),
+        };
+        Err(Refusal::new(ErrorCode::SecondFactorRequired, detail).hint(hint))
+    }
+
+    /// Fails unless a second factor was shown within the last minutes. A key stands for the factor that was shown when it was
+    /// made.
+    ///
+    /// # Errors
+    /// `step_up_required`.
+    pub fn require_fresh_factor(&self) -> Result<(), Refusal> {
+        let Some(session) = self.actor.session else {
+            return Ok(());
+        };
+        if session.factor_at.is_some_and(|shown| self.now < shown + FRESH) {
+            return Ok(());
+        }
+        let detail = format!(
+            "this needs a second factor that was shown within the last {} minutes",
+            FRESH.num_minutes()
+        );
+        Err(Refusal::new(ErrorCode::StepUpRequired, detail)
+            .hint("show it again: POST /api/v1/sessions/current/factor, or `clm factor show`"))
     }
 
     /// The user who acts.

@@ -38,10 +38,12 @@ pub mod name_rules;
 pub mod notices;
 pub mod notifications;
 mod ocsp_questions;
+pub mod one_time_links;
 mod operations;
 pub mod organizations;
 mod owners;
 pub mod page;
+mod password_changes;
 pub mod passwords;
 pub mod policies;
 pub mod policy_rules;
@@ -58,6 +60,10 @@ pub mod requests;
 pub mod revocations;
 pub mod role_assignments;
 pub mod roles;
+pub mod sealed_secrets;
+pub mod second_factors;
+pub mod sessions;
+pub mod sign_in;
 pub mod subject_rules;
 pub mod tokens;
 pub mod users;
@@ -69,11 +75,13 @@ pub mod workflows;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use clm_core_db::{PgPool, tenancy};
 use clm_pg::{DbError, Tx};
 use clm_rpc::SecureClient;
-use clm_types::{ApiKeyId, CertificateId, Clock, Entropy, IssuedCertificate, OrganizationId};
+use clm_types::{CertificateId, Clock, Entropy, IssuedCertificate, OrganizationId};
 use moka::sync::Cache;
+use uuid::Uuid;
 
 pub use actor::{Actor, ActorKind, PermissionSet};
 pub use ctx::{AskedOperation, Ctx};
@@ -85,9 +93,12 @@ use cache::ShortCache;
 use committer::Committer;
 use jobs::Worker;
 use ocsp_questions::OcspQuestions;
+use passwords::Passwords;
 use policies::ReadPolicy;
 use references::ReferenceCache;
 use refusals::Refusals;
+use sealed_secrets::SecretsKeys;
+use sign_in::SignInParts;
 use validation::Validation;
 use workflow_plan::ReadWorkflow;
 
@@ -107,6 +118,8 @@ pub struct CoreParts {
     pub clock: Clock,
     /// Randomness.
     pub entropy: Entropy,
+    /// How people sign in.
+    pub sign_in: SignInParts,
 }
 
 /// The rules of Core over their database and the Secure Service.
@@ -119,8 +132,13 @@ pub struct Core {
     /// Randomness, for the edge and the job runner.
     pub entropy: Entropy,
     pub(crate) identities: ShortCache<IdentityKey, Identity>,
-    /// Keys whose use was noted within the last minute.
-    pub(crate) used_keys: Cache<ApiKeyId, ()>,
+    /// Keys and sessions whose use was noted within the last minute.
+    pub(crate) used_credentials: Cache<Uuid, ()>,
+    pub(crate) passwords: Passwords,
+    pub(crate) secrets_keys: SecretsKeys,
+    pub(crate) issuer: String,
+    pub(crate) session_idle: TimeDelta,
+    pub(crate) session_lifetime: TimeDelta,
     /// By id or code.
     pub(crate) policies: ShortCache<(OrganizationId, String), ReadPolicy>,
     /// By code.
@@ -151,7 +169,15 @@ impl Core {
             clock: parts.clock,
             entropy: parts.entropy,
             identities: ShortCache::new(10_000, BELIEVED),
-            used_keys: Cache::builder().max_capacity(10_000).time_to_live(Duration::from_mins(1)).build(),
+            used_credentials: Cache::builder()
+                .max_capacity(10_000)
+                .time_to_live(Duration::from_mins(1))
+                .build(),
+            passwords: Passwords::new(parts.sign_in.password_cost),
+            secrets_keys: parts.sign_in.secrets_keys,
+            issuer: parts.sign_in.issuer,
+            session_idle: parts.sign_in.session_idle,
+            session_lifetime: parts.sign_in.session_lifetime,
             policies: ShortCache::new(1_000, BELIEVED),
             workflows: ShortCache::new(1_000, BELIEVED),
             references: references::new_cache(),

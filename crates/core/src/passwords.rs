@@ -1,16 +1,51 @@
-//! Passwords: argon2id with the parameters that OWASP names first (19 MiB, 2 passes, 1 lane).
+//! Passwords: argon2id, at least with the parameters that OWASP names first (19 MiB, 2 passes, 1 lane), with more passes
+//! where the machine has the time.
 
-use argon2::{Algorithm, Argon2, Params, PasswordHasher, Version};
+use argon2::password_hash::phc::PasswordHash;
+use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
 use clm_types::{Entropy, ErrorCode, Refusal};
+use tokio::sync::{OnceCell, Semaphore};
 use zeroize::Zeroizing;
 
 use crate::CoreError;
 
 const MEMORY_KIB: u32 = 19_456;
-const PASSES: u32 = 2;
 const LANES: u32 = 1;
 const SHORTEST: usize = 12;
 const LONGEST: usize = 256;
+/// Hashes at once: each has its memory, and more than the machine has processors only wait for each other.
+const MOST_AT_ONCE: usize = 4;
+/// zxcvbn's verdict "safely unguessable: moderate protection from an offline slow-hash attack".
+const STRENGTH: zxcvbn::Score = zxcvbn::Score::Three;
+/// More than this costs time in estimating and adds nothing to the estimate.
+const ESTIMATED: usize = 100;
+
+/// Passes of argon2id over its memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PasswordCost(u32);
+
+impl PasswordCost {
+    /// The fewest that are taken.
+    pub const LEAST: Self = Self(2);
+    /// The most that are taken, however fast the machine is.
+    pub const MOST: Self = Self(10);
+
+    /// As many passes as fit into so many times the time of [`Self::LEAST`].
+    pub fn times_least(times: f64) -> Self {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "clamped, and floats saturate"
+        )]
+        let passes = (times * f64::from(Self::LEAST.0)) as u32;
+        Self(passes.clamp(Self::LEAST.0, Self::MOST.0))
+    }
+
+    /// Spends what one password costs: to be measured at the start.
+    pub fn spend(self) -> Result<(), CoreError> {
+        hash_with(self, b"measured", &[0; 16]).map(|_| ())
+    }
+}
 
 /// A password as it is stored.
 pub struct HashedPassword {
@@ -20,36 +55,102 @@ pub struct HashedPassword {
     pub salt: String,
 }
 
-/// Fails unless the password is 12 to 256 characters. No rules on which: length is what helps.
+/// Hashes passwords and checks them, a few at a time.
+pub(crate) struct Passwords {
+    cost: PasswordCost,
+    permits: Semaphore,
+    /// Stands in for the hash of a user who is not there, or who has none: that takes the same time.
+    decoy: OnceCell<String>,
+}
+
+impl Passwords {
+    pub(crate) fn new(cost: PasswordCost) -> Self {
+        Self { cost, permits: Semaphore::new(MOST_AT_ONCE), decoy: OnceCell::new() }
+    }
+
+    /// Hashes a password, on a thread of its own: it takes tens of milliseconds.
+    pub(crate) async fn hash(
+        &self,
+        password: Zeroizing<String>,
+        entropy: &Entropy,
+    ) -> Result<HashedPassword, CoreError> {
+        let (salt, cost) = (entropy.bytes::<16>(), self.cost);
+        self.on_thread(move || hash_with(cost, password.as_bytes(), &salt)).await
+    }
+
+    /// Whether the password is the one of this hash; it takes as long without a hash.
+    pub(crate) async fn verify(
+        &self,
+        password: Zeroizing<String>,
+        hash: Option<&str>,
+        entropy: &Entropy,
+    ) -> Result<bool, CoreError> {
+        let decoy = async || {
+            let password = Zeroizing::new(hex::encode(entropy.bytes::<16>()));
+            self.hash(password, entropy).await.map(|hashed| hashed.hash)
+        };
+        let (stored, known) = match hash {
+            Some(hash) => (hash.to_owned(), true),
+            None => (self.decoy.get_or_try_init(decoy).await?.clone(), false),
+        };
+        let matches = self.on_thread(move || {
+            let stored = PasswordHash::new(&stored)
+                .map_err(|error| CoreError::defect_of("a stored password hash", error))?;
+            Ok(hasher(PasswordCost::LEAST)?.verify_password(password.as_bytes(), &stored).is_ok())
+        });
+        Ok(matches.await? && known)
+    }
+
+    /// Whether a hash was made at another cost than the present one.
+    pub(crate) fn is_outdated(&self, hash: &str) -> bool {
+        let wanted = format!("$argon2id$v=19$m={MEMORY_KIB},t={},p={LANES}$", self.cost.0);
+        !hash.starts_with(&wanted)
+    }
+
+    async fn on_thread<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, CoreError> + Send + 'static,
+    ) -> Result<T, CoreError> {
+        let closed = |error| CoreError::defect_of("passwords are not hashed any more", error);
+        let _permit = self.permits.acquire().await.map_err(closed)?;
+        let done = tokio::task::spawn_blocking(work).await;
+        done.map_err(|error| CoreError::defect_of("the hashing thread died", error))?
+    }
+}
+
+/// Fails unless the password is 12 to 256 characters and not one that is guessed early: no common one, no name or address
+/// of the user, no pattern of the keyboard. No rules on which characters (NIST SP 800-63B section 3.1.1.2).
 ///
 /// # Errors
-/// `invalid_request`.
-pub fn check_password(password: &str, field: &str) -> Result<(), Refusal> {
-    if (SHORTEST..=LONGEST).contains(&password.chars().count()) {
+/// `invalid_request`, `password_too_weak`.
+pub(crate) fn check_password(password: &str, names: &[&str], field: &str) -> Result<(), Refusal> {
+    if !(SHORTEST..=LONGEST).contains(&password.chars().count()) {
+        let detail = format!("a password has {SHORTEST} to {LONGEST} characters");
+        return Err(Refusal::new(ErrorCode::InvalidRequest, detail).field(field));
+    }
+    let estimated: Zeroizing<String> = Zeroizing::new(password.chars().take(ESTIMATED).collect());
+    let estimate = zxcvbn::zxcvbn(&estimated, names);
+    if estimate.score() >= STRENGTH {
         return Ok(());
     }
-    Err(Refusal::new(ErrorCode::InvalidRequest, format!("a password has {SHORTEST} to {LONGEST} characters"))
-        .field(field))
+    let warning =
+        estimate.feedback().and_then(|feedback| feedback.warning()).map(|warning| warning.to_string());
+    let detail = warning.unwrap_or_else(|| "This password is guessed early.".to_owned());
+    Err(Refusal::new(ErrorCode::PasswordTooWeak, detail).field(field).hint(
+        "take several words that have nothing to do with each other, or let a password manager make one",
+    ))
 }
 
-/// Hashes a password, on a thread of its own: it takes tens of milliseconds.
-pub async fn hash_password(
-    password: Zeroizing<String>,
-    entropy: &Entropy,
-) -> Result<HashedPassword, CoreError> {
-    let salt = entropy.bytes::<16>();
-    let hashed = tokio::task::spawn_blocking(move || {
-        let hash = hasher()?
-            .hash_password_with_salt(password.as_bytes(), &salt)
-            .map_err(|error| CoreError::defect_of("a password cannot be hashed", error))?;
-        let salt = hash.salt.as_ref().map(ToString::to_string).unwrap_or_default();
-        Ok(HashedPassword { hash: hash.to_string(), salt })
-    });
-    hashed.await.map_err(|error| CoreError::defect_of("the hashing thread died", error))?
+fn hash_with(cost: PasswordCost, password: &[u8], salt: &[u8]) -> Result<HashedPassword, CoreError> {
+    let hash = hasher(cost)?
+        .hash_password_with_salt(password, salt)
+        .map_err(|error| CoreError::defect_of("a password cannot be hashed", error))?;
+    let salt = hash.salt.as_ref().map(ToString::to_string).unwrap_or_default();
+    Ok(HashedPassword { hash: hash.to_string(), salt })
 }
 
-fn hasher() -> Result<Argon2<'static>, CoreError> {
-    let params = Params::new(MEMORY_KIB, PASSES, LANES, None)
+fn hasher(cost: PasswordCost) -> Result<Argon2<'static>, CoreError> {
+    let params = Params::new(MEMORY_KIB, cost.0, LANES, None)
         .map_err(|error| CoreError::defect_of("the parameters of argon2", error))?;
     Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
 }
@@ -57,8 +158,6 @@ fn hasher() -> Result<Argon2<'static>, CoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use argon2::PasswordVerifier;
-    use argon2::password_hash::phc::PasswordHash;
 
     fn secret(text: &str) -> Zeroizing<String> {
         Zeroizing::new(text.to_owned())
@@ -66,20 +165,47 @@ mod tests {
 
     #[tokio::test]
     async fn only_the_right_password_fits_and_the_salt_is_its_own() {
-        let entropy = Entropy::seeded(1);
-        let first = hash_password(secret("correct horse battery"), &entropy).await.unwrap();
-        let second = hash_password(secret("correct horse battery"), &entropy).await.unwrap();
+        let (entropy, passwords) = (Entropy::seeded(1), Passwords::new(PasswordCost::LEAST));
+        let first = passwords.hash(secret("correct horse battery"), &entropy).await.unwrap();
+        let second = passwords.hash(secret("correct horse battery"), &entropy).await.unwrap();
         assert_ne!(first.salt, second.salt);
         assert!(first.hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
         assert!(first.hash.contains(&first.salt));
-        let stored = PasswordHash::new(&first.hash).unwrap();
-        assert!(hasher().unwrap().verify_password(b"correct horse battery", &stored).is_ok());
-        assert!(hasher().unwrap().verify_password(b"incorrect horse", &stored).is_err());
+        let fits = async |password: &str| {
+            passwords.verify(secret(password), Some(&first.hash), &entropy).await.unwrap()
+        };
+        assert!(fits("correct horse battery").await);
+        assert!(!fits("incorrect horse").await);
+        assert!(!passwords.verify(secret("correct horse battery"), None, &entropy).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_hash_made_at_another_cost_is_still_checked_and_known_as_such() {
+        let entropy = Entropy::seeded(1);
+        let (cheap, dearer) = (Passwords::new(PasswordCost::LEAST), Passwords::new(PasswordCost(3)));
+        let old = cheap.hash(secret("correct horse battery"), &entropy).await.unwrap().hash;
+        assert!(dearer.verify(secret("correct horse battery"), Some(&old), &entropy).await.unwrap());
+        assert!(dearer.is_outdated(&old) && !cheap.is_outdated(&old));
     }
 
     #[test]
-    fn short_passwords_are_refused() {
-        assert!(check_password("eleven char", "/password").is_err());
-        assert!(check_password("twelve chars", "/password").is_ok());
+    fn the_cost_follows_the_machine_within_bounds() {
+        let costs = [0.2, 1.0, 2.5, 400.0, f64::NAN].map(PasswordCost::times_least);
+        assert_eq!(
+            costs,
+            [PasswordCost(2), PasswordCost(2), PasswordCost(5), PasswordCost(10), PasswordCost(2)]
+        );
+    }
+
+    #[test]
+    fn passwords_that_are_guessed_early_are_refused() {
+        let code =
+            |password: &str| check_password(password, &["annexample"], "/password").err().map(|it| it.code);
+        assert_eq!(code("eleven char"), Some(ErrorCode::InvalidRequest));
+        for weak in ["password1234", "qwertyuiop12", "aaaaaaaaaaaaaa", "123456789012", "annexample12"] {
+            assert_eq!(code(weak), Some(ErrorCode::PasswordTooWeak), "{weak}");
+        }
+        assert_eq!(code("correct horse battery"), None);
+        assert_eq!(code(&"ab cd".repeat(60)), Some(ErrorCode::InvalidRequest));
     }
 }

@@ -1,4 +1,4 @@
-//! Opaque secrets that are shown once: API keys and bootstrap tokens.
+//! Opaque secrets that are shown once: API keys, sessions, one-time links and bootstrap tokens.
 //!
 //! `clm_pat_` + 30 random base62 digits (178 bits) + CRC-32 of all that in 6 base62 digits. The
 //! checksum lets scanners and this service tell a mistyped key without a lookup; it is no proof.
@@ -20,17 +20,23 @@ pub enum TokenKind {
     Personal,
     /// A program's API key.
     Service,
+    /// A person's session.
+    Session,
+    /// Lets a user set a password.
+    Link,
     /// Makes the first administrator.
     Bootstrap,
 }
 
 impl TokenKind {
-    const ALL: [Self; 3] = [Self::Personal, Self::Service, Self::Bootstrap];
+    const ALL: [Self; 5] = [Self::Personal, Self::Service, Self::Session, Self::Link, Self::Bootstrap];
 
     const fn prefix(self) -> &'static str {
         match self {
             Self::Personal => "clm_pat_",
             Self::Service => "clm_svc_",
+            Self::Session => "clm_ses_",
+            Self::Link => "clm_otl_",
             Self::Bootstrap => "clm_bts_",
         }
     }

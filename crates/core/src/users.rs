@@ -1,18 +1,16 @@
 //! Users: people and programs. They are global; what a caller sees are those of its organization.
 
 use clm_core_db::users::{self, NewUserRow};
-use clm_core_db::{DbError, PgConnection, audit, notices, role_assignments};
+use clm_core_db::{DbError, PgConnection, audit, notices, one_time_links, role_assignments, sign_in};
 use clm_types::{ErrorCode, Permission, Refusal, UserId, ids};
 use serde_json::json;
 use uuid::Uuid;
-use zeroize::Zeroizing;
 
 use crate::audit::AuditEntry;
 use crate::authentication::union;
 use crate::error::has_changed;
 use crate::fields::{check_email, check_name, check_username};
 use crate::page::{Page, PageRequest};
-use crate::passwords::{HashedPassword, check_password, hash_password};
 use crate::role_assignments::{administrates, check_other_administrator};
 use crate::roles::check_grant;
 use crate::{Core, CoreError, Ctx, licenses};
@@ -27,8 +25,8 @@ pub struct NewUser {
     pub email: String,
     /// Name to show; the username unless given.
     pub display_name: Option<String>,
-    /// None: the user cannot sign in with a password.
-    pub password: Option<Zeroizing<String>>,
+    /// Whether the user is to set a password by a one-time link before anything else.
+    pub invited: bool,
 }
 
 impl NewUser {
@@ -38,10 +36,7 @@ impl NewUser {
         if let Some(name) = &self.display_name {
             check_name(name, "/display_name")?;
         }
-        match &self.password {
-            Some(password) => check_password(password, "/password"),
-            None => Ok(()),
-        }
+        Ok(())
     }
 }
 
@@ -64,21 +59,12 @@ impl Core {
     pub async fn create_user(&self, ctx: &Ctx, new: &NewUser) -> Result<User, CoreError> {
         ctx.require(Permission::UserWrite)?;
         new.check()?;
-        let password = self.hash_new_password(new).await?;
-        let password = password.as_ref();
         self.in_system("create_user", |mut tx| async move {
             licenses::check_users(&mut tx, ctx.organization_id).await?;
-            let user = insert_user(self, &mut tx, ctx, new, password).await?;
+            let user = insert_user(self, &mut tx, ctx, new).await?;
             Ok((tx, user))
         })
         .await
-    }
-
-    pub(crate) async fn hash_new_password(&self, new: &NewUser) -> Result<Option<HashedPassword>, CoreError> {
-        match &new.password {
-            None => Ok(None),
-            Some(password) => hash_password(password.clone(), &self.entropy).await.map(Some),
-        }
     }
 
     /// A user of the caller's organization. Everybody may see themselves.
@@ -159,6 +145,10 @@ impl Core {
                     .before(json!({"status": old.status}))
                     .after(json!({"status": status}));
                 audit::insert(&mut tx, entry.row()).await?;
+                if status != "active" {
+                    // They do not come back with the user.
+                    self.end_sessions(&mut tx, ctx, id, None, "disabled").await?;
+                }
                 notices::send(&mut tx, notices::IDENTITY).await?;
                 let user = find_user(&mut tx, ctx, id).await?;
                 Ok((tx, user))
@@ -166,6 +156,54 @@ impl Core {
             .await?;
         self.identities.clear();
         Ok(user)
+    }
+
+    /// Deletes a user: sessions, keys, roles and memberships end at once. The row stays for the audit, and the name is never
+    /// given to another user.
+    ///
+    /// # Errors
+    /// `conflict` for the last administrator of the installation.
+    pub async fn delete_user(&self, ctx: &Ctx, id: UserId, version: i64) -> Result<(), CoreError> {
+        self.in_system("delete_user", |mut tx| async move {
+            role_assignments::lock_administrators(&mut tx).await?;
+            let old = find_for_change(&mut tx, ctx, id).await?;
+            ctx.require(Permission::UserWrite)?;
+            if administrates(&mut tx, ctx, id).await? {
+                check_other_administrator(&mut tx, ctx, id).await?;
+            }
+            self.end_sessions(&mut tx, ctx, id, None, "deleted").await?;
+            one_time_links::revoke_all(&mut tx, id.0, ctx.now).await?;
+            let by = ctx.actor.user_id.map(Into::into);
+            users::delete(&mut tx, id.0, version, by, ctx.now).await.map_err(has_changed)?;
+            let entry = AuditEntry::of(ctx, &self.entropy, "user.delete", "user")
+                .object(id)
+                .before(json!({"username": old.username, "email": old.email, "status": old.status}));
+            audit::insert(&mut tx, entry.row()).await?;
+            notices::send(&mut tx, notices::IDENTITY).await?;
+            Ok((tx, ()))
+        })
+        .await?;
+        self.identities.clear();
+        Ok(())
+    }
+
+    /// Ends the lock of a user after too many failed sign-ins.
+    ///
+    /// # Errors
+    /// `conflict` when there is none.
+    pub async fn unlock_user(&self, ctx: &Ctx, id: UserId) -> Result<User, CoreError> {
+        ctx.require(Permission::UserWrite)?;
+        self.in_system("unlock_user", |mut tx| async move {
+            find_for_change(&mut tx, ctx, id).await?;
+            if !sign_in::unlock(&mut tx, id.0, ctx.now).await? {
+                return Err(Refusal::new(ErrorCode::Conflict, "the user is not locked").into());
+            }
+            let entry = AuditEntry::of(ctx, &self.entropy, "user.unlock", "user").object(id);
+            audit::insert(&mut tx, entry.row()).await?;
+            let user = find_user(&mut tx, ctx, id).await?;
+            Ok((tx, user))
+        })
+        .await
     }
 }
 
@@ -177,7 +215,11 @@ async fn find_user(conn: &mut PgConnection, ctx: &Ctx, id: UserId) -> Result<Use
 /// Finds a user whom the caller may change: themselves, or one of their organization who may do no
 /// more than they. Who belongs elsewhere
 /// too is changed only by those who may do so everywhere.
-async fn find_for_change(conn: &mut PgConnection, ctx: &Ctx, id: UserId) -> Result<User, CoreError> {
+pub(crate) async fn find_for_change(
+    conn: &mut PgConnection,
+    ctx: &Ctx,
+    id: UserId,
+) -> Result<User, CoreError> {
     let oneself = ctx.actor.user_id == Some(id) && !ctx.actor.restricted;
     if !oneself {
         ctx.require(Permission::UserWrite)?;
@@ -223,7 +265,6 @@ pub(crate) async fn insert_user(
     conn: &mut PgConnection,
     ctx: &Ctx,
     new: &NewUser,
-    password: Option<&HashedPassword>,
 ) -> Result<User, CoreError> {
     let id = UserId::generate(ctx.now, &core.entropy);
     let row = NewUserRow {
@@ -231,8 +272,7 @@ pub(crate) async fn insert_user(
         username: &new.username,
         email: &new.email,
         display_name: new.display_name.as_deref().unwrap_or(&new.username),
-        password_hash: password.map(|it| it.hash.as_str()),
-        password_salt: password.map(|it| it.salt.as_str()),
+        status: if new.invited { "invited" } else { "active" },
         created_at: ctx.now,
     };
     users::insert(conn, &row).await.map_err(|error| taken(error.into()))?;

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use clm_types::Entropy;
 use toml::{Table, Value};
 
@@ -37,8 +39,12 @@ impl<'a> ServiceFolder<'a> {
         Ok(Self { folder, ca, owner })
     }
 
-    /// Writes the configuration of Core.
-    pub(crate) fn write_core(&self, cluster: &Cluster, ports: &Ports) -> Result<()> {
+    /// Writes the configuration of Core, and makes the key under which secrets of one-time codes lie.
+    pub(crate) fn write_core(&self, cluster: &Cluster, ports: &Ports, entropy: &Entropy) -> Result<()> {
+        let secrets_key = self.folder.join("secrets/sign-in-key");
+        if !secrets_key.exists() {
+            write_private(&secrets_key, STANDARD.encode(entropy.bytes::<32>()).as_bytes(), &self.owner)?;
+        }
         let api = self.tls("api");
         self.ca.server(&api, "clm-core api", LOCAL_NAMES, &self.owner)?;
         let rpc = self.tls("rpc");
@@ -58,6 +64,8 @@ impl<'a> ServiceFolder<'a> {
         config.insert("admin".to_owned(), section([("listen", listen(ports.core_admin))]));
         config.insert("database".to_owned(), self.database(cluster, "clm_core_app", 20)?);
         config.insert("system_database".to_owned(), self.database(cluster, "clm_core_system", 10)?);
+        let sign_in = [("secrets_key_file", path(&secrets_key)), ("issuer", text("CLM (local)"))];
+        config.insert("sign_in".to_owned(), section(sign_in));
         config.insert(
             "rpc".to_owned(),
             section([

@@ -208,7 +208,7 @@ impl Installation {
     fn configure(&self, ca: &PlatformCa, entropy: &Entropy) -> Result<()> {
         let Databases { core, secure, .. } = &self.databases;
         let ports = &self.options.ports;
-        ServiceFolder::make(&self.core, ca)?.write_core(core, ports)?;
+        ServiceFolder::make(&self.core, ca)?.write_core(core, ports, entropy)?;
         ServiceFolder::make(&self.secure, ca)?.write_secure(secure, ports, entropy)
     }
 

@@ -1,11 +1,13 @@
 //! Folders and ports for tests: whatever was started in the folder dies with the test process, even
 //! when that is killed.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 use clm_types::Entropy;
@@ -68,12 +70,17 @@ impl Drop for ThrowawayFolder {
     }
 }
 
-/// Ports on 127.0.0.1 that nobody listens on now.
+/// Ports that this process was given: it does not listen on them at once, nor all the time.
+static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+
+/// Ports on 127.0.0.1 that nobody listens on now, and that nobody else in this process was given.
 pub fn free_ports<const N: usize>() -> Result<[u16; N]> {
     let span = PORTS.end - PORTS.start;
     let offset = u16::from_le_bytes(Entropy::system().bytes()) % span;
     let candidates = (0..span).map(|step| PORTS.start + (offset + step) % span);
-    let free: Vec<u16> = candidates.filter(|port| is_free(*port)).take(N).collect();
+    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let free: Vec<u16> = candidates.filter(|port| !given.contains(port) && is_free(*port)).take(N).collect();
+    given.extend(&free);
     free.try_into().ok().context("there are no free ports")
 }
 

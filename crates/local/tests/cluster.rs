@@ -111,6 +111,6 @@ fn nothing_stays_behind_a_throwaway_folder() {
     let pid = fixture.cluster.pid().unwrap();
     let path = fixture.folder.path().to_owned();
     drop(fixture);
-    assert!(!pid.is_alive());
+    pid.wait(std::time::Duration::from_secs(10)).unwrap();
     assert!(!path.exists());
 }

@@ -12,6 +12,7 @@ mod databases;
 mod installation;
 mod old_authority;
 mod softhsm;
+pub mod totp;
 
 pub use databases::{TestDatabase, TestDatabases};
 pub use installation::TestInstallation;

@@ -80,7 +80,8 @@ async fn the_master_key_moves_to_a_quorum_that_starts_the_service() {
     for share in &shares[..3] {
         as_service(&["master", "unlock", share.to_str().unwrap()]).unwrap();
     }
-    let told = as_service(&["master", "rotate"]).unwrap();
+    // The service may make a key meanwhile: then it is called again, as it says.
+    let told = as_service(&["master", "rotate"]).or_else(|_| as_service(&["master", "rotate"])).unwrap();
     assert!(told.contains("\"rows_left\":0"), "{told}");
     assert!(as_service(&["master", "show"]).unwrap().contains("next     sealed-file:"));
     service.stop().unwrap();

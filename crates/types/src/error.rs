@@ -33,6 +33,16 @@ text_enum! {
         Unauthenticated => "unauthenticated",
         /// Not allowed, on something the caller may know of.
         PermissionDenied => "permission_denied",
+        /// Name, password or code is wrong, or the user may not sign in.
+        SignInFailed => "sign_in_failed",
+        /// The session lacks a second factor.
+        SecondFactorRequired => "second_factor_required",
+        /// A second factor must have been shown just now.
+        StepUpRequired => "step_up_required",
+        /// A password that is guessed early, or was used before.
+        PasswordTooWeak => "password_too_weak",
+        /// A one-time link is wrong, used, replaced or expired.
+        LinkInvalid => "link_invalid",
         /// The bootstrap token is wrong, used or expired.
         BootstrapTokenInvalid => "bootstrap_token_invalid",
 
@@ -59,6 +69,8 @@ text_enum! {
         RoleNotFound => "role_not_found",
         /// No such API key.
         ApiKeyNotFound => "api_key_not_found",
+        /// No such open session.
+        SessionNotFound => "session_not_found",
 
         // Certificate signing requests.
         /// Not a PKCS#10 request, or truncated.

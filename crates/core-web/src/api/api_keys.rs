@@ -16,7 +16,6 @@ use utoipa_axum::routes;
 
 use crate::extract::{Body, Caller, Id, Query};
 use crate::failure::Failure;
-use crate::idempotency::ShownOnce;
 use crate::{Edge, answer, etag, paging};
 
 pub(crate) fn router() -> OpenApiRouter<Edge> {
@@ -43,9 +42,7 @@ async fn create(
     let (made, secret) = core.create_api_key(&ctx, &new).await?;
     let location = format!("/api/v1/api-keys/{}", made.id);
     let body = CreatedApiKey { api_key: view(made), secret: secret.expose().to_owned() };
-    let mut response = answer::created(&location, None, body);
-    response.extensions_mut().insert(ShownOnce);
-    Ok(response)
+    Ok(answer::shown_once(answer::created(&location, None, body)))
 }
 
 /// Lists API keys of the caller's organization, newest first; one's own without `api_key:read`.

@@ -38,7 +38,7 @@ async fn create(
             username: body.username,
             email: body.email,
             display_name: body.display_name,
-            password: None,
+            invited: false,
         },
         organization: NewOrganization { code: body.organization_code, name: body.organization_name },
     };

@@ -24,10 +24,16 @@ async fn show(State(core): State<Arc<Core>>, Caller(ctx): Caller) -> Result<Json
         Some(id) => Some(core.show_user(&ctx, id).await?.username),
         None => None,
     };
+    let session = ctx.actor.session;
     Ok(Json(Me {
         user_id: ctx.actor.user_id,
         username,
         api_key_id: ctx.actor.api_key_id,
+        session_id: session.map(|session| session.id),
+        factor_at: session.and_then(|session| session.factor_at),
+        missing_factor: session
+            .and_then(|session| session.missing)
+            .map(|missing| missing.as_str().to_owned()),
         organization_id: ctx.organization_id,
         permissions: ctx.actor.permissions.iter().map(|one| one.to_string()).collect(),
     }))

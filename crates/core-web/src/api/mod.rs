@@ -18,6 +18,8 @@ mod request_view;
 mod requests;
 mod role_assignments;
 mod roles;
+mod second_factors;
+mod sessions;
 mod users;
 mod workflows;
 
@@ -39,6 +41,8 @@ pub(crate) fn router() -> OpenApiRouter<Edge> {
         .merge(workflows::router())
         .merge(organizations::router())
         .merge(users::router())
+        .merge(sessions::router())
+        .merge(second_factors::router())
         .merge(roles::router())
         .merge(role_assignments::router())
         .merge(api_keys::router())

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::{OriginalUri, State};
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use clm_api::Page;
 use clm_api::page::PageQuery;
+use clm_api::sessions::OneTimeLink;
 use clm_api::users::{NewUser, User, UserChange};
 use clm_core::{Core, users};
 use clm_types::UserId;
@@ -24,6 +26,10 @@ pub(crate) fn router() -> OpenApiRouter<Edge> {
         .routes(routes!(show, update))
         .routes(routes!(disable))
         .routes(routes!(enable))
+        .routes(routes!(delete))
+        .routes(routes!(unlock))
+        .routes(routes!(create_link))
+        .routes(routes!(remove_factors))
 }
 
 /// Makes a user of the caller's organization, without roles.
@@ -38,7 +44,7 @@ async fn create(
         username: new.username,
         email: new.email,
         display_name: new.display_name,
-        password: None,
+        invited: new.invited,
     };
     let made = core.create_user(&ctx, &new).await?;
     let location = format!("/api/v1/users/{}", made.id);
@@ -113,6 +119,60 @@ async fn enable(
     Ok(versioned(core.enable_user(&ctx, id, version).await?))
 }
 
+/// Deletes a user: API keys, sessions and roles end at once. The name is never given to another user.
+#[utoipa::path(delete, path = "/users/{id}", tag = "users", params(("id" = Uuid, Path)),
+    responses((status = 204)))]
+async fn delete(
+    State(core): State<Arc<Core>>,
+    Caller(ctx): Caller,
+    Id(id): Id<UserId>,
+    condition: IfMatch,
+) -> Result<StatusCode, Failure> {
+    let version = condition.version(async { Ok(core.show_user(&ctx, id).await?.version) }).await?;
+    core.delete_user(&ctx, id, version).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Ends the lock of a user after too many failed sign-ins.
+#[utoipa::path(post, path = "/users/{id}/unlock", tag = "users", params(("id" = Uuid, Path)),
+    responses((status = 200, body = User)))]
+async fn unlock(
+    State(core): State<Arc<Core>>,
+    Caller(ctx): Caller,
+    Id(id): Id<UserId>,
+) -> Result<Versioned<User>, Failure> {
+    Ok(versioned(core.unlock_user(&ctx, id).await?))
+}
+
+/// Makes a one-time link by which a user sets a password: an invitation, or a reset. Older links end.
+#[utoipa::path(post, path = "/users/{id}/links", tag = "users", params(("id" = Uuid, Path)),
+    responses((status = 201, body = OneTimeLink)))]
+async fn create_link(
+    State(core): State<Arc<Core>>,
+    Caller(ctx): Caller,
+    Id(id): Id<UserId>,
+) -> Result<Response, Failure> {
+    let link = core.create_link(&ctx, id).await?;
+    let body = OneTimeLink {
+        token: link.token.expose().to_owned(),
+        purpose: link.purpose.to_owned(),
+        expires_at: link.expires_at,
+    };
+    Ok(answer::shown_once((StatusCode::CREATED, Json(body))))
+}
+
+/// Takes the second factor from a user who has lost it. Sessions end at once.
+#[utoipa::path(delete, path = "/users/{id}/factors", tag = "users", params(("id" = Uuid, Path)),
+    responses((status = 204)))]
+async fn remove_factors(
+    State(core): State<Arc<Core>>,
+    Caller(ctx): Caller,
+    Id(id): Id<UserId>,
+) -> Result<StatusCode, Failure> {
+    core.remove_factors(&ctx, id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 fn versioned(row: users::User) -> Versioned<User> {
     Versioned { version: row.version, body: view(row) }
 }
@@ -125,6 +185,7 @@ fn view(row: users::User) -> User {
         display_name: row.display_name,
         status: row.status,
         mfa_enabled: row.mfa_enabled,
+        locked_until: row.locked_until,
         last_login_at: row.last_login_at,
         created_at: row.created_at,
         version: row.version,

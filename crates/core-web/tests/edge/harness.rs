@@ -6,6 +6,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
+use clm_core::sealed_secrets::SecretsKeys;
+use clm_core::sign_in::SignInParts;
 use clm_core::{Core, CoreParts};
 use clm_core_web::{Edge, HttpMetrics, PublicUrl, ValidationUrl};
 use clm_rpc::{SecureClient, TlsFiles};
@@ -62,6 +64,7 @@ fn core(endpoint: &str) -> Arc<Core> {
         secure: secure(endpoint),
         clock: Clock::system(),
         entropy: Entropy::system(),
+        sign_in: sign_in_parts(),
     })
 }
 
@@ -94,4 +97,10 @@ pub(crate) async fn ask(router: Router, request: Request<Body>) -> Answer {
 
 pub(crate) fn request(method: &str, path: &str) -> axum::http::request::Builder {
     Request::builder().method(method).uri(path)
+}
+
+/// The usual ones, under a key that is lost with the test.
+fn sign_in_parts() -> SignInParts {
+    let key = SecretsKeys::generate(&Entropy::system());
+    SignInParts::usual(SecretsKeys::parse(&key).unwrap())
 }

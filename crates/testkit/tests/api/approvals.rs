@@ -6,7 +6,7 @@ use crate::answer::text;
 use crate::house::{APPROVER, Office, at_once, house, office};
 use crate::person::{Person, fresh_key};
 
-async fn ask(person: &Person, policy: &str) -> Value {
+pub(crate) async fn ask(person: &Person, policy: &str) -> Value {
     let body = json!({"profile": "tls-server", "policy": policy, "key_algorithm": "ecdsa-p256",
         "sans": ["dns:www.example.com"]});
     let answer = person.post("/api/v1/requests", &body).await;

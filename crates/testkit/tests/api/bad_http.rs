@@ -155,7 +155,7 @@ async fn a_body_of_100_mib_is_refused_soon_and_not_kept() {
             assert!(sent < SIZE / 4, "{sent} octets went out");
         }
     }
-    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
     let grown = resident_octets(core).saturating_sub(before);
     assert!(grown < 60 << 20, "the service grew by {grown} octets");
 }

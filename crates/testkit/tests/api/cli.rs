@@ -32,9 +32,14 @@ fn program() -> PathBuf {
 }
 
 impl Terminal {
+    /// Somebody who has not signed in.
+    pub(crate) fn new(office: &Office, name: &'static str) -> Self {
+        Self { folder: office.folder.clone(), name }
+    }
+
     /// Signs in as this person; the key is in a file.
     pub(crate) async fn sign_in(office: &Office, person: &Person, name: &'static str) -> Self {
-        let own = Self { folder: office.folder.clone(), name };
+        let own = Self::new(office, name);
         std::fs::write(own.folder.join("key.txt"), format!("{}\n", person.key)).unwrap();
         let ca = house().await.installation.ca_file().display().to_string();
         let mut login = vec!["login", &person.url, "--ca-file", &ca, "--token-file", "key.txt"];

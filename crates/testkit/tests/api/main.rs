@@ -24,4 +24,5 @@ mod person;
 mod preconditions;
 mod renewals;
 mod revocations;
+mod sign_in;
 mod validation;

@@ -9,6 +9,8 @@ use crate::office::{FIRST, Office, assignment, new_user, refused};
 async fn an_operator_makes_a_key_when_the_administrators_have_ended() {
     let office = Office::open().await;
     office.core.clock.advance(TimeDelta::days(90));
+    let pool = office.database.superuser().await;
+    clm_pg::ensure_partitions(&pool, &["audit_log"], office.core.clock.now(), 1).await.unwrap();
     assert_eq!(refused(office.enter(&office.administrator_key).await), ErrorCode::Unauthenticated);
     let (key, token) = office.core.create_administrator_key("root").await.unwrap();
     assert_eq!(key.expires_at, Some(office.core.clock.now() + TimeDelta::days(90)));

@@ -13,5 +13,7 @@ mod office;
 mod organizations;
 mod policies;
 mod roles;
+mod sessions;
+mod sign_in;
 mod users;
 mod workflows;

@@ -8,6 +8,8 @@ use clm_core::bootstrap::NewInstallation;
 use clm_core::organizations::NewOrganization;
 use clm_core::page::PageRequest;
 use clm_core::roles::NewAssignment;
+use clm_core::sealed_secrets::SecretsKeys;
+use clm_core::sign_in::SignInParts;
 use clm_core::users::{NewUser, User};
 use clm_core::{Core, CoreError, CoreParts, Ctx};
 use clm_rpc::{SecureClient, TlsFiles};
@@ -38,6 +40,7 @@ pub(crate) async fn empty() -> (Arc<Core>, TestDatabase) {
         secure: SecureClient::new("https://127.0.0.1:1", "secure", &files).unwrap(),
         clock: Clock::fixed(Clock::system().now()),
         entropy: Entropy::system(),
+        sign_in: sign_in_parts(),
     });
     (core, database)
 }
@@ -47,7 +50,7 @@ pub(crate) fn new_user(name: &str) -> NewUser {
         username: name.to_owned(),
         email: format!("{name}@example.com"),
         display_name: None,
-        password: None,
+        invited: false,
     }
 }
 
@@ -128,4 +131,10 @@ pub(crate) fn new_key(user_id: Option<UserId>, scopes: &[&str]) -> NewApiKey {
         allowed_addresses: Vec::new(),
         expires_at: None,
     }
+}
+
+/// The usual ones, under a key that is lost with the test.
+fn sign_in_parts() -> SignInParts {
+    let key = SecretsKeys::generate(&Entropy::system());
+    SignInParts::usual(SecretsKeys::parse(&key).unwrap())
 }

@@ -2,7 +2,6 @@ use clm_core::CoreError;
 use clm_core::roles::{ADMINISTRATOR, NewRole, REQUESTER};
 use clm_core::users::UserChange;
 use clm_types::{ErrorCode, UserId};
-use zeroize::Zeroizing;
 
 use crate::office::{FIRST, Office, new_user, refused};
 
@@ -83,35 +82,6 @@ async fn a_user_without_permissions_sees_only_themselves() {
         refused(office.core.create_user(&inside, &new_user("bob")).await),
         ErrorCode::PermissionDenied
     );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_password_is_stored_as_argon2id_with_its_salt() {
-    let office = Office::open().await;
-    let ctx = office.as_administrator().await;
-    let pool = office.database.superuser().await;
-    let stored = async |name: &'static str| {
-        sqlx::query_as::<_, (Option<String>, Option<String>)>(
-            "SELECT password_hash, password_salt FROM users WHERE username = $1",
-        )
-        .bind(name)
-        .fetch_one(&pool)
-        .await
-        .unwrap()
-    };
-    assert_eq!(stored("root").await, (None, None), "there is no default password");
-    let with_password = |name, password: &str| {
-        let mut new = new_user(name);
-        new.password = Some(Zeroizing::new(password.to_owned()));
-        new
-    };
-    office.core.create_user(&ctx, &with_password("ann", "correct horse battery")).await.unwrap();
-    let (Some(hash), Some(salt)) = stored("ann").await else {
-        panic!("must be stored");
-    };
-    assert!(hash.starts_with("$argon2id$") && hash.contains(&salt));
-    let short = office.core.create_user(&ctx, &with_password("bob", "short")).await;
-    assert_eq!(refused(short), ErrorCode::InvalidRequest);
 }
 
 #[tokio::test(flavor = "multi_thread")]

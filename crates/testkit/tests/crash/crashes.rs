@@ -10,7 +10,7 @@ use clm_testkit::OldAuthority;
 use crate::ALONE;
 use crate::failpoints::{ALL, Failpoint, Victim};
 use crate::house::{House, eventually, logged_since};
-use crate::integrity::{compare_every_second, findings};
+use crate::integrity::{compare_every, findings};
 use crate::load::Load;
 use crate::verdict::Judge;
 
@@ -26,7 +26,7 @@ async fn whatever_dies_under_load_nothing_is_lost() {
     let _alone = ALONE.lock().await;
     let house = House::open(true).await;
     // It must neither be misled by operations under way nor disturb them.
-    compare_every_second(&house);
+    compare_every(&house, 1);
     let judge = Judge::new(&house.installation).await;
     let mut siege = Siege { load: Load::start(&house), house, judge, slowest: Duration::ZERO };
     for points in ALL.chunks(AT_A_TIME) {

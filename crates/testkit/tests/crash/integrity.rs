@@ -2,7 +2,6 @@
 //! their cause.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::time::Duration;
 
 use clm_local::cluster::Database;
@@ -82,6 +81,8 @@ async fn every_kind_of_orphan_is_found_and_gone_with_its_cause() {
     );
     assert_eq!(findings(&house, None).await.len(), open + alarms + repaired);
     check_metrics(&house, open, alarms).await;
+    // From here on nothing is compared unasked.
+    compare_every(&house, 3600);
 
     planted::uproot(&house);
     let report = run(&house).await;
@@ -124,7 +125,7 @@ async fn a_repair_takes_nothing_away_from_the_operation_that_follows() {
 /// The service compares by itself too, and counts what it finds.
 async fn check_metrics(house: &House, open: usize, alarms: usize) {
     let core = &house.installation.core;
-    compare_every_second(house);
+    compare_every(house, 1);
     let client = house.installation.client();
     let lines = [format!("clm_integrity_open {open}"), format!("clm_integrity_alarms {alarms}")];
     let found = || async {
@@ -136,12 +137,14 @@ async fn check_metrics(house: &House, open: usize, alarms: usize) {
     eventually(Duration::from_secs(10), found).await;
 }
 
-/// Restarts Core with the shortest interval between comparisons.
-pub(crate) fn compare_every_second(house: &House) {
+/// Restarts Core with this interval between comparisons.
+pub(crate) fn compare_every(house: &House, seconds: u64) {
     let core = &house.installation.core;
     core.stop().unwrap();
-    let mut config = std::fs::OpenOptions::new().append(true).open(core.config_file()).unwrap();
-    writeln!(config, "\n[integrity]\ninterval_seconds = 1").unwrap();
+    let config = std::fs::read_to_string(core.config_file()).unwrap();
+    let before = config.split("\n[integrity]").next().unwrap();
+    let config = format!("{before}\n[integrity]\ninterval_seconds = {seconds}\n");
+    std::fs::write(core.config_file(), config).unwrap();
     core.start().unwrap();
     core.wait_ready().unwrap();
 }

@@ -7,7 +7,7 @@ use clm_local::cluster::Database;
 
 use crate::ALONE;
 use crate::house::{House, eventually, logged_since};
-use crate::integrity::compare_every_second;
+use crate::integrity::compare_every;
 
 /// How many certificates, unless this many are too few.
 const CERTIFICATES: u32 = 1_000_000;
@@ -32,7 +32,7 @@ async fn comparing_takes_constant_memory() {
     let house = House::open(false).await;
     let (core, secure) = (&house.installation.core, &house.installation.secure);
     house.issue("www").await;
-    compare_every_second(&house);
+    compare_every(&house, 1);
     let length = wait_for_comparison(&house, 0, 1).await;
     let before = [peak_kib(core), peak_kib(secure)];
 

@@ -12,6 +12,8 @@ use clm_core::page::PageRequest;
 use clm_core::request_view::Request;
 use clm_core::requests::{NewRequest, Submitted};
 use clm_core::roles::NewAssignment;
+use clm_core::sealed_secrets::SecretsKeys;
+use clm_core::sign_in::SignInParts;
 use clm_core::users::NewUser;
 use clm_core::{Core, CoreError, CoreParts, Ctx};
 use clm_rpc::v1::secure_service_server::SecureServiceServer;
@@ -76,6 +78,7 @@ impl House {
             secure: SecureClient::new(&format!("https://{address}"), "localhost", &tls).unwrap(),
             clock,
             entropy,
+            sign_in: sign_in_parts(),
         });
         let token = core.create_bootstrap_token(TimeDelta::hours(1)).await.unwrap();
         let made = core.bootstrap(token.expose(), &installation(), Uuid::nil(), None).await.unwrap();
@@ -133,6 +136,7 @@ impl House {
             secure: SecureClient::new(&format!("https://{}", self.address), "localhost", &self.tls).unwrap(),
             clock: Clock::system(),
             entropy: Entropy::system(),
+            sign_in: sign_in_parts(),
         })
     }
 
@@ -242,7 +246,7 @@ fn new_user(name: &str) -> NewUser {
         username: name.to_owned(),
         email: format!("{name}@example.com"),
         display_name: None,
-        password: None,
+        invited: false,
     }
 }
 
@@ -340,4 +344,10 @@ async fn listen(secure: &Secure, address: SocketAddr, tls: &TlsFiles) -> Listene
         tokio::task::yield_now().await;
     }
     Listener { stop, task }
+}
+
+/// The usual ones, under a key that is lost with the test.
+fn sign_in_parts() -> SignInParts {
+    let key = SecretsKeys::generate(&Entropy::system());
+    SignInParts::usual(SecretsKeys::parse(&key).unwrap())
 }

@@ -83,14 +83,18 @@ async fn metadata_without_a_certificate_is_an_alarm_until_it_is_gone() {
     aged(&house).await;
     house
         .tamper_with_core(
-            "UPDATE certificate_metadata SET certificate_id = overlay(certificate_id::text placing '00' from 35 for 2)::uuid",
+            "UPDATE certificate_metadata SET certificate_id = '01900000-0000-7000-8000-00000000cdef'",
         )
         .await;
     let report = house.core.compare_databases().await.unwrap();
     // The certificate itself now lacks its metadata, and has one right answer.
     assert_eq!((report.repaired, report.alarms), (1, 1));
     assert_eq!(findings(&house, "metadata_without_certificate").await[0].status, "alarm");
-    house.tamper_with_core("DELETE FROM certificate_metadata WHERE certificate_id::text LIKE '%00'").await;
+    house
+        .tamper_with_core(
+            "DELETE FROM certificate_metadata WHERE certificate_id = '01900000-0000-7000-8000-00000000cdef'",
+        )
+        .await;
     let report = house.core.compare_databases().await.unwrap();
     assert_eq!((report.alarms, report.resolved), (0, 1));
 }

@@ -1,12 +1,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use clm_core::Ctx;
 use clm_core::requests::NewRequest;
 use clm_core::roles::{APPROVER, REQUESTER};
 use clm_types::WorkflowStatus;
 use tokio_util::sync::CancellationToken;
 
-use crate::house::{House, generated};
+use crate::house::{House, WAIT, generated};
 
 #[tokio::test]
 async fn what_secure_could_not_do_is_done_when_it_is_back() {
@@ -128,6 +129,8 @@ async fn a_job_whose_lease_cannot_be_renewed_is_dropped_before_it_ends() {
              CREATE TRIGGER refuse_renewal BEFORE UPDATE ON clm.jobs FOR EACH ROW EXECUTE FUNCTION clm.refuse_renewal()",
         )
         .await;
+    // What came before has taken its time.
+    let service = Ctx { now: house.core.clock.now(), ..service };
     let submitted = house.submit(&service, generated("www")).await.unwrap();
     assert_eq!(submitted.request.status, WorkflowStatus::Executing);
     let given_back = "SELECT count(*) FROM jobs WHERE status = 'queued' AND updated_at < created_at + interval '4 seconds'";
@@ -165,11 +168,12 @@ async fn one_job_that_hangs_holds_no_other_up() {
     let stop = CancellationToken::new();
     let runner = tokio::spawn(Arc::clone(&house.core).run_jobs(stop.clone()));
     let others_done = async {
-        while house.count_in_core("SELECT count(*) FROM jobs").await > 1 {
+        let left = "SELECT count(*) FROM jobs";
+        while sqlx::query_scalar::<_, i64>(left).fetch_one(&pool).await.unwrap() > 1 {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(5), others_done).await.unwrap();
+    tokio::time::timeout(WAIT, others_done).await.unwrap();
     blocker.rollback().await.unwrap();
     stop.cancel();
     runner.await.unwrap();

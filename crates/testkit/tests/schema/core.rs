@@ -267,6 +267,9 @@ async fn reports_see_no_credential_and_write_nothing() {
         "SELECT token_hash FROM sessions",
         "SELECT response_body FROM idempotency_keys",
         "SELECT token_hash FROM bootstrap_tokens",
+        "SELECT token_hash FROM one_time_links",
+        "SELECT password_hash FROM former_passwords",
+        "SELECT code_hash FROM recovery_codes",
         "SET transaction_read_only = off; UPDATE certificate_metadata SET notes = 'x'",
     ] {
         assert_eq!(refusal(&reports, statement).await, FORBIDDEN, "{statement}");

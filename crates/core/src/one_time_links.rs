@@ -1,0 +1,134 @@
+//! One-time links: how a user who knows no password sets one. An invitation for a new user, a reset for another.
+
+use chrono::TimeDelta;
+use clm_core_db::one_time_links::{self, NewLinkRow};
+use clm_core_db::{PgConnection, audit, role_assignments, sign_in, users};
+use clm_types::{ErrorCode, Permission, Refusal, Time, UserId, ids};
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use crate::audit::AuditEntry;
+use crate::authentication::union;
+use crate::sign_in::Visitor;
+use crate::tokens::{Token, TokenKind};
+use crate::users::find_for_change;
+use crate::{Core, CoreError, Ctx};
+
+/// How long an invitation can be used,
+const INVITATION: TimeDelta = TimeDelta::days(3);
+/// and a reset.
+const RESET: TimeDelta = TimeDelta::hours(1);
+
+/// A link, shown this once.
+pub struct OneTimeLink {
+    /// What stands in it.
+    pub token: Token,
+    /// `invitation` or `password_reset`.
+    pub purpose: &'static str,
+    /// When it ends.
+    pub expires_at: Time,
+}
+
+fn invalid_link() -> Refusal {
+    Refusal::new(
+        ErrorCode::LinkInvalid,
+        "the link is wrong, used, replaced by a newer one, or its time is over",
+    )
+    .hint("ask an administrator for a new one: clm user link USER")
+}
+
+impl Core {
+    /// Makes a link by which a user sets a password; older ones end. Whoever has it can act as the user, so only those who may
+    /// do no less get one, and for users who decide on requests only administrators of all organizations.
+    pub async fn create_link(&self, ctx: &Ctx, user_id: UserId) -> Result<OneTimeLink, CoreError> {
+        ctx.require(Permission::UserWrite)?;
+        let token = Token::generate(TokenKind::Link, &self.entropy);
+        let token_hash = &token.hash();
+        let (purpose, expires_at) = self
+            .in_system("create_link", |mut tx| async move {
+                let user = find_for_change(&mut tx, ctx, user_id).await?;
+                check_may_reset(&mut tx, ctx, user_id).await?;
+                let (purpose, lifetime) = match user.status.as_str() {
+                    "disabled" => return Err(not_active(&user.status).into()),
+                    "invited" => ("invitation", INVITATION),
+                    _ => ("password_reset", RESET),
+                };
+                one_time_links::revoke_all(&mut tx, user_id.0, ctx.now).await?;
+                let row = NewLinkRow {
+                    id: ids::new_uuid(ctx.now, &self.entropy),
+                    user_id: user_id.0,
+                    purpose,
+                    token_hash,
+                    made_by: ctx.actor.user_id.map(Into::into),
+                    expires_at: ctx.now + lifetime,
+                    created_at: ctx.now,
+                };
+                one_time_links::insert(&mut tx, &row).await?;
+                let entry =
+                    AuditEntry::of(ctx, &self.entropy, "link.create", "user").object(user_id).detail(purpose);
+                audit::insert(&mut tx, entry.row()).await?;
+                Ok((tx, (purpose, row.expires_at)))
+            })
+            .await?;
+        Ok(OneTimeLink { token, purpose, expires_at })
+    }
+
+    /// Sets the password of whom a link is for, and ends their sessions. A second factor stays.
+    ///
+    /// # Errors
+    /// `link_invalid`, `password_too_weak`, `invalid_request`.
+    pub async fn use_link(
+        &self,
+        token: &str,
+        password: &Zeroizing<String>,
+        visitor: &Visitor,
+    ) -> Result<(), CoreError> {
+        let now = self.clock.now();
+        let token =
+            Token::parse(token).filter(|token| token.kind() == TokenKind::Link).ok_or_else(invalid_link)?;
+        let (user_id, home) = self.whose_link(&token, now).await?;
+        let ctx = &visitor.ctx(now, home);
+        let new = self.prepare_password(user_id, password).await?;
+        let (token_hash, new) = (&token.hash(), &new);
+        self.in_system("use_link", |mut tx| async move {
+            let link =
+                one_time_links::find_usable(&mut tx, token_hash, now).await?.ok_or_else(invalid_link)?;
+            one_time_links::note_use(&mut tx, link.id, now).await?;
+            self.replace_password(&mut tx, ctx, user_id, new).await?;
+            self.end_sessions(&mut tx, ctx, user_id, None, "password_changed").await?;
+            let entry =
+                AuditEntry::of(ctx, &self.entropy, "link.use", "user").object(user_id).detail(link.purpose);
+            audit::insert(&mut tx, entry.row()).await?;
+            Ok((tx, ()))
+        })
+        .await?;
+        self.identities.clear();
+        Ok(())
+    }
+
+    async fn whose_link(&self, token: &Token, now: Time) -> Result<(UserId, Option<Uuid>), CoreError> {
+        let mut tx = clm_pg::begin(&self.system).await?;
+        let link =
+            one_time_links::find_usable(&mut tx, &token.hash(), now).await?.ok_or_else(invalid_link)?;
+        let user = sign_in::find_by_id(&mut tx, link.user_id).await?.ok_or_else(invalid_link)?;
+        if user.status == "disabled" {
+            return Err(invalid_link().into());
+        }
+        let home = users::find_home(&mut tx, link.user_id).await?;
+        Ok((UserId(link.user_id), home))
+    }
+}
+
+/// Fails if the link would let its maker decide in somebody's name.
+async fn check_may_reset(conn: &mut PgConnection, ctx: &Ctx, user_id: UserId) -> Result<(), CoreError> {
+    let held = role_assignments::list_held(conn, user_id.0, ctx.now).await?;
+    if union(held.iter()).contains(Permission::RequestApprove) {
+        ctx.require_global(Permission::UserWrite)?;
+    }
+    Ok(())
+}
+
+fn not_active(status: &str) -> Refusal {
+    Refusal::new(ErrorCode::UserNotActive, format!("the user is {status}"))
+        .hint("let the user in first: clm user enable")
+}

@@ -1,0 +1,314 @@
+//! Second factors: one-time codes (TOTP, RFC 6238) and the recovery codes that stand in for them.
+
+use aws_lc_rs::digest::{Context, SHA256};
+use clm_core_db::second_factors::{self, TotpRow};
+use clm_core_db::{DbError, audit, notices, sessions, sign_in};
+use clm_types::{Entropy, ErrorCode, Refusal, Time, UserId};
+use totp_rs::{Builder, Secret, Totp};
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use crate::actor::SessionProof;
+use crate::audit::AuditEntry;
+use crate::error::has_changed;
+use crate::sign_in::{note_whole_sign_in, sign_in_failed};
+use crate::tokens::{Token, TokenKind};
+use crate::users::find_for_change;
+use crate::{Core, CoreError, Ctx};
+
+/// Octets of a secret: those of SHA-1 (RFC 4226 section 4).
+const SECRET_OCTETS: usize = 20;
+const RECOVERY_CODES: usize = 10;
+/// 80 bits: five for each of sixteen characters.
+const RECOVERY_CODE_OCTETS: usize = 10;
+
+/// A secret that is still to be confirmed, shown this once.
+pub struct TotpSetup {
+    /// For typing, base32.
+    pub secret: Zeroizing<String>,
+    /// For authenticator programs: `otpauth://totp/…`.
+    pub url: Zeroizing<String>,
+}
+
+/// What is shown as a second factor.
+pub enum Factor {
+    /// Six digits of an authenticator program.
+    Totp(Zeroizing<String>),
+    /// One of the codes for when it is lost.
+    RecoveryCode(Zeroizing<String>),
+}
+
+/// Codes that are shown once, and the token of the session from now on.
+pub struct Confirmed {
+    /// The session's new token.
+    pub token: Token,
+    /// Recovery codes.
+    pub recovery_codes: Vec<Zeroizing<String>>,
+}
+
+fn in_no_session() -> Refusal {
+    Refusal::new(ErrorCode::PermissionDenied, "this is done in a session, not with an API key")
+        .hint("sign in with name and password: clm login URL --username NAME")
+}
+
+fn proof(ctx: &Ctx) -> Result<(UserId, SessionProof), Refusal> {
+    let session = ctx.actor.session.ok_or_else(in_no_session)?;
+    Ok((ctx.user_id()?, session))
+}
+
+impl Core {
+    /// Makes a secret for one-time codes of the caller; codes are asked for once it is confirmed.
+    ///
+    /// # Errors
+    /// `conflict` when the caller has one already.
+    pub async fn set_up_totp(&self, ctx: &Ctx) -> Result<TotpSetup, CoreError> {
+        let (user_id, _) = proof(ctx)?;
+        let secret = Zeroizing::new(self.entropy.bytes::<SECRET_OCTETS>());
+        let sealed = self.secrets_keys.seal(&self.entropy, &place(user_id), secret.as_slice())?;
+        let sealed = &sealed;
+        let username = self
+            .in_system("set_up_totp", |mut tx| async move {
+                let user = sign_in::find_by_id(&mut tx, user_id.0).await?.ok_or_else(sign_in_failed)?;
+                let set = second_factors::set_totp(&mut tx, user_id.0, sealed, ctx.now).await;
+                set.map_err(in_use_already)?;
+                let entry = AuditEntry::of(ctx, &self.entropy, "factor.set_up", "user").object(user_id);
+                audit::insert(&mut tx, entry.row()).await?;
+                Ok((tx, user.username))
+            })
+            .await?;
+        let totp = totp(secret.as_slice(), Some((&self.issuer, &username)))?;
+        let url =
+            totp.to_url().map_err(|error| CoreError::defect_of("the address of one-time codes", error))?;
+        Ok(TotpSetup {
+            secret: Zeroizing::new(Secret::from(secret.as_slice()).to_base32()),
+            url: Zeroizing::new(url),
+        })
+    }
+
+    /// Puts the secret to use, once the caller has shown a code of it. From now on it is asked for at each sign-in.
+    ///
+    /// # Errors
+    /// `sign_in_failed` for a wrong code; `conflict` without a secret to confirm.
+    pub async fn confirm_totp(&self, ctx: &Ctx, code: &str) -> Result<Confirmed, CoreError> {
+        let (user_id, session) = proof(ctx)?;
+        let (row, sealed) = self.find_secret(user_id).await?;
+        if row.mfa_enabled {
+            return Err(in_use().into());
+        }
+        let Some(step) = self.matching_step(user_id, &sealed, code, ctx.now)? else {
+            return Err(sign_in_failed().into());
+        };
+        let token = Token::generate(TokenKind::Session, &self.entropy);
+        let codes = new_recovery_codes(&self.entropy);
+        let (hashes, token_hash, sealed) = (&hashes(user_id, &codes), &token.hash(), &sealed);
+        self.in_system("confirm_totp", |mut tx| async move {
+            let enabled = second_factors::enable_totp(&mut tx, user_id.0, sealed, ctx.now).await;
+            enabled.map_err(in_use_already)?;
+            second_factors::take_step(&mut tx, user_id.0, step).await?;
+            second_factors::replace_recovery_codes(&mut tx, user_id.0, hashes, ctx.now).await?;
+            sessions::rotate(&mut tx, session.id.0, token_hash, ctx.now).await.map_err(has_changed)?;
+            note_whole_sign_in(&mut tx, ctx, user_id.0).await?;
+            self.end_sessions(&mut tx, ctx, user_id, Some(session.id), "factor_changed").await?;
+            let entry = AuditEntry::of(ctx, &self.entropy, "factor.enable", "user").object(user_id);
+            audit::insert(&mut tx, entry.row()).await?;
+            Ok((tx, ()))
+        })
+        .await?;
+        self.identities.clear();
+        Ok(Confirmed { token, recovery_codes: codes })
+    }
+
+    /// Completes a sign-in, or freshens it for five minutes. The session's token changes.
+    ///
+    /// # Errors
+    /// `sign_in_failed`, whatever was wrong.
+    pub async fn show_factor(&self, ctx: &Ctx, factor: &Factor) -> Result<Token, CoreError> {
+        let (user_id, session) = proof(ctx)?;
+        let taken = self.take_factor(ctx, user_id, session, factor).await;
+        if let Err(CoreError::Refused(refusal)) = &taken
+            && refusal.code == ErrorCode::SignInFailed
+        {
+            self.note_failed_sign_in(ctx, Some(user_id.0)).await?;
+        }
+        let token = taken?;
+        self.identities.clear();
+        Ok(token)
+    }
+
+    async fn take_factor(
+        &self,
+        ctx: &Ctx,
+        user_id: UserId,
+        session: SessionProof,
+        factor: &Factor,
+    ) -> Result<Token, CoreError> {
+        let (row, sealed) = self.find_secret(user_id).await?;
+        let step = match factor {
+            Factor::Totp(code) if row.mfa_enabled => self.matching_step(user_id, &sealed, code, ctx.now)?,
+            _ => None,
+        };
+        let token = Token::generate(TokenKind::Session, &self.entropy);
+        let token_hash = &token.hash();
+        self.in_system("show_factor", |mut tx| async move {
+            // A locked user shows no factor either, right or wrong.
+            note_whole_sign_in(&mut tx, ctx, user_id.0).await?;
+            let taken = match (factor, step) {
+                (Factor::Totp(_), Some(step)) => second_factors::take_step(&mut tx, user_id.0, step).await?,
+                (Factor::Totp(_), None) => false,
+                (Factor::RecoveryCode(code), _) => {
+                    let hash = hash(user_id, code);
+                    second_factors::take_recovery_code(&mut tx, user_id.0, &hash, ctx.now).await?
+                }
+            };
+            if !taken {
+                return Err(sign_in_failed().into());
+            }
+            sessions::rotate(&mut tx, session.id.0, token_hash, ctx.now).await.map_err(has_changed)?;
+            let entry = AuditEntry::of(ctx, &self.entropy, "session.show_factor", "session")
+                .object(session.id)
+                .detail(factor.name());
+            audit::insert(&mut tx, entry.row()).await?;
+            notices::send(&mut tx, notices::IDENTITY).await?;
+            Ok((tx, ()))
+        })
+        .await?;
+        Ok(token)
+    }
+
+    /// New recovery codes in place of those that are left.
+    ///
+    /// # Errors
+    /// `conflict` without a second factor.
+    pub async fn renew_recovery_codes(&self, ctx: &Ctx) -> Result<Vec<Zeroizing<String>>, CoreError> {
+        let (user_id, _) = proof(ctx)?;
+        let (row, _) = self.find_secret(user_id).await?;
+        if !row.mfa_enabled {
+            return Err(not_set_up().into());
+        }
+        let codes = new_recovery_codes(&self.entropy);
+        let hashes = &hashes(user_id, &codes);
+        self.in_system("renew_recovery_codes", |mut tx| async move {
+            second_factors::replace_recovery_codes(&mut tx, user_id.0, hashes, ctx.now).await?;
+            let entry =
+                AuditEntry::of(ctx, &self.entropy, "factor.renew_recovery_codes", "user").object(user_id);
+            audit::insert(&mut tx, entry.row()).await?;
+            Ok((tx, ()))
+        })
+        .await?;
+        Ok(codes)
+    }
+
+    /// Takes the second factor from the caller, or from a user who has lost it and whom the caller may change. Their other
+    /// sessions end.
+    ///
+    /// # Errors
+    /// `conflict` when there is none.
+    pub async fn remove_factors(&self, ctx: &Ctx, user_id: UserId) -> Result<(), CoreError> {
+        self.in_system("remove_factors", |mut tx| async move {
+            find_for_change(&mut tx, ctx, user_id).await?;
+            if !second_factors::clear(&mut tx, user_id.0, ctx.now).await? {
+                return Err(not_set_up().into());
+            }
+            second_factors::replace_recovery_codes(&mut tx, user_id.0, &[], ctx.now).await?;
+            let own = ctx.actor.user_id == Some(user_id);
+            let except = ctx.actor.session.filter(|_| own).map(|session| session.id);
+            self.end_sessions(&mut tx, ctx, user_id, except, "factor_changed").await?;
+            let entry = AuditEntry::of(ctx, &self.entropy, "factor.remove", "user").object(user_id);
+            audit::insert(&mut tx, entry.row()).await?;
+            Ok((tx, ()))
+        })
+        .await?;
+        self.identities.clear();
+        Ok(())
+    }
+
+    /// How many recovery codes the caller has left.
+    pub async fn count_recovery_codes(&self, ctx: &Ctx) -> Result<i64, CoreError> {
+        let mut tx = clm_pg::begin(&self.system).await?;
+        Ok(second_factors::count_recovery_codes(&mut tx, ctx.user_id()?.0).await?)
+    }
+
+    async fn find_secret(&self, user_id: UserId) -> Result<(TotpRow, Vec<u8>), CoreError> {
+        let mut tx = clm_pg::begin(&self.system).await?;
+        let row = second_factors::find_totp(&mut tx, user_id.0).await?.ok_or_else(not_set_up)?;
+        let sealed = row.mfa_secret_encrypted.clone().ok_or_else(not_set_up)?;
+        Ok((row, sealed))
+    }
+
+    fn matching_step(
+        &self,
+        user_id: UserId,
+        sealed: &[u8],
+        code: &str,
+        now: Time,
+    ) -> Result<Option<i64>, CoreError> {
+        let secret = self.secrets_keys.open(&place(user_id), sealed)?;
+        let seconds = u64::try_from(now.timestamp()).unwrap_or(0);
+        let step = totp(&secret, None)?.check(code.trim(), seconds);
+        Ok(step.and_then(|step| i64::try_from(step).ok()))
+    }
+}
+
+impl Factor {
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Totp(_) => "one-time code",
+            Self::RecoveryCode(_) => "recovery code",
+        }
+    }
+}
+
+fn place(user_id: UserId) -> String {
+    format!("users.mfa_secret_encrypted/{user_id}")
+}
+
+fn in_use() -> Refusal {
+    Refusal::new(ErrorCode::Conflict, "one-time codes are in use already")
+        .hint("remove them first, then set them up anew")
+}
+
+fn in_use_already(error: DbError) -> CoreError {
+    match error {
+        DbError::RowCount { .. } => in_use().into(),
+        other => other.into(),
+    }
+}
+
+fn not_set_up() -> Refusal {
+    Refusal::new(ErrorCode::Conflict, "no second factor is set up").hint("set one up: clm factor totp")
+}
+
+/// SHA-1, six digits, thirty seconds, one step of tolerance: what every authenticator program can do.
+fn totp(secret: &[u8], names: Option<(&str, &str)>) -> Result<Totp, CoreError> {
+    let mut builder = Builder::new().with_secret(secret);
+    if let Some((issuer, account)) = names {
+        builder = builder.with_issuer(Some(issuer)).with_account_name(account);
+    }
+    builder.build().map_err(|error| CoreError::defect_of("one-time codes", error))
+}
+
+/// Sixteen characters of base32 in groups of four.
+fn new_recovery_codes(entropy: &Entropy) -> Vec<Zeroizing<String>> {
+    let code = |_| {
+        let octets = Zeroizing::new(entropy.bytes::<RECOVERY_CODE_OCTETS>());
+        let text = Zeroizing::new(Secret::from(octets.as_slice()).to_base32().to_lowercase());
+        let groups: Vec<&str> = (0..4).filter_map(|group| text.get(4 * group..4 * group + 4)).collect();
+        Zeroizing::new(groups.join("-"))
+    };
+    (0..RECOVERY_CODES).map(code).collect()
+}
+
+fn hashes(user_id: UserId, codes: &[Zeroizing<String>]) -> Vec<Vec<u8>> {
+    codes.iter().map(|code| hash(user_id, code)).collect()
+}
+
+/// SHA-256 of user and code; what people type between the characters does not count.
+fn hash(user_id: UserId, code: &str) -> Vec<u8> {
+    let plain: Zeroizing<String> = Zeroizing::new(
+        code.chars().filter(char::is_ascii_alphanumeric).map(|one| one.to_ascii_lowercase()).collect(),
+    );
+    let mut context = Context::new(&SHA256);
+    context.update(Uuid::from(user_id).as_bytes());
+    context.update(plain.as_bytes());
+    context.finish().as_ref().to_vec()
+}

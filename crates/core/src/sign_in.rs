@@ -1,0 +1,286 @@
+//! Signing in with a password. Whoever cannot sign in is told the same, after the same work, whatever the reason.
+
+use std::net::IpAddr;
+
+use chrono::TimeDelta;
+use clm_core_db::notifications::{self, About, NewNotificationRow};
+use clm_core_db::sessions::{self, SessionRow};
+use clm_core_db::sign_in::{self, Lockout, SignInRow};
+use clm_core_db::{DbError, PgPool, audit, role_assignments, users};
+use clm_pg::Tx;
+use clm_types::{Entropy, ErrorCode, OrganizationId, Refusal, SessionId, Time, ids};
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use crate::actor::{Actor, MissingFactor};
+use crate::audit::AuditEntry;
+use crate::passwords::{HashedPassword, PasswordCost};
+use crate::roles::ADMINISTRATOR;
+use crate::sealed_secrets::SecretsKeys;
+use crate::sessions::of_session;
+use crate::tokens::{Token, TokenKind};
+use crate::{Core, CoreError, Ctx};
+
+/// Failures within the window that lock a user.
+const MOST_FAILURES: i32 = 5;
+const WINDOW: TimeDelta = TimeDelta::minutes(5);
+const LOCK: TimeDelta = TimeDelta::minutes(15);
+/// Administrators who are told of a lock.
+const MOST_TOLD: i64 = 20;
+/// Longest name of a program that is kept, in characters.
+const LONGEST_USER_AGENT: usize = 200;
+
+/// What signing in works with.
+pub struct SignInParts {
+    /// What a password costs.
+    pub password_cost: PasswordCost,
+    /// Under which secrets of one-time codes lie.
+    pub secrets_keys: SecretsKeys,
+    /// What authenticator programs call this installation.
+    pub issuer: String,
+    /// A session ends when it is not used for so long,
+    pub session_idle: TimeDelta,
+    /// and after so long in any case.
+    pub session_lifetime: TimeDelta,
+}
+
+impl SignInParts {
+    /// The least cost, and sessions of half an hour and half a day.
+    pub fn usual(secrets_keys: SecretsKeys) -> Self {
+        Self {
+            password_cost: PasswordCost::LEAST,
+            secrets_keys,
+            issuer: "CLM".to_owned(),
+            session_idle: TimeDelta::minutes(30),
+            session_lifetime: TimeDelta::hours(12),
+        }
+    }
+}
+
+/// Somebody who has shown nothing yet.
+#[derive(Debug, Clone)]
+pub struct Visitor {
+    /// The request.
+    pub request_id: Uuid,
+    /// Where it came from.
+    pub address: Option<IpAddr>,
+    /// The program, as it calls itself.
+    pub user_agent: Option<String>,
+}
+
+/// A new session.
+#[derive(Debug)]
+pub struct SignedIn {
+    /// Its token, shown this once.
+    pub token: Token,
+    /// The session.
+    pub session: SessionRow,
+    /// What is to be shown or set up before anything else can be done.
+    pub missing: Option<MissingFactor>,
+}
+
+/// The one answer to every sign-in that fails.
+pub(crate) fn sign_in_failed() -> Refusal {
+    Refusal::new(ErrorCode::SignInFailed, "this did not sign you in").hint(
+        "check name, password and code; five failures in five minutes lock a user for 15 minutes, and an administrator can unlock it",
+    )
+}
+
+impl Visitor {
+    /// The circumstances for the audit, of one who is not known or not yet.
+    pub(crate) fn ctx(&self, now: Time, organization: Option<Uuid>) -> Ctx {
+        Ctx {
+            actor: Actor::anonymous(),
+            organization_id: OrganizationId(organization.unwrap_or_default()),
+            now,
+            request_id: self.request_id,
+            address: self.address,
+            asked: None,
+        }
+    }
+}
+
+impl Core {
+    /// Opens a session for whoever knows the password of an active user.
+    ///
+    /// # Errors
+    /// `sign_in_failed`, whatever was wrong.
+    pub async fn sign_in(
+        &self,
+        username: &str,
+        password: Zeroizing<String>,
+        visitor: &Visitor,
+    ) -> Result<SignedIn, CoreError> {
+        let now = self.clock.now();
+        let (user, home) = self.find_for_sign_in(username).await?;
+        let hash = user.as_ref().and_then(|user| user.password_hash.as_deref());
+        let fits = self.passwords.verify(password.clone(), hash, &self.entropy).await?;
+        let ctx = visitor.ctx(now, home);
+        let id = user.as_ref().map(|user| user.id);
+        match user.filter(|user| fits && may_sign_in(user, now)) {
+            Some(user) => {
+                let rehashed = self.rehash_outdated(&user, password).await?;
+                self.open_session(&ctx, &user, rehashed.as_ref(), visitor.user_agent.as_deref()).await
+            }
+            None => {
+                self.note_failed_sign_in(&ctx, id).await?;
+                Err(sign_in_failed().into())
+            }
+        }
+    }
+
+    async fn find_for_sign_in(&self, username: &str) -> Result<(Option<SignInRow>, Option<Uuid>), CoreError> {
+        let mut tx = clm_pg::begin(&self.system).await?;
+        let user = sign_in::find(&mut tx, username).await?;
+        let home = users::find_home(&mut tx, user.as_ref().map(|user| user.id).unwrap_or_default()).await?;
+        Ok((user, home))
+    }
+
+    async fn rehash_outdated(
+        &self,
+        user: &SignInRow,
+        password: Zeroizing<String>,
+    ) -> Result<Option<HashedPassword>, CoreError> {
+        match &user.password_hash {
+            Some(hash) if self.passwords.is_outdated(hash) => {
+                self.passwords.hash(password, &self.entropy).await.map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    async fn open_session(
+        &self,
+        ctx: &Ctx,
+        user: &SignInRow,
+        rehashed: Option<&HashedPassword>,
+        user_agent: Option<&str>,
+    ) -> Result<SignedIn, CoreError> {
+        let token = Token::generate(TokenKind::Session, &self.entropy);
+        let session = self.new_session(ctx, user.id, user_agent);
+        let (token_hash, row) = (&token.hash(), &session);
+        let missing = self
+            .in_system("open_session", |mut tx| async move {
+                if let (Some(old), Some(new)) = (&user.password_hash, rehashed) {
+                    sign_in::rehash_password(&mut tx, user.id, old, (&new.hash, &new.salt)).await?;
+                }
+                sessions::insert(&mut tx, row, token_hash).await?;
+                let missing = self.missing_factor(&mut tx, token_hash, ctx.now).await?;
+                if missing.is_none() {
+                    note_whole_sign_in(&mut tx, ctx, user.id).await?;
+                }
+                let ctx = of_session(ctx, row);
+                let entry = AuditEntry::of(&ctx, &self.entropy, "session.open", "session").object(row.id);
+                audit::insert(&mut tx, entry.row()).await?;
+                Ok((tx, missing))
+            })
+            .await?;
+        Ok(SignedIn { token, session, missing })
+    }
+
+    fn new_session(&self, ctx: &Ctx, user_id: Uuid, user_agent: Option<&str>) -> SessionRow {
+        let printable = |text: &str| -> String {
+            text.chars().filter(|one| !one.is_control()).take(LONGEST_USER_AGENT).collect()
+        };
+        SessionRow {
+            id: SessionId::generate(ctx.now, &self.entropy).0,
+            user_id,
+            sign_in_method: "password".to_owned(),
+            ip_address: ctx.address.map(|address| address.to_string()),
+            user_agent: user_agent.map(printable),
+            mfa_at: None,
+            last_seen_at: ctx.now,
+            expires_at: ctx.now + self.session_lifetime,
+            revoked_at: None,
+            created_at: ctx.now,
+        }
+    }
+
+    /// Notes a failure, in as many statements whether or not there is such a user, and tells of a lock.
+    pub(crate) async fn note_failed_sign_in(
+        &self,
+        ctx: &Ctx,
+        user_id: Option<Uuid>,
+    ) -> Result<(), CoreError> {
+        let lockout =
+            Lockout { most: MOST_FAILURES, window_start: ctx.now - WINDOW, locked_until: ctx.now + LOCK };
+        let (lockout, id) = (&lockout, user_id.unwrap_or_default());
+        let locked = self.in_system("note_failed_sign_in", |mut tx| async move {
+            let locked = sign_in::note_failure(&mut tx, id, lockout, ctx.now).await?;
+            let entry = AuditEntry::of(ctx, &self.entropy, "session.open", "user").outcome("refused");
+            let entry = match user_id {
+                Some(id) => entry.object(id),
+                None => entry.of_installation(),
+            };
+            audit::insert(&mut tx, entry.row()).await?;
+            if locked {
+                let entry = AuditEntry::of(ctx, &self.entropy, "user.lock", "user").object(id);
+                audit::insert(&mut tx, entry.row()).await?;
+            }
+            Ok((tx, locked))
+        });
+        if locked.await? {
+            self.tell_of_lock(ctx, id);
+        }
+        Ok(())
+    }
+
+    /// Tells the user and the administrators of the installation. Not while the caller waits: it would show that there is such
+    /// a user.
+    fn tell_of_lock(&self, ctx: &Ctx, user_id: Uuid) {
+        tracing::warn!(%user_id, address = ?ctx.address, "a user is locked after too many failed sign-ins");
+        let (system, entropy, ctx) = (self.system.clone(), self.entropy.clone(), ctx.clone());
+        tokio::spawn(async move {
+            if let Err(error) = insert_lock_notices(&system, &entropy, &ctx, user_id).await {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "nobody could be told of a locked user"
+                );
+            }
+        });
+    }
+}
+
+async fn insert_lock_notices(
+    system: &PgPool,
+    entropy: &Entropy,
+    ctx: &Ctx,
+    user_id: Uuid,
+) -> Result<(), DbError> {
+    let mut tx = clm_pg::begin(system).await?;
+    let administrators = role_assignments::list_holders(&mut tx, ADMINISTRATOR.0, ctx.now, MOST_TOLD).await?;
+    let told = administrators.iter().map(|holder| holder.user_id).filter(|id| *id != user_id);
+    let address = ctx.address.map_or_else(|| "an unknown address".to_owned(), |address| address.to_string());
+    let message = |to| NewNotificationRow {
+        id: ids::new_uuid(ctx.now, entropy),
+        user_id: to,
+        kind: "user.lock",
+        priority: "high",
+        title: "A user was locked after failed sign-ins".to_owned(),
+        body: format!(
+            "User {user_id}, after {MOST_FAILURES} failures in {} minutes; the last one came from {address}.",
+            WINDOW.num_minutes()
+        ),
+    };
+    let messages: Vec<_> = std::iter::once(user_id).chain(told).map(message).collect();
+    let about = About { organization_id: ctx.organization_id.0, certificate_id: None, operation_id: None };
+    notifications::insert_all(&mut tx, &messages, about, ctx.now).await?;
+    clm_pg::commit(tx).await
+}
+
+fn may_sign_in(user: &SignInRow, now: Time) -> bool {
+    user.status == "active" && user.locked_until.is_none_or(|until| until <= now)
+}
+
+/// Notes a sign-in that lacks nothing.
+///
+/// # Errors
+/// `sign_in_failed` when the user was locked or disabled meanwhile.
+pub(crate) async fn note_whole_sign_in(tx: &mut Tx, ctx: &Ctx, user_id: Uuid) -> Result<(), CoreError> {
+    let address = ctx.address.map(|address| address.to_string());
+    let noted = sign_in::note_success(tx, user_id, address.as_deref(), ctx.now).await;
+    noted.map_err(|error| match error {
+        DbError::RowCount { .. } => sign_in_failed().into(),
+        other => other.into(),
+    })
+}
