@@ -121,6 +121,14 @@ pub struct PasswordChange {
     pub password: String,
 }
 
+/// Who sets up one-time codes.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewTotp {
+    /// The caller's password: who finds a session open does not know it.
+    pub current_password: String,
+}
+
 /// The secret of one-time codes, still to be confirmed.
 #[derive(Serialize, Deserialize, ToSchema)]
 pub struct TotpSetup {

@@ -1,9 +1,9 @@
 //! `clm factor`: the second factor of whoever is signed in.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use clm_api::sessions::{NewToken, RecoveryCodes, ShownFactor, TotpConfirmation, TotpSetup};
+use clm_api::sessions::{NewToken, NewTotp, RecoveryCodes, ShownFactor, TotpConfirmation, TotpSetup};
 use reqwest::Method;
 use serde_json::json;
 
@@ -22,7 +22,11 @@ pub(crate) enum Command {
     Show(Code),
     /// Set up one-time codes: prints the secret for an authenticator program
     #[command(after_help = "Example:\n  clm factor totp")]
-    Totp,
+    Totp {
+        /// File with your password (`-` for standard input); asked for unless given
+        #[arg(long)]
+        password_file: Option<PathBuf>,
+    },
     /// Put one-time codes to use, with a first code; writes the recovery codes
     #[command(after_help = "Example:\n  clm factor confirm --recovery-codes-file recovery-codes.txt")]
     Confirm {
@@ -77,7 +81,7 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<ExitCode,
             session.keep_token(&new.token)?;
             eprintln!("shown; it counts as fresh for five minutes");
         }
-        Command::Totp => set_up(session).await?,
+        Command::Totp { password_file } => set_up(password_file.as_deref(), session).await?,
         Command::Confirm { code_file, recovery_codes_file } => {
             files::check_secret_file(&recovery_codes_file)?;
             let totp = secrets::ask(code_file.as_deref(), "One-time code: ", "--code-file")?;
@@ -100,15 +104,17 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<ExitCode,
     Ok(ExitCode::Done)
 }
 
-async fn set_up(session: &Session) -> Result<(), CliError> {
-    let made: TotpSetup = session.client.post_once("/api/v1/me/totp", &json!({}), LOST_CODES).await?;
+async fn set_up(password_file: Option<&Path>, session: &Session) -> Result<(), CliError> {
+    let current_password = secrets::ask(password_file, "Password: ", "--password-file")?;
+    let body = NewTotp { current_password };
+    let made: TotpSetup = session.client.post_once("/api/v1/me/totp", &body, LOST_CODES).await?;
     let fields = vec![("secret", made.secret.clone()), ("address", made.url.clone())];
     output::object(session.output, &made, fields);
     eprintln!("add it to an authenticator program; then: clm factor confirm --recovery-codes-file FILE");
     Ok(())
 }
 
-fn keep_codes(made: &RecoveryCodes, path: &std::path::Path) -> Result<(), CliError> {
+fn keep_codes(made: &RecoveryCodes, path: &Path) -> Result<(), CliError> {
     let text = made.recovery_codes.join("\n") + "\n";
     files::write_secret(path, text.as_bytes())?;
     eprintln!(

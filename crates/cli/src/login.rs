@@ -62,10 +62,14 @@ pub(crate) struct Login {
 pub(crate) async fn run(login: Login, global: &Global) -> Result<ExitCode, CliError> {
     // The key of a bootstrap is shown once: whatever may hinder keeping it must come up before it exists.
     let place = Place::prepare(&login, global)?;
-    let token = match (&login.bootstrap_token_file, &global.token_file) {
-        (Some(path), _) => bootstrap(&login, global, path).await?,
-        (None, Some(path)) => files::read_secret(path)?,
-        (None, None) => sign_in(&login, global).await?,
+    let token = match (&login.bootstrap_token_file, &login.username, &global.token_file) {
+        (Some(path), _, _) => bootstrap(&login, global, path).await?,
+        (None, Some(username), _) => sign_in(username, &login, global).await?,
+        (None, None, Some(path)) => files::read_secret(path)?,
+        (None, None, None) => {
+            let advice = "give --username, --token-file or --bootstrap-token-file (`-` reads standard input)";
+            return Err(CliError::Usage(advice.to_owned()));
+        }
     };
     // Stored before it is tried, for the same reason.
     place.keep(&token)?;
@@ -111,15 +115,13 @@ async fn bootstrap(login: &Login, global: &Global, token_file: &Path) -> Result<
 }
 
 /// Opens a session, and shows the second factor where there is one.
-async fn sign_in(login: &Login, global: &Global) -> Result<String, CliError> {
-    let Some(username) = login.username.clone() else {
-        let advice = "give --username, --token-file or --bootstrap-token-file (`-` reads standard input)";
-        return Err(CliError::Usage(advice.to_owned()));
-    };
+async fn sign_in(username: &str, login: &Login, global: &Global) -> Result<String, CliError> {
     let password = secrets::ask(login.password_file.as_deref(), "Password: ", "--password-file")?;
-    let client = |token| Client::new(login.address.clone(), global.ca_file.as_deref(), token, None);
-    let opened: SignedIn =
-        client(None)?.post_once("/api/v1/sessions", &NewSession { username, password }, LOST_TOKEN).await?;
+    let client =
+        |token| Client::new(login.address.clone(), global.ca_file.as_deref(), token, global.organization);
+    let opened: SignedIn = client(None)?
+        .post_once("/api/v1/sessions", &NewSession { username: username.to_owned(), password }, LOST_TOKEN)
+        .await?;
     match opened.missing_factor.as_deref() {
         Some("code") => {
             let shown = login.code.read()?;

@@ -36,6 +36,9 @@ impl Session {
             token_file.or_else(|| own.map(|known| known.token_file.clone())).ok_or_else(missing)?;
         let organization: Option<OrganizationId> =
             global.organization.or_else(|| own.and_then(|known| known.organization));
+        if own.is_some_and(|known| known.token_file == token_file) && !token_file.exists() {
+            return Err(CliError::NotSignedIn("signed out; see `clm login --help`".to_owned()));
+        }
         let token = files::read_secret(&token_file)?;
         Ok(Self {
             client: Client::new(url, ca_file.as_deref(), Some(token), organization)?,
@@ -49,8 +52,11 @@ impl Session {
         files::write_secret(&self.token_file, token.as_bytes())
     }
 
-    /// Forgets a token that has ended.
+    /// Forgets a token that has ended; a file of the user's own is left alone.
     pub(crate) fn forget_token(&self) -> Result<(), CliError> {
+        if !self.token_file.starts_with(contexts::directory()?) {
+            return Ok(());
+        }
         std::fs::remove_file(&self.token_file).map_err(|source| CliError::File {
             action: "remove",
             path: self.token_file.clone(),

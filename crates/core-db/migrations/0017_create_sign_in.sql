@@ -9,9 +9,11 @@ COMMENT ON COLUMN users.totp_last_step IS 'Time step of the last one-time code t
 
 ALTER TABLE sessions
     ADD COLUMN sign_in_method text NOT NULL DEFAULT 'password' CHECK (sign_in_method IN ('password', 'passkey', 'oidc')),
-    ADD COLUMN revoked_by uuid REFERENCES users (id);
+    ADD COLUMN revoked_by uuid REFERENCES users (id),
+    ADD COLUMN wrong_codes integer NOT NULL DEFAULT 0 CHECK (wrong_codes >= 0);
 CREATE INDEX sessions_revoked_by_idx ON sessions (revoked_by);
 COMMENT ON COLUMN sessions.sign_in_method IS 'What was shown first to open it.';
+COMMENT ON COLUMN sessions.wrong_codes IS 'Wrong second factors shown in it since a right one.';
 COMMENT ON COLUMN sessions.revoked_by IS 'Who ended it, if somebody did.';
 
 CREATE TABLE former_passwords (
@@ -83,5 +85,5 @@ GRANT SELECT, INSERT ON former_passwords, one_time_links, recovery_codes TO clm_
 GRANT UPDATE (used_at, revoked_at, updated_at) ON one_time_links, recovery_codes TO clm_core_system;
 GRANT UPDATE (recent_failed_logins, totp_last_step) ON users TO clm_core_system;
 -- A sign-in that shows a factor gets a new token.
-GRANT UPDATE (token_hash, revoked_by) ON sessions TO clm_core_system;
-GRANT SELECT (sign_in_method, revoked_by) ON sessions TO clm_core_app, clm_core_ro;
+GRANT UPDATE (token_hash, revoked_by, wrong_codes) ON sessions TO clm_core_system;
+GRANT SELECT (sign_in_method, revoked_by, wrong_codes) ON sessions TO clm_core_app, clm_core_ro;

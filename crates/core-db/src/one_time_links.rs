@@ -51,7 +51,7 @@ pub async fn insert(conn: &mut PgConnection, row: &NewLinkRow<'_>) -> Result<(),
     Ok(())
 }
 
-/// Finds a link that can be used now, and keeps others from using it until the transaction ends.
+/// Finds a link that can be used now, whose maker is still active, and keeps others from using it until the transaction ends.
 pub async fn find_usable(
     conn: &mut PgConnection,
     token_hash: &[u8; 32],
@@ -59,9 +59,11 @@ pub async fn find_usable(
 ) -> Result<Option<LinkRow>, DbError> {
     Ok(sqlx::query_as!(
         LinkRow,
-        "SELECT id, user_id, purpose FROM one_time_links
-         WHERE token_hash = $1 AND used_at IS NULL AND revoked_at IS NULL AND $2 < expires_at
-         FOR UPDATE",
+        "SELECT l.id, l.user_id, l.purpose FROM one_time_links l
+         WHERE l.token_hash = $1 AND l.used_at IS NULL AND l.revoked_at IS NULL AND $2 < l.expires_at
+           AND (l.made_by IS NULL
+                OR EXISTS (SELECT FROM users m WHERE m.id = l.made_by AND m.status = 'active' AND m.deleted_at IS NULL))
+         FOR UPDATE OF l",
         token_hash,
         now
     )

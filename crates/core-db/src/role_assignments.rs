@@ -1,10 +1,14 @@
 //! `user_roles`: who has which role, when and where.
 
+use chrono::TimeDelta;
 use clm_pg::{DbError, expect_rows};
 use clm_types::Time;
 use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
+
+/// Later than anything begins.
+const EVER: TimeDelta = TimeDelta::days(100 * 365);
 
 /// That a user has a role.
 #[derive(Debug, Clone)]
@@ -153,6 +157,25 @@ pub async fn list_held(
     user_id: Uuid,
     now: Time,
 ) -> Result<Vec<HeldRoleRow>, DbError> {
+    list_held_within(conn, user_id, now, now).await
+}
+
+/// The same with those that begin later.
+pub async fn list_held_from(
+    conn: &mut PgConnection,
+    user_id: Uuid,
+    now: Time,
+) -> Result<Vec<HeldRoleRow>, DbError> {
+    list_held_within(conn, user_id, now, now + EVER).await
+}
+
+/// Roles that begin until `latest` and have not ended `now`.
+async fn list_held_within(
+    conn: &mut PgConnection,
+    user_id: Uuid,
+    now: Time,
+    latest: Time,
+) -> Result<Vec<HeldRoleRow>, DbError> {
     Ok(sqlx::query_as!(
         HeldRoleRow,
         r#"WITH RECURSIVE held AS (
@@ -161,7 +184,7 @@ pub async fn list_held(
                JOIN user_roles ur ON u.id = ur.user_id
                JOIN roles r ON ur.role_id = r.id
                WHERE u.id = $1 AND ur.revoked_at IS NULL AND r.deleted_at IS NULL
-                 AND ur.valid_from <= $2 AND (ur.valid_until IS NULL OR $2 < ur.valid_until)
+                 AND ur.valid_from <= $3 AND (ur.valid_until IS NULL OR $2 < ur.valid_until)
                UNION
                SELECT r.id, r.parent_role_id, held.organization_id, held.valid_until, r.permissions, false
                FROM held JOIN roles r ON r.id = held.parent_role_id
@@ -170,7 +193,8 @@ pub async fn list_held(
            SELECT id AS "role_id!", organization_id, valid_until, permissions AS "permissions!", assigned AS "assigned!"
            FROM held"#,
         user_id,
-        now
+        now,
+        latest
     )
     .fetch_all(conn)
     .await?)

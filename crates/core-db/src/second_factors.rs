@@ -138,14 +138,3 @@ pub async fn take_recovery_code(
     .await?;
     Ok(result.rows_affected() == 1)
 }
-
-/// How many recovery codes a user has left.
-pub async fn count_recovery_codes(conn: &mut PgConnection, user_id: Uuid) -> Result<i64, DbError> {
-    Ok(sqlx::query_scalar!(
-        r#"SELECT count(*) AS "count!" FROM recovery_codes
-           WHERE user_id = $1 AND used_at IS NULL AND revoked_at IS NULL"#,
-        user_id
-    )
-    .fetch_one(conn)
-    .await?)
-}

@@ -117,7 +117,7 @@ pub async fn rotate(
     now: Time,
 ) -> Result<(), DbError> {
     let result = sqlx::query!(
-        "UPDATE sessions SET token_hash = $2, mfa_at = $3, last_seen_at = $3, updated_at = $3, version = version + 1
+        "UPDATE sessions SET token_hash = $2, mfa_at = $3, wrong_codes = 0, last_seen_at = $3, updated_at = $3, version = version + 1
          WHERE id = $1 AND revoked_at IS NULL AND $3 < expires_at",
         id,
         token_hash,
@@ -126,6 +126,29 @@ pub async fn rotate(
     .execute(conn)
     .await?;
     expect_rows(&result, 1)
+}
+
+/// Counts a wrong code, and ends the session at the `most`-th. Whether it did.
+pub async fn note_wrong_code(
+    conn: &mut PgConnection,
+    id: Uuid,
+    most: i32,
+    now: Time,
+) -> Result<bool, DbError> {
+    let ended = sqlx::query_scalar!(
+        r#"UPDATE sessions
+           SET wrong_codes = wrong_codes + 1, updated_at = $3::timestamptz, version = version + 1,
+               revoked_at = CASE WHEN wrong_codes + 1 >= $2 THEN $3::timestamptz END,
+               revocation_reason = CASE WHEN wrong_codes + 1 >= $2 THEN 'wrong_codes' END
+           WHERE id = $1 AND revoked_at IS NULL
+           RETURNING revoked_at IS NOT NULL AS "ended!""#,
+        id,
+        most,
+        now
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(ended.unwrap_or(true))
 }
 
 /// Finds a session.

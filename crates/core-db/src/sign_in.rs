@@ -17,12 +17,8 @@ pub struct SignInRow {
     pub display_name: String,
     /// Argon2id in PHC form; none: no sign-in by password.
     pub password_hash: Option<String>,
-    /// Its salt.
-    pub password_salt: Option<String>,
     /// `users.status`.
     pub status: String,
-    /// Whether a second factor is set up.
-    pub mfa_enabled: bool,
     /// Nobody signs in before.
     pub locked_until: Option<Time>,
 }
@@ -31,7 +27,7 @@ pub struct SignInRow {
 pub async fn find(conn: &mut PgConnection, username: &str) -> Result<Option<SignInRow>, DbError> {
     Ok(sqlx::query_as!(
         SignInRow,
-        "SELECT id, username, email, display_name, password_hash, password_salt, status, mfa_enabled, locked_until
+        "SELECT id, username, email, display_name, password_hash, status, locked_until
          FROM users WHERE lower(username) = lower($1) AND deleted_at IS NULL",
         username
     )
@@ -43,11 +39,33 @@ pub async fn find(conn: &mut PgConnection, username: &str) -> Result<Option<Sign
 pub async fn find_by_id(conn: &mut PgConnection, id: Uuid) -> Result<Option<SignInRow>, DbError> {
     Ok(sqlx::query_as!(
         SignInRow,
-        "SELECT id, username, email, display_name, password_hash, password_salt, status, mfa_enabled, locked_until
+        "SELECT id, username, email, display_name, password_hash, status, locked_until
          FROM users WHERE id = $1 AND deleted_at IS NULL",
         id
     )
     .fetch_optional(conn)
+    .await?)
+}
+
+/// Finds a user by identity, and keeps others from changing it until the transaction ends.
+pub async fn lock(conn: &mut PgConnection, id: Uuid) -> Result<Option<SignInRow>, DbError> {
+    Ok(sqlx::query_as!(
+        SignInRow,
+        "SELECT id, username, email, display_name, password_hash, status, locked_until
+         FROM users WHERE id = $1 AND deleted_at IS NULL FOR UPDATE",
+        id
+    )
+    .fetch_optional(conn)
+    .await?)
+}
+
+/// The most passes that a stored password takes.
+pub async fn find_highest_cost(conn: &mut PgConnection) -> Result<Option<i32>, DbError> {
+    Ok(sqlx::query_scalar!(
+        r"SELECT max(substring(password_hash FROM '^\$argon2id\$v=19\$m=19456,t=(\d{1,2}),')::integer)
+         FROM users WHERE password_hash IS NOT NULL"
+    )
+    .fetch_one(conn)
     .await?)
 }
 
@@ -87,27 +105,24 @@ pub async fn note_failure(
 }
 
 /// Notes a whole sign-in and forgets failures.
-///
-/// # Errors
-/// `RowCount` unless the user is active and not locked.
 pub async fn note_success(
     conn: &mut PgConnection,
     id: Uuid,
     address: Option<&str>,
     now: Time,
 ) -> Result<(), DbError> {
-    let result = sqlx::query!(
+    sqlx::query!(
         "UPDATE users
          SET recent_failed_logins = '{}', failed_login_attempts = 0, locked_until = NULL, last_login_at = $3,
              last_login_address = $2::text::inet
-         WHERE id = $1 AND status = 'active' AND deleted_at IS NULL AND (locked_until IS NULL OR locked_until <= $3)",
+         WHERE id = $1",
         id,
         address,
         now
     )
     .execute(conn)
     .await?;
-    expect_rows(&result, 1)
+    Ok(())
 }
 
 /// Ends a lock. Whether there was one.

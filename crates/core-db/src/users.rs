@@ -291,3 +291,15 @@ pub async fn delete(
         _ => Err(DbError::RowCount { expected: 1, got: 0 }),
     }
 }
+
+/// Users with the organization that each works in unless another is named; who has none is left out.
+pub async fn list_homes(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<(Uuid, Uuid)>, DbError> {
+    let rows = sqlx::query!(
+        "SELECT DISTINCT ON (user_id) user_id, organization_id FROM user_organizations
+         WHERE user_id = ANY($1) AND status = 'active' ORDER BY user_id, is_primary DESC, id",
+        ids
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.user_id, row.organization_id)).collect())
+}

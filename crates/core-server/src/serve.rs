@@ -65,6 +65,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     let validation = listeners::bind("[validation]", config.validation.listen)?;
     let opened = open(&config, password_cost::tune(config.sign_in.password_time())?).await?;
     let core = Arc::clone(&opened.core);
+    core.raise_password_cost().await?;
     let metrics = Metrics::new("clm-core", env!("CARGO_PKG_VERSION"));
     let http = HttpMetrics::default();
     metrics.register(|registry| http.register(registry));

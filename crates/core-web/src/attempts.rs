@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clm_types::ErrorCode;
 use moka::sync::Cache;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::failure::Failure;
 
@@ -15,6 +16,8 @@ use crate::failure::Failure;
 pub(crate) const WINDOW: Duration = Duration::from_mins(1);
 /// Different wrong keys or tokens that an address may send within the window.
 const MOST_FAILURES: u32 = 60;
+/// Bodies that an address without credentials may send at a time.
+const MOST_READING: usize = 16;
 /// Addresses and keys that are remembered.
 const REMEMBERED: u64 = 10_000;
 
@@ -26,6 +29,8 @@ pub(crate) struct Attempts {
     by_address: Cache<IpAddr, Arc<AtomicU32>>,
     /// By address too: a key may be good from another one.
     answers: Cache<(IpAddr, Presented), Failure>,
+    /// Places for bodies that are being read.
+    reading: Cache<IpAddr, Arc<Semaphore>>,
 }
 
 impl Attempts {
@@ -33,7 +38,14 @@ impl Attempts {
         Self {
             by_address: Cache::builder().max_capacity(REMEMBERED).time_to_live(WINDOW).build(),
             answers: Cache::builder().max_capacity(REMEMBERED).time_to_live(WINDOW).build(),
+            reading: Cache::builder().max_capacity(REMEMBERED).time_to_idle(WINDOW).build(),
         }
+    }
+
+    /// A place to read a body from this address; none when it has too many under way, that others may find one.
+    pub(crate) fn begin_reading(&self, address: IpAddr) -> Option<OwnedSemaphorePermit> {
+        let places = self.reading.get_with(network(address), || Arc::new(Semaphore::new(MOST_READING)));
+        places.try_acquire_owned().ok()
     }
 
     /// Fails if this failed before from this address, or if too much did.
@@ -76,10 +88,10 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn key(number: u32) -> Option<Presented> {
+    fn key(number: u32) -> Presented {
         let mut octets = [0; 32];
         octets[..4].copy_from_slice(&number.to_be_bytes());
-        Some(octets)
+        octets
     }
 
     fn wrong() -> Failure {
@@ -94,20 +106,30 @@ mod tests {
     fn many_different_wrong_keys_stop_their_address_alone() {
         let (attempts, own) = (Attempts::new(), address("192.0.2.1"));
         for number in 0..MOST_FAILURES {
-            assert_eq!(code(&attempts.check(own, key(number))), None);
-            attempts.note(own, key(number), &wrong());
+            assert_eq!(code(&attempts.check(own, Some(key(number)))), None);
+            attempts.note(own, Some(key(number)), &wrong());
         }
-        assert_eq!(code(&attempts.check(own, key(1_000))), Some(ErrorCode::RateLimited));
-        assert_eq!(code(&attempts.check(address("192.0.2.2"), key(1_000))), None);
+        assert_eq!(code(&attempts.check(own, Some(key(1_000)))), Some(ErrorCode::RateLimited));
+        assert_eq!(code(&attempts.check(address("192.0.2.2"), Some(key(1_000)))), None);
+    }
+
+    #[test]
+    fn slow_bodies_of_one_address_leave_room_for_others() {
+        let (attempts, own) = (Attempts::new(), address("192.0.2.1"));
+        let mut places: Vec<_> = (0..MOST_READING).map(|_| attempts.begin_reading(own).unwrap()).collect();
+        assert!(attempts.begin_reading(own).is_none());
+        assert!(attempts.begin_reading(address("192.0.2.2")).is_some());
+        places.pop();
+        assert!(attempts.begin_reading(own).is_some());
     }
 
     #[test]
     fn one_wrong_key_sent_again_counts_once() {
         let (attempts, own) = (Attempts::new(), address("192.0.2.1"));
-        attempts.note(own, key(1), &wrong());
-        assert_eq!(code(&attempts.check(own, key(1))), Some(ErrorCode::Unauthenticated));
-        assert_eq!(code(&attempts.check(own, key(2))), None);
-        assert_eq!(code(&attempts.check(address("192.0.2.2"), key(1))), None);
+        attempts.note(own, Some(key(1)), &wrong());
+        assert_eq!(code(&attempts.check(own, Some(key(1)))), Some(ErrorCode::Unauthenticated));
+        assert_eq!(code(&attempts.check(own, Some(key(2)))), None);
+        assert_eq!(code(&attempts.check(address("192.0.2.2"), Some(key(1)))), None);
     }
 
     #[test]

@@ -105,10 +105,13 @@ impl Gate {
         next: Next,
     ) -> Result<Response, Failure> {
         let busy =
-            |_| Failure::new(ErrorCode::Unavailable, "too many requests without credentials run at once");
-        let _permit = self.anonymous.try_acquire().map_err(busy)?;
-        let body = read(body, MAX_ANONYMOUS_BODY_BYTES, ANONYMOUS_BODY_TIME).await?;
+            || Failure::new(ErrorCode::Unavailable, "too many requests without credentials run at once");
         let address = address(&parts);
+        let reading =
+            address.map(|address| self.attempts.begin_reading(address).ok_or_else(busy)).transpose()?;
+        let body = read(body, MAX_ANONYMOUS_BODY_BYTES, ANONYMOUS_BODY_TIME).await?;
+        drop(reading);
+        let _permit = self.anonymous.try_acquire().map_err(|_| busy())?;
         // A token that was wrong stays wrong; a password may be right in a minute, and is kept nowhere.
         let presented = (route.path != SIGN_IN).then(|| idempotency::digest(&parts.uri, &body));
         if let Some(address) = address {

@@ -112,15 +112,22 @@ pub(crate) async fn run_once(
     let run = async move {
         let response = keep(&core, id, next.run(request).await).await;
         drop(permit);
-        response
+        Ok::<_, Failure>(response)
     };
     to_the_end(run).await
 }
 
 /// Runs it to its end, also when nobody waits for it any more.
-async fn to_the_end(run: impl Future<Output = Response> + Send + 'static) -> Result<Response, Failure> {
+pub(crate) async fn to_the_end<T, E>(
+    run: impl Future<Output = Result<T, E>> + Send + 'static,
+) -> Result<T, Failure>
+where
+    T: Send + 'static,
+    E: Send + 'static,
+    Failure: From<E>,
+{
     match tokio::spawn(run.in_current_span()).await {
-        Ok(response) => Ok(response),
+        Ok(outcome) => outcome.map_err(Failure::from),
         Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
         Err(_) => Err(Failure::new(ErrorCode::Unavailable, "the service is being stopped")),
     }
@@ -196,7 +203,7 @@ mod tests {
         let mut call = Box::pin(to_the_end(async {
             wait.await.unwrap();
             tell.send("done").unwrap();
-            StatusCode::OK.into_response()
+            Ok::<_, Failure>(StatusCode::OK.into_response())
         }));
         assert!(futures::poll!(&mut call).is_pending());
         drop(call);

@@ -86,12 +86,8 @@ fn complete(document: &mut Value, route: &Route) {
     let Some(Value::Object(operation)) = operation else {
         return;
     };
-    match route.access {
-        Access::Public => {}
-        Access::Session | Access::SignedIn => {}
-        Access::Permission(permission) => {
-            operation.insert("x-permission".to_owned(), json!(permission));
-        }
+    if let Access::Permission(permission) = route.access {
+        operation.insert("x-permission".to_owned(), json!(permission));
     }
     if route.access != Access::Public {
         operation.insert("security".to_owned(), json!([{"api_key": []}, {"session": []}]));

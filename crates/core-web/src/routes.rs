@@ -140,14 +140,14 @@ pub const ROUTES: &[Route] = {
         get("/api/v1/transport-key", may(P::KeyImport)),
         get("/api/v1/certificates/{id}/key", may(P::KeyRead)),
         route("PUT", "/api/v1/certificates/{id}/key", may(P::KeyImport)),
-        route("PATCH", "/api/v1/certificates/{id}/key", may(P::KeyManage)),
+        fresh(route("PATCH", "/api/v1/certificates/{id}/key", may(P::KeyManage))),
         route("DELETE", "/api/v1/certificates/{id}/key", may(P::KeyManage)),
         post("/api/v1/certificates/{id}/key/restore", may(P::KeyManage)),
         get("/api/v1/certificates/{id}/key/accesses", may(P::KeyRead)),
         // Export or recovery: the rule checks which.
         fresh(once("/api/v1/certificates/{id}/key/exports", SignedIn)),
         // Only the requester may; the answer is kept nowhere.
-        route("POST", "/api/v1/requests/{id}/key", SignedIn),
+        fresh(route("POST", "/api/v1/requests/{id}/key", SignedIn)),
         once("/api/v1/certificates/{id}/revoke", may(P::CertificateRevoke)),
         once("/api/v1/certificates/{id}/release", may(P::CertificateRevoke)),
         once("/api/v1/certificates/{id}/renew", may(P::CertificateRenew)),

@@ -183,8 +183,8 @@ fn check_may_create(ctx: &Ctx, new: &NewApiKey) -> Result<(UserId, PermissionSet
 
 /// Fails if the key would let its maker act as somebody who may more, or decide in somebody's name.
 ///
-/// Nobody can sign in without a key, so the first one must come from somebody: from those who could make a
-/// person up altogether, the administrators of the installation, and only while the user has none.
+/// Who has neither password nor key cannot sign in, so the first key must come from somebody: from those who could make a
+/// person up altogether, the administrators of the installation.
 async fn check_for_another(
     conn: &mut PgConnection,
     ctx: &Ctx,
@@ -200,7 +200,7 @@ async fn check_for_another(
     }
     let makes_people = [Permission::UserWrite, Permission::RoleAssign, Permission::ApiKeyWrite];
     if makes_people.into_iter().all(|permission| ctx.require_global(permission).is_ok())
-        && !api_keys::has_working(conn, user_id.0, ctx.now).await?
+        && !api_keys::can_sign_in(conn, user_id.0, ctx.now).await?
     {
         return Ok(());
     }
@@ -209,7 +209,7 @@ async fn check_for_another(
         format!("a key for somebody else cannot decide for them: {}", deciding.names()),
     )
     .field("/scopes")
-    .hint("an administrator of all organizations makes such a key for a user who has none that works")
+    .hint("an administrator of all organizations makes such a key for a user who has neither a password nor a key that works")
     .into())
 }
 

@@ -24,7 +24,7 @@ impl AuditEntry {
             actor_type: ctx.actor.audit_type(),
             api_key_id: ctx.actor.api_key_id.map(Into::into),
             session_id: ctx.actor.session.map(|session| session.id.into()),
-            organization_id: Some(ctx.organization_id.into()),
+            organization_id: Some(ctx.organization_id.into()).filter(|id: &Uuid| !id.is_nil()),
             ip_address: ctx.address.map(|address| address.to_string()),
             request_id: Some(ctx.request_id),
             operation_id: None,

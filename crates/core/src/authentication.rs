@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use clm_core_db::api_keys::{self, CredentialRow};
+use clm_core_db::organizations::{self, OrganizationRow};
 use clm_core_db::role_assignments::{self, HeldRoleRow};
 use clm_core_db::sessions::{self, SessionCredentialRow};
-use clm_core_db::{PgConnection, PgPool, organizations, users};
+use clm_core_db::{PgConnection, PgPool, users};
 use clm_types::{ApiKeyId, ErrorCode, OrganizationId, Refusal, RoleId, SessionId, Time, UserId};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::actor::{Actor, ActorKind, PermissionSet, SessionProof};
+use crate::actor::{Actor, ActorKind, MissingFactor, PermissionSet, SessionProof};
 use crate::api_keys::SHORTEST_USUAL_LIFETIME;
 use crate::ip_range::IpRange;
 use crate::sessions::missing_of;
@@ -106,9 +107,9 @@ impl Core {
         };
         let organization_id = choose_organization(&mut conn, &credential, organization).await?;
         let held = role_assignments::list_held(&mut conn, credential.user_id, now).await?;
-        check_membership(&mut conn, &credential, organization_id, &held).await?;
+        let organization = check_membership(&mut conn, &credential, organization_id, &held).await?;
         drop(conn);
-        let identity = Arc::new(Identity::of(&credential, organization_id, &held)?);
+        let identity = Arc::new(Identity::of(&credential, &organization, &held)?);
         self.identities.insert(generation, &key, Arc::clone(&identity));
         Ok(identity)
     }
@@ -219,7 +220,7 @@ async fn check_membership(
     credential: &Credential,
     id: OrganizationId,
     held: &[HeldRoleRow],
-) -> Result<(), CoreError> {
+) -> Result<OrganizationRow, CoreError> {
     let everywhere = held.iter().any(|role| role.organization_id.is_none());
     let membership = users::find_membership_status(conn, credential.user_id, id.0).await?;
     if !everywhere && membership.as_deref() != Some("active") {
@@ -227,7 +228,7 @@ async fn check_membership(
     }
     let organization = organizations::find(conn, id.0).await?.ok_or_else(organization_not_found)?;
     if organization.status == "active" {
-        return Ok(());
+        return Ok(organization);
     }
     Err(Refusal::new(
         ErrorCode::OrganizationNotActive,
@@ -239,9 +240,10 @@ async fn check_membership(
 impl Identity {
     fn of(
         credential: &Credential,
-        organization_id: OrganizationId,
+        organization: &OrganizationRow,
         held: &[HeldRoleRow],
     ) -> Result<Self, CoreError> {
+        let organization_id = OrganizationId(organization.id);
         let here = || held.iter().filter(|role| role.holds_in(organization_id.0));
         let everywhere = held.iter().filter(|role| role.organization_id.is_none());
         let whole = Actor {
@@ -254,7 +256,9 @@ impl Identity {
         };
         let actor = match &credential.presented {
             Presented::Key(key) => by_key(whole, key)?,
-            Presented::Session(session) => by_session(whole, session, held),
+            Presented::Session(session) => {
+                by_session(whole, session, missing_of(session, held, Some(organization)))
+            }
         };
         let ends = here().filter_map(|role| role.valid_until).chain(credential.ends);
         Ok(Self { actor, organization_id, valid_until: ends.min() })
@@ -297,8 +301,7 @@ fn by_key(whole: Actor, key: &CredentialRow) -> Result<Actor, CoreError> {
 }
 
 /// A session has all of what its user may do, or nothing of it while something is missing.
-fn by_session(whole: Actor, session: &SessionCredentialRow, held: &[HeldRoleRow]) -> Actor {
-    let missing = missing_of(session, held);
+fn by_session(whole: Actor, session: &SessionCredentialRow, missing: Option<MissingFactor>) -> Actor {
     let proof = SessionProof { id: SessionId(session.id), factor_at: session.mfa_at, missing };
     if missing.is_none() {
         return Actor { session: Some(proof), ..whole };
@@ -337,7 +340,6 @@ pub(crate) fn union<'a>(held: impl Iterator<Item = &'a HeldRoleRow>) -> Permissi
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::actor::MissingFactor;
     use chrono::{DateTime, TimeDelta};
     use clm_types::Permission;
     use serde_json::json;
@@ -380,13 +382,40 @@ mod tests {
         }
     }
 
+    fn here(settings: Value) -> OrganizationRow {
+        OrganizationRow {
+            id: HERE.0,
+            org_code: "here".to_owned(),
+            org_name: "Here".to_owned(),
+            status: "active".to_owned(),
+            subscription_plan: "standard".to_owned(),
+            subscription_status: "active".to_owned(),
+            subscription_expires_at: None,
+            license_max_certificates: None,
+            license_max_users: None,
+            settings,
+            created_at: DateTime::UNIX_EPOCH,
+            version: 1,
+        }
+    }
+
+    #[test]
+    fn an_organization_asks_everybody_who_works_for_it_for_a_factor() {
+        let roles = [held(None, json!(["request:read"]))];
+        let required = here(json!({"sign_in": {"second_factor": "required"}}));
+        let identity = Identity::of(&session(None, false, false), &required, &roles).unwrap();
+        assert_eq!(identity.actor.session.unwrap().missing, Some(MissingFactor::Enrolment));
+        let identity = Identity::of(&session(None, false, false), &here(json!({})), &roles).unwrap();
+        assert_eq!(identity.actor.session.unwrap().missing, None);
+    }
+
     const HERE: OrganizationId = OrganizationId(Uuid::from_u128(3));
 
     #[test]
     fn roles_of_other_organizations_grant_nothing_here() {
         let roles =
             [held(Some(HERE.0), json!(["request:read"])), held(Some(Uuid::from_u128(4)), json!(["*"]))];
-        let identity = Identity::of(&credential(None, json!([])), HERE, &roles).unwrap();
+        let identity = Identity::of(&credential(None, json!([])), &here(json!({})), &roles).unwrap();
         assert_eq!(identity.actor.permissions.names(), "request:read");
         assert!(identity.actor.global_permissions.is_empty());
         assert!(!identity.actor.restricted);
@@ -395,10 +424,10 @@ mod tests {
     #[test]
     fn a_key_bound_to_an_organization_has_no_power_everywhere() {
         let roles = [held(None, json!(["*"]))];
-        let bound = Identity::of(&credential(Some(HERE.0), json!([])), HERE, &roles).unwrap();
+        let bound = Identity::of(&credential(Some(HERE.0), json!([])), &here(json!({})), &roles).unwrap();
         assert!(bound.actor.permissions.contains(Permission::UserWrite));
         assert!(bound.actor.global_permissions.is_empty() && bound.actor.restricted);
-        let free = Identity::of(&credential(None, json!([])), HERE, &roles).unwrap();
+        let free = Identity::of(&credential(None, json!([])), &here(json!({})), &roles).unwrap();
         assert!(free.actor.global_permissions.contains(Permission::UserWrite));
     }
 
@@ -406,7 +435,7 @@ mod tests {
     fn scopes_cut_down_and_never_add() {
         let roles = [held(Some(HERE.0), json!(["request:read", "request:create"]))];
         let scopes = json!(["request:read", "user:write"]);
-        let identity = Identity::of(&credential(None, scopes), HERE, &roles).unwrap();
+        let identity = Identity::of(&credential(None, scopes), &here(json!({})), &roles).unwrap();
         assert_eq!(identity.actor.permissions.names(), "request:read");
         assert!(identity.actor.restricted);
     }
@@ -415,7 +444,7 @@ mod tests {
     fn a_key_works_from_its_networks_only() {
         let bound =
             CredentialRow { allowed_addresses: vec!["10.0.0.0/8".to_owned()], ..key(None, json!([])) };
-        let identity = Identity::of(&presented(bound), HERE, &[]).unwrap();
+        let identity = Identity::of(&presented(bound), &here(json!({})), &[]).unwrap();
         assert!(identity.actor.restricted);
         assert!(identity.check_address(Some("10.1.2.3".parse().unwrap())).is_ok());
         assert!(identity.check_address(Some("::ffff:10.1.2.3".parse().unwrap())).is_ok());
@@ -428,7 +457,7 @@ mod tests {
         let lives = |days| {
             let end = DateTime::UNIX_EPOCH + TimeDelta::days(days);
             let key = CredentialRow { expires_at: Some(end), ..key(None, json!([])) };
-            Identity::of(&presented(key), HERE, &[]).unwrap().actor.restricted
+            Identity::of(&presented(key), &here(json!({})), &[]).unwrap().actor.restricted
         };
         assert!(lives(1) && lives(80));
         assert!(!lives(90) && !lives(365));
@@ -467,7 +496,8 @@ mod tests {
             (shown, true, true, &administrator, None),
         ] {
             let roles = [held(Some(HERE.0), permissions.clone())];
-            let identity = Identity::of(&session(mfa_at, enabled, required), HERE, &roles).unwrap();
+            let identity =
+                Identity::of(&session(mfa_at, enabled, required), &here(json!({})), &roles).unwrap();
             assert_eq!(
                 identity.actor.session.unwrap().missing,
                 missing,

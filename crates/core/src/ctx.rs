@@ -96,6 +96,19 @@ impl Ctx {
         Err(Refusal::new(ErrorCode::SecondFactorRequired, detail).hint(hint))
     }
 
+    /// Fails if an API key is used that is limited: what outlives it, or is wider than it, is not made with it.
+    ///
+    /// # Errors
+    /// `permission_denied`.
+    pub fn require_unrestricted(&self) -> Result<(), Refusal> {
+        if !self.actor.restricted {
+            return Ok(());
+        }
+        let detail =
+            "an API key that is limited to scopes, networks, an organization or a short time cannot do this";
+        Err(Refusal::new(ErrorCode::PermissionDenied, detail).hint("sign in, or use a key without limits"))
+    }
+
     /// Fails unless a second factor was shown within the last minutes. A key stands for the factor that was shown when it was
     /// made.
     ///

@@ -2,7 +2,8 @@
 
 use chrono::TimeDelta;
 use clm_core_db::one_time_links::{self, NewLinkRow};
-use clm_core_db::{PgConnection, audit, role_assignments, sign_in, users};
+use clm_core_db::sign_in::{self, SignInRow};
+use clm_core_db::{PgConnection, audit, role_assignments, users};
 use clm_types::{ErrorCode, Permission, Refusal, Time, UserId, ids};
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -42,6 +43,7 @@ impl Core {
     /// do no less get one, and for users who decide on requests only administrators of all organizations.
     pub async fn create_link(&self, ctx: &Ctx, user_id: UserId) -> Result<OneTimeLink, CoreError> {
         ctx.require(Permission::UserWrite)?;
+        ctx.require_unrestricted()?;
         let token = Token::generate(TokenKind::Link, &self.entropy);
         let token_hash = &token.hash();
         let (purpose, expires_at) = self
@@ -86,9 +88,9 @@ impl Core {
         let now = self.clock.now();
         let token =
             Token::parse(token).filter(|token| token.kind() == TokenKind::Link).ok_or_else(invalid_link)?;
-        let (user_id, home) = self.whose_link(&token, now).await?;
-        let ctx = &visitor.ctx(now, home);
-        let new = self.prepare_password(user_id, password).await?;
+        let (user, home) = self.whose_link(&token, now).await?;
+        let (ctx, user_id) = (&visitor.ctx(now, home), UserId(user.id));
+        let new = self.prepare_password(&user, password).await?;
         let (token_hash, new) = (&token.hash(), &new);
         self.in_system("use_link", |mut tx| async move {
             let link =
@@ -106,7 +108,7 @@ impl Core {
         Ok(())
     }
 
-    async fn whose_link(&self, token: &Token, now: Time) -> Result<(UserId, Option<Uuid>), CoreError> {
+    async fn whose_link(&self, token: &Token, now: Time) -> Result<(SignInRow, Option<Uuid>), CoreError> {
         let mut tx = clm_pg::begin(&self.system).await?;
         let link =
             one_time_links::find_usable(&mut tx, &token.hash(), now).await?.ok_or_else(invalid_link)?;
@@ -115,13 +117,13 @@ impl Core {
             return Err(invalid_link().into());
         }
         let home = users::find_home(&mut tx, link.user_id).await?;
-        Ok((UserId(link.user_id), home))
+        Ok((user, home))
     }
 }
 
 /// Fails if the link would let its maker decide in somebody's name.
 async fn check_may_reset(conn: &mut PgConnection, ctx: &Ctx, user_id: UserId) -> Result<(), CoreError> {
-    let held = role_assignments::list_held(conn, user_id.0, ctx.now).await?;
+    let held = role_assignments::list_held_from(conn, user_id.0, ctx.now).await?;
     if union(held.iter()).contains(Permission::RequestApprove) {
         ctx.require_global(Permission::UserWrite)?;
     }

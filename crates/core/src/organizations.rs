@@ -100,20 +100,25 @@ impl Core {
         }
         // Noted where it is changed.
         let inside = &Ctx { organization_id: id, ..ctx.clone() };
-        self.in_tenant(id, "update_organization", |mut tx| async move {
-            let old = find_organization(&mut tx, id).await?;
-            organizations::update(&mut tx, id.0, version, &change.name, &change.settings, ctx.now)
-                .await
-                .map_err(has_changed)?;
-            let entry = AuditEntry::of(inside, &self.entropy, "organization.update", "organization")
-                .object(id)
-                .before(json!({"name": old.org_name, "settings": old.settings}))
-                .after(json!({"name": change.name, "settings": change.settings}));
-            audit::insert(&mut tx, entry.row()).await?;
-            let organization = find_organization(&mut tx, id).await?;
-            Ok((tx, organization))
-        })
-        .await
+        let organization = self
+            .in_tenant(id, "update_organization", |mut tx| async move {
+                let old = find_organization(&mut tx, id).await?;
+                organizations::update(&mut tx, id.0, version, &change.name, &change.settings, ctx.now)
+                    .await
+                    .map_err(has_changed)?;
+                let entry = AuditEntry::of(inside, &self.entropy, "organization.update", "organization")
+                    .object(id)
+                    .before(json!({"name": old.org_name, "settings": old.settings}))
+                    .after(json!({"name": change.name, "settings": change.settings}));
+                audit::insert(&mut tx, entry.row()).await?;
+                // Whether a second factor is asked for stands in the settings.
+                notices::send(&mut tx, notices::IDENTITY).await?;
+                let organization = find_organization(&mut tx, id).await?;
+                Ok((tx, organization))
+            })
+            .await?;
+        self.identities.clear();
+        Ok(organization)
     }
 
     /// Suspends an organization: nobody works in it any more. Validation services go on.

@@ -1,6 +1,7 @@
 //! Changing a password: one's own, with the present one; by a one-time link without it.
 
-use clm_core_db::{PgConnection, audit, one_time_links, sign_in};
+use clm_core_db::sign_in::{self, SignInRow};
+use clm_core_db::{PgConnection, audit, one_time_links};
 use clm_pg::DbError;
 use clm_types::{ErrorCode, Refusal, UserId};
 use zeroize::Zeroizing;
@@ -32,12 +33,9 @@ impl Core {
         password: &Zeroizing<String>,
     ) -> Result<(), CoreError> {
         let user_id = ctx.user_id()?;
-        if ctx.actor.restricted {
-            let detail = "a key that is restricted cannot change its user's password";
-            return Err(Refusal::new(ErrorCode::PermissionDenied, detail).into());
-        }
-        self.check_current_password(ctx, user_id, current).await?;
-        let new = &self.prepare_password(user_id, password).await?;
+        ctx.require_unrestricted()?;
+        let user = self.check_current_password(ctx, user_id, current).await?;
+        let new = &self.prepare_password(&user, password).await?;
         self.in_system("change_password", |mut tx| async move {
             self.replace_password(&mut tx, ctx, user_id, new).await?;
             let own = ctx.actor.session.map(|session| session.id);
@@ -49,38 +47,54 @@ impl Core {
         Ok(())
     }
 
-    async fn check_current_password(
+    /// The user, if this is the password; a failure counts like one at sign-in.
+    pub(crate) async fn check_current_password(
         &self,
         ctx: &Ctx,
         user_id: UserId,
         current: Option<Zeroizing<String>>,
-    ) -> Result<(), CoreError> {
-        let mut tx = clm_pg::begin(&self.system).await?;
-        let user = sign_in::find_by_id(&mut tx, user_id.0).await?.ok_or_else(|| user_not_found(user_id))?;
-        drop(tx);
-        let Some(hash) = user.password_hash else {
-            return Ok(());
+    ) -> Result<SignInRow, CoreError> {
+        let user = self.find_sign_in(user_id).await?;
+        let Some(hash) = &user.password_hash else {
+            return Ok(user);
         };
-        let locked = user.locked_until.is_some_and(|until| ctx.now < until);
-        let fits = self.passwords.verify(current.unwrap_or_default(), Some(&hash), &self.entropy).await?;
-        if fits && !locked {
-            return Ok(());
-        }
-        self.note_failed_sign_in(ctx, Some(user_id.0)).await?;
-        Err(sign_in_failed().field("/current_password").into())
+        let fits = self.passwords.verify(current.unwrap_or_default(), Some(hash), &self.entropy).await?;
+        let user = &user;
+        let outcome = self.in_system("check_current_password", |mut tx| async move {
+            // Others may have guessed meanwhile, or changed it.
+            let still = sign_in::lock(&mut tx, user_id.0).await?.ok_or_else(|| user_not_found(user_id))?;
+            let is_locked = still.locked_until.is_some_and(|until| ctx.now < until);
+            if fits && !is_locked && still.password_hash == user.password_hash {
+                return Ok((tx, Ok(still)));
+            }
+            let locked = self.note_failure(&mut tx, ctx, "user.check_password", Some(user_id.0)).await?;
+            Ok((tx, Err(locked)))
+        });
+        outcome.await?.map_err(|locked| {
+            if locked {
+                self.tell_of_lock(ctx, user_id.0);
+            }
+            sign_in_failed().field("/current_password").into()
+        })
     }
 
-    /// Checks a new password against rules and history, and hashes it.
+    /// What signing in needs of a user.
+    pub(crate) async fn find_sign_in(&self, user_id: UserId) -> Result<SignInRow, CoreError> {
+        let mut tx = clm_pg::begin(&self.system).await?;
+        let found = sign_in::find_by_id(&mut tx, user_id.0).await?;
+        found.ok_or_else(|| user_not_found(user_id).into())
+    }
+
+    /// Checks a new password against rules and history, and hashes it. It takes the place of the one that `user` has.
     pub(crate) async fn prepare_password(
         &self,
-        user_id: UserId,
+        user: &SignInRow,
         password: &Zeroizing<String>,
     ) -> Result<NewPassword, CoreError> {
-        let mut tx = clm_pg::begin(&self.system).await?;
-        let user = sign_in::find_by_id(&mut tx, user_id.0).await?.ok_or_else(|| user_not_found(user_id))?;
-        let former = sign_in::list_former_passwords(&mut tx, user_id.0, REMEMBERED).await?;
-        drop(tx);
         check_password(password, &[&user.username, &user.email, &user.display_name], "/password")?;
+        let mut tx = clm_pg::begin(&self.system).await?;
+        let former = sign_in::list_former_passwords(&mut tx, user.id, REMEMBERED).await?;
+        drop(tx);
         for hash in former.iter().chain(user.password_hash.as_ref()) {
             if self.passwords.verify(password.clone(), Some(hash), &self.entropy).await? {
                 let detail = format!("this is one of your last {} passwords", REMEMBERED + 1);
@@ -88,7 +102,7 @@ impl Core {
             }
         }
         let new = self.passwords.hash(password.clone(), &self.entropy).await?;
-        Ok(NewPassword { old_hash: user.password_hash, new })
+        Ok(NewPassword { old_hash: user.password_hash.clone(), new })
     }
 
     /// Puts it in place, in an open transaction; links that were not used end.

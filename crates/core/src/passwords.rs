@@ -1,6 +1,9 @@
 //! Passwords: argon2id, at least with the parameters that OWASP names first (19 MiB, 2 passes, 1 lane), with more passes
 //! where the machine has the time.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
 use clm_types::{Entropy, ErrorCode, Refusal};
@@ -15,6 +18,8 @@ const SHORTEST: usize = 12;
 const LONGEST: usize = 256;
 /// Hashes at once: each has its memory, and more than the machine has processors only wait for each other.
 const MOST_AT_ONCE: usize = 4;
+/// How many more may wait.
+const MOST_WAITING: usize = 256;
 /// zxcvbn's verdict "safely unguessable: moderate protection from an offline slow-hash attack".
 const STRENGTH: zxcvbn::Score = zxcvbn::Score::Three;
 /// More than this costs time in estimating and adds nothing to the estimate.
@@ -57,28 +62,52 @@ pub struct HashedPassword {
 
 /// Hashes passwords and checks them, a few at a time.
 pub(crate) struct Passwords {
-    cost: PasswordCost,
-    permits: Semaphore,
+    /// Passes.
+    cost: AtomicU32,
+    permits: Arc<Semaphore>,
+    /// For those who wait for a permit.
+    places: Semaphore,
     /// Stands in for the hash of a user who is not there, or who has none: that takes the same time.
     decoy: OnceCell<String>,
 }
 
 impl Passwords {
     pub(crate) fn new(cost: PasswordCost) -> Self {
-        Self { cost, permits: Semaphore::new(MOST_AT_ONCE), decoy: OnceCell::new() }
+        Self {
+            cost: AtomicU32::new(cost.0),
+            permits: Arc::new(Semaphore::new(MOST_AT_ONCE)),
+            places: Semaphore::new(MOST_WAITING),
+            decoy: OnceCell::new(),
+        }
+    }
+
+    fn cost(&self) -> PasswordCost {
+        PasswordCost(self.cost.load(Ordering::Relaxed))
+    }
+
+    /// From now on no cheaper than this: otherwise checking a password that was hashed elsewhere would take longer than
+    /// finding that there is none.
+    pub(crate) fn raise_cost(&self, passes: u32) {
+        self.cost.fetch_max(passes.min(PasswordCost::MOST.0), Ordering::Relaxed);
     }
 
     /// Hashes a password, on a thread of its own: it takes tens of milliseconds.
+    ///
+    /// # Errors
+    /// `unavailable` when too many wait.
     pub(crate) async fn hash(
         &self,
         password: Zeroizing<String>,
         entropy: &Entropy,
     ) -> Result<HashedPassword, CoreError> {
-        let (salt, cost) = (entropy.bytes::<16>(), self.cost);
+        let (salt, cost) = (entropy.bytes::<16>(), self.cost());
         self.on_thread(move || hash_with(cost, password.as_bytes(), &salt)).await
     }
 
-    /// Whether the password is the one of this hash; it takes as long without a hash.
+    /// Whether the password is the one of this hash; it takes as long without a hash, and with a cheaper one.
+    ///
+    /// # Errors
+    /// `unavailable` when too many wait.
     pub(crate) async fn verify(
         &self,
         password: Zeroizing<String>,
@@ -93,17 +122,23 @@ impl Passwords {
             Some(hash) => (hash.to_owned(), true),
             None => (self.decoy.get_or_try_init(decoy).await?.clone(), false),
         };
+        let cost = self.cost();
         let matches = self.on_thread(move || {
             let stored = PasswordHash::new(&stored)
                 .map_err(|error| CoreError::defect_of("a stored password hash", error))?;
-            Ok(hasher(PasswordCost::LEAST)?.verify_password(password.as_bytes(), &stored).is_ok())
+            let matches = hasher(PasswordCost::LEAST)?.verify_password(password.as_bytes(), &stored).is_ok();
+            let spent = stored.params.get_decimal("t").unwrap_or(cost.0);
+            if spent < cost.0 {
+                hash_with(PasswordCost(cost.0 - spent), password.as_bytes(), &[0; 16])?;
+            }
+            Ok(matches)
         });
         Ok(matches.await? && known)
     }
 
     /// Whether a hash was made at another cost than the present one.
     pub(crate) fn is_outdated(&self, hash: &str) -> bool {
-        let wanted = format!("$argon2id$v=19$m={MEMORY_KIB},t={},p={LANES}$", self.cost.0);
+        let wanted = format!("$argon2id$v=19$m={MEMORY_KIB},t={},p={LANES}$", self.cost().0);
         !hash.starts_with(&wanted)
     }
 
@@ -111,10 +146,16 @@ impl Passwords {
         &self,
         work: impl FnOnce() -> Result<T, CoreError> + Send + 'static,
     ) -> Result<T, CoreError> {
+        let busy = |_| Refusal::new(ErrorCode::Unavailable, "too many passwords are being checked at once");
         let closed = |error| CoreError::defect_of("passwords are not hashed any more", error);
-        let _permit = self.permits.acquire().await.map_err(closed)?;
-        let done = tokio::task::spawn_blocking(work).await;
-        done.map_err(|error| CoreError::defect_of("the hashing thread died", error))?
+        let _place = self.places.try_acquire().map_err(busy)?;
+        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(closed)?;
+        let done = tokio::task::spawn_blocking(move || {
+            // Whoever asked may be gone: the work is still there, and its memory.
+            let _permit = permit;
+            work()
+        });
+        done.await.map_err(|error| CoreError::defect_of("the hashing thread died", error))?
     }
 }
 
@@ -134,7 +175,7 @@ pub(crate) fn check_password(password: &str, names: &[&str], field: &str) -> Res
         return Ok(());
     }
     let warning =
-        estimate.feedback().and_then(|feedback| feedback.warning()).map(|warning| warning.to_string());
+        estimate.feedback().and_then(zxcvbn::feedback::Feedback::warning).map(|warning| warning.to_string());
     let detail = warning.unwrap_or_else(|| "This password is guessed early.".to_owned());
     Err(Refusal::new(ErrorCode::PasswordTooWeak, detail).field(field).hint(
         "take several words that have nothing to do with each other, or let a password manager make one",
@@ -186,6 +227,15 @@ mod tests {
         let old = cheap.hash(secret("correct horse battery"), &entropy).await.unwrap().hash;
         assert!(dearer.verify(secret("correct horse battery"), Some(&old), &entropy).await.unwrap());
         assert!(dearer.is_outdated(&old) && !cheap.is_outdated(&old));
+    }
+
+    #[test]
+    fn the_cost_rises_to_what_others_hashed_with() {
+        let passwords = Passwords::new(PasswordCost(4));
+        for (seen, cost) in [(2, 4), (7, 7), (3, 7), (99, 10)] {
+            passwords.raise_cost(seen);
+            assert_eq!(passwords.cost(), PasswordCost(cost));
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Who is given which role. Nobody gives, or takes away, what they do not hold.
 
 use clm_core_db::role_assignments::{self, AssignmentRow};
-use clm_core_db::{PgConnection, audit, notices, roles, users};
+use clm_core_db::{PgConnection, audit, notices, one_time_links, roles, users};
 use clm_types::{ErrorCode, Permission, Refusal, RoleId, Time, UserId, ids};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -54,6 +54,8 @@ impl Core {
                     return Err(user_not_found(new.user_id).field("/user_id").into());
                 }
                 let assignment = insert_assignment(self, &mut tx, ctx, new).await?;
+                // Whoever made them may not make one for somebody who may do this.
+                one_time_links::revoke_all(&mut tx, new.user_id.0, ctx.now).await?;
                 Ok((tx, assignment))
             })
             .await?;

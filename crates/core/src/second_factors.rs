@@ -2,7 +2,7 @@
 
 use aws_lc_rs::digest::{Context, SHA256};
 use clm_core_db::second_factors::{self, TotpRow};
-use clm_core_db::{DbError, audit, notices, sessions, sign_in};
+use clm_core_db::{DbError, PgConnection, audit, notices, sessions, sign_in};
 use clm_types::{Entropy, ErrorCode, Refusal, Time, UserId};
 use totp_rs::{Builder, Secret, Totp};
 use uuid::Uuid;
@@ -18,6 +18,8 @@ use crate::{Core, CoreError, Ctx};
 
 /// Octets of a secret: those of SHA-1 (RFC 4226 section 4).
 const SECRET_OCTETS: usize = 20;
+/// Wrong codes that end a session.
+const MOST_WRONG_CODES: i32 = 5;
 const RECOVERY_CODES: usize = 10;
 /// 80 bits: five for each of sixteen characters.
 const RECOVERY_CODE_OCTETS: usize = 10;
@@ -57,26 +59,30 @@ fn proof(ctx: &Ctx) -> Result<(UserId, SessionProof), Refusal> {
 }
 
 impl Core {
-    /// Makes a secret for one-time codes of the caller; codes are asked for once it is confirmed.
+    /// Makes a secret for one-time codes of the caller; codes are asked for once it is confirmed. The password is asked for again:
+    /// who finds a session open shall not give it a factor of their own.
     ///
     /// # Errors
-    /// `conflict` when the caller has one already.
-    pub async fn set_up_totp(&self, ctx: &Ctx) -> Result<TotpSetup, CoreError> {
+    /// `sign_in_failed` for a wrong password; `conflict` when the caller has a secret in use.
+    pub async fn set_up_totp(
+        &self,
+        ctx: &Ctx,
+        current_password: Zeroizing<String>,
+    ) -> Result<TotpSetup, CoreError> {
         let (user_id, _) = proof(ctx)?;
+        let username = &self.check_current_password(ctx, user_id, Some(current_password)).await?.username;
         let secret = Zeroizing::new(self.entropy.bytes::<SECRET_OCTETS>());
         let sealed = self.secrets_keys.seal(&self.entropy, &place(user_id), secret.as_slice())?;
         let sealed = &sealed;
-        let username = self
-            .in_system("set_up_totp", |mut tx| async move {
-                let user = sign_in::find_by_id(&mut tx, user_id.0).await?.ok_or_else(sign_in_failed)?;
-                let set = second_factors::set_totp(&mut tx, user_id.0, sealed, ctx.now).await;
-                set.map_err(in_use_already)?;
-                let entry = AuditEntry::of(ctx, &self.entropy, "factor.set_up", "user").object(user_id);
-                audit::insert(&mut tx, entry.row()).await?;
-                Ok((tx, user.username))
-            })
-            .await?;
-        let totp = totp(secret.as_slice(), Some((&self.issuer, &username)))?;
+        self.in_system("set_up_totp", |mut tx| async move {
+            let set = second_factors::set_totp(&mut tx, user_id.0, sealed, ctx.now).await;
+            set.map_err(in_use_already)?;
+            let entry = AuditEntry::of(ctx, &self.entropy, "factor.set_up", "user").object(user_id);
+            audit::insert(&mut tx, entry.row()).await?;
+            Ok((tx, ()))
+        })
+        .await?;
+        let totp = totp(secret.as_slice(), Some((&self.issuer, username)))?;
         let url =
             totp.to_url().map_err(|error| CoreError::defect_of("the address of one-time codes", error))?;
         Ok(TotpSetup {
@@ -118,30 +124,12 @@ impl Core {
         Ok(Confirmed { token, recovery_codes: codes })
     }
 
-    /// Completes a sign-in, or freshens it for five minutes. The session's token changes.
+    /// Completes a sign-in, or freshens it for five minutes. The session's token changes; five wrong codes end it.
     ///
     /// # Errors
     /// `sign_in_failed`, whatever was wrong.
     pub async fn show_factor(&self, ctx: &Ctx, factor: &Factor) -> Result<Token, CoreError> {
         let (user_id, session) = proof(ctx)?;
-        let taken = self.take_factor(ctx, user_id, session, factor).await;
-        if let Err(CoreError::Refused(refusal)) = &taken
-            && refusal.code == ErrorCode::SignInFailed
-        {
-            self.note_failed_sign_in(ctx, Some(user_id.0)).await?;
-        }
-        let token = taken?;
-        self.identities.clear();
-        Ok(token)
-    }
-
-    async fn take_factor(
-        &self,
-        ctx: &Ctx,
-        user_id: UserId,
-        session: SessionProof,
-        factor: &Factor,
-    ) -> Result<Token, CoreError> {
         let (row, sealed) = self.find_secret(user_id).await?;
         let step = match factor {
             Factor::Totp(code) if row.mfa_enabled => self.matching_step(user_id, &sealed, code, ctx.now)?,
@@ -149,30 +137,63 @@ impl Core {
         };
         let token = Token::generate(TokenKind::Session, &self.entropy);
         let token_hash = &token.hash();
-        self.in_system("show_factor", |mut tx| async move {
-            // A locked user shows no factor either, right or wrong.
-            note_whole_sign_in(&mut tx, ctx, user_id.0).await?;
-            let taken = match (factor, step) {
-                (Factor::Totp(_), Some(step)) => second_factors::take_step(&mut tx, user_id.0, step).await?,
-                (Factor::Totp(_), None) => false,
-                (Factor::RecoveryCode(code), _) => {
-                    let hash = hash(user_id, code);
-                    second_factors::take_recovery_code(&mut tx, user_id.0, &hash, ctx.now).await?
-                }
-            };
-            if !taken {
-                return Err(sign_in_failed().into());
+        let outcome = self.in_system("show_factor", |mut tx| async move {
+            // One at a time: each wrong one counts before the next is looked at.
+            let user = sign_in::lock(&mut tx, user_id.0).await?.ok_or_else(sign_in_failed)?;
+            // A lock keeps sign-ins out. Who is in already is not kept from work by others' failures.
+            let is_locked =
+                user.locked_until.is_some_and(|until| ctx.now < until) && session.factor_at.is_none();
+            if is_locked || !take_factor(&mut tx, ctx, user_id, factor, step).await? {
+                let locked = self.note_wrong_code(&mut tx, ctx, user_id, session).await?;
+                return Ok((tx, Err(locked)));
             }
-            sessions::rotate(&mut tx, session.id.0, token_hash, ctx.now).await.map_err(has_changed)?;
-            let entry = AuditEntry::of(ctx, &self.entropy, "session.show_factor", "session")
-                .object(session.id)
-                .detail(factor.name());
-            audit::insert(&mut tx, entry.row()).await?;
-            notices::send(&mut tx, notices::IDENTITY).await?;
-            Ok((tx, ()))
-        })
-        .await?;
-        Ok(token)
+            self.accept_factor(&mut tx, ctx, session, factor, token_hash).await?;
+            Ok((tx, Ok(())))
+        });
+        let outcome = outcome.await?;
+        self.identities.clear();
+        match outcome {
+            Ok(()) => Ok(token),
+            Err(locked) => {
+                if locked {
+                    self.tell_of_lock(ctx, user_id.0);
+                }
+                Err(sign_in_failed().into())
+            }
+        }
+    }
+
+    async fn accept_factor(
+        &self,
+        conn: &mut PgConnection,
+        ctx: &Ctx,
+        session: SessionProof,
+        factor: &Factor,
+        token_hash: &[u8; 32],
+    ) -> Result<(), CoreError> {
+        if session.factor_at.is_none() {
+            note_whole_sign_in(conn, ctx, ctx.user_id()?.0).await?;
+        }
+        sessions::rotate(conn, session.id.0, token_hash, ctx.now).await.map_err(has_changed)?;
+        let entry = AuditEntry::of(ctx, &self.entropy, "session.show_factor", "session")
+            .object(session.id)
+            .detail(factor.name());
+        audit::insert(conn, entry.row()).await?;
+        Ok(notices::send(conn, notices::IDENTITY).await?)
+    }
+
+    /// Counts it for the user and for the session, which ends at the fifth. Whether it locked the user.
+    async fn note_wrong_code(
+        &self,
+        conn: &mut PgConnection,
+        ctx: &Ctx,
+        user_id: UserId,
+        session: SessionProof,
+    ) -> Result<bool, CoreError> {
+        if sessions::note_wrong_code(conn, session.id.0, MOST_WRONG_CODES, ctx.now).await? {
+            notices::send(conn, notices::IDENTITY).await?;
+        }
+        self.note_failure(conn, ctx, "session.show_factor", Some(user_id.0)).await
     }
 
     /// New recovery codes in place of those that are left.
@@ -204,6 +225,10 @@ impl Core {
     /// # Errors
     /// `conflict` when there is none.
     pub async fn remove_factors(&self, ctx: &Ctx, user_id: UserId) -> Result<(), CoreError> {
+        ctx.require_unrestricted()?;
+        if ctx.actor.user_id == Some(user_id) {
+            proof(ctx)?;
+        }
         self.in_system("remove_factors", |mut tx| async move {
             find_for_change(&mut tx, ctx, user_id).await?;
             if !second_factors::clear(&mut tx, user_id.0, ctx.now).await? {
@@ -220,12 +245,6 @@ impl Core {
         .await?;
         self.identities.clear();
         Ok(())
-    }
-
-    /// How many recovery codes the caller has left.
-    pub async fn count_recovery_codes(&self, ctx: &Ctx) -> Result<i64, CoreError> {
-        let mut tx = clm_pg::begin(&self.system).await?;
-        Ok(second_factors::count_recovery_codes(&mut tx, ctx.user_id()?.0).await?)
     }
 
     async fn find_secret(&self, user_id: UserId) -> Result<(TotpRow, Vec<u8>), CoreError> {
@@ -246,6 +265,23 @@ impl Core {
         let seconds = u64::try_from(now.timestamp()).unwrap_or(0);
         let step = totp(&secret, None)?.check(code.trim(), seconds);
         Ok(step.and_then(|step| i64::try_from(step).ok()))
+    }
+}
+
+/// Takes a code, which no other call gets after. Whether it was right.
+async fn take_factor(
+    conn: &mut PgConnection,
+    ctx: &Ctx,
+    user_id: UserId,
+    factor: &Factor,
+    step: Option<i64>,
+) -> Result<bool, DbError> {
+    match (factor, step) {
+        (Factor::Totp(_), Some(step)) => second_factors::take_step(conn, user_id.0, step).await,
+        (Factor::Totp(_), None) => Ok(false),
+        (Factor::RecoveryCode(code), _) => {
+            second_factors::take_recovery_code(conn, user_id.0, &hash(user_id, code), ctx.now).await
+        }
     }
 }
 

@@ -1,9 +1,10 @@
 //! Sessions: what a sign-in opens, what is still missing of it, and how it ends.
 
 use chrono::TimeDelta;
+use clm_core_db::organizations::OrganizationRow;
 use clm_core_db::role_assignments::{self, HeldRoleRow};
 use clm_core_db::sessions::{self, SessionCredentialRow, SessionEnd};
-use clm_core_db::{PgConnection, audit, notices};
+use clm_core_db::{PgConnection, audit, notices, users};
 use clm_types::{ErrorCode, Permission, Refusal, SessionId, Time, UserId};
 use uuid::Uuid;
 
@@ -12,7 +13,7 @@ use crate::audit::AuditEntry;
 use crate::authentication::texts;
 use crate::error::has_changed;
 use crate::page::{Page, PageRequest};
-use crate::users::user_not_found;
+use crate::users::{find_for_change, user_not_found};
 use crate::{Core, CoreError, Ctx};
 
 pub use clm_core_db::sessions::SessionRow as Session;
@@ -36,9 +37,13 @@ pub(crate) fn of_session(ctx: &Ctx, session: &Session) -> Ctx {
     Ctx { actor, ..ctx.clone() }
 }
 
-/// What a session lacks: users who have a second factor show it; administrators, and members of organizations that ask
-/// for one, have one.
-pub(crate) fn missing_of(credential: &SessionCredentialRow, held: &[HeldRoleRow]) -> Option<MissingFactor> {
+/// What a session lacks: users who have a second factor show it; administrators, and whoever works for an organization that
+/// asks for one, have one.
+pub(crate) fn missing_of(
+    credential: &SessionCredentialRow,
+    held: &[HeldRoleRow],
+    organization: Option<&OrganizationRow>,
+) -> Option<MissingFactor> {
     if credential.mfa_at.is_some() {
         return None;
     }
@@ -46,7 +51,13 @@ pub(crate) fn missing_of(credential: &SessionCredentialRow, held: &[HeldRoleRow]
         return Some(MissingFactor::Code);
     }
     let administrates = held.iter().any(|role| texts(&role.permissions).contains(&ALL_PERMISSIONS));
-    (administrates || credential.factor_required).then_some(MissingFactor::Enrolment)
+    let is_required = credential.factor_required || organization.is_some_and(requires_factor);
+    (administrates || is_required).then_some(MissingFactor::Enrolment)
+}
+
+/// Whether an organization asks for second factors: `{"sign_in": {"second_factor": "required"}}`.
+fn requires_factor(organization: &OrganizationRow) -> bool {
+    organization.settings.pointer("/sign_in/second_factor").is_some_and(|wanted| wanted == "required")
 }
 
 impl Core {
@@ -61,7 +72,7 @@ impl Core {
         let credential =
             credential.ok_or_else(|| CoreError::defect("a new session is not there".to_owned()))?;
         let held = role_assignments::list_held(conn, credential.user_id, now).await?;
-        Ok(missing_of(&credential, &held))
+        Ok(missing_of(&credential, &held, None))
     }
 
     /// Open sessions, newest first: one's own, or those of a user of the caller's organization.
@@ -84,7 +95,10 @@ impl Core {
         let found = sessions::find(&mut tx, id.0).await?.ok_or_else(|| session_not_found(id))?;
         drop(tx);
         let whose = self.check_whose(ctx, Some(UserId(found.user_id)), Permission::UserWrite).await;
-        whose.map_err(|_| session_not_found(id))?;
+        whose.map_err(|error| match error {
+            CoreError::Refused(_) => session_not_found(id).into(),
+            other => other,
+        })?;
         let own = ctx.actor.user_id == Some(UserId(found.user_id));
         let end = end(ctx, if own { "signed_out" } else { "administrator" });
         self.in_system("revoke_session", |mut tx| async move {
@@ -144,17 +158,22 @@ impl Core {
     ) -> Result<UserId, CoreError> {
         let user_id = of_user.map_or_else(|| ctx.user_id(), Ok)?;
         if ctx.actor.user_id == Some(user_id) {
+            ctx.require_unrestricted()?;
             return Ok(user_id);
         }
         ctx.require(permission)?;
         let mut tx = clm_pg::begin(&self.system).await?;
         if permission == Permission::UserWrite {
-            crate::users::find_for_change(&mut tx, ctx, user_id).await?;
+            find_for_change(&mut tx, ctx, user_id).await?;
             return Ok(user_id);
         }
-        let found =
-            clm_core_db::users::find_in_organization(&mut tx, user_id.0, ctx.organization_id.0, ctx.now);
-        found.await?.map(|_| user_id).ok_or_else(|| user_not_found(user_id).into())
+        let found = users::find_in_organization(&mut tx, user_id.0, ctx.organization_id.0, ctx.now);
+        found.await?.ok_or_else(|| user_not_found(user_id))?;
+        // Where else somebody works is not for one organization to see.
+        if users::reaches_beyond(&mut tx, user_id.0, ctx.organization_id.0).await? {
+            ctx.require_global(permission)?;
+        }
+        Ok(user_id)
     }
 }
 

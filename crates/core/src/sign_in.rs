@@ -6,8 +6,7 @@ use chrono::TimeDelta;
 use clm_core_db::notifications::{self, About, NewNotificationRow};
 use clm_core_db::sessions::{self, SessionRow};
 use clm_core_db::sign_in::{self, Lockout, SignInRow};
-use clm_core_db::{DbError, PgPool, audit, role_assignments, users};
-use clm_pg::Tx;
+use clm_core_db::{DbError, PgConnection, PgPool, audit, role_assignments, users};
 use clm_types::{Entropy, ErrorCode, OrganizationId, Refusal, SessionId, Time, ids};
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -117,16 +116,30 @@ impl Core {
         let fits = self.passwords.verify(password.clone(), hash, &self.entropy).await?;
         let ctx = visitor.ctx(now, home);
         let id = user.as_ref().map(|user| user.id);
-        match user.filter(|user| fits && may_sign_in(user, now)) {
-            Some(user) => {
-                let rehashed = self.rehash_outdated(&user, password).await?;
-                self.open_session(&ctx, &user, rehashed.as_ref(), visitor.user_agent.as_deref()).await
-            }
-            None => {
-                self.note_failed_sign_in(&ctx, id).await?;
-                Err(sign_in_failed().into())
-            }
+        if let Some(user) = user.filter(|user| fits && may_sign_in(user, now)) {
+            let rehashed = self.rehash_outdated(&user, password).await?;
+            return self.open_session(&ctx, &user, rehashed.as_ref(), visitor.user_agent.as_deref()).await;
         }
+        let ctx = &ctx;
+        let noted = self.in_system("note_failed_sign_in", |mut tx| async move {
+            let locked = self.note_failure(&mut tx, ctx, "session.open", id).await?;
+            Ok((tx, locked))
+        });
+        if noted.await? {
+            self.tell_of_lock(ctx, id.unwrap_or_default());
+        }
+        Err(sign_in_failed().into())
+    }
+
+    /// Makes passwords cost no less than those that are stored; to be called at the start.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn raise_password_cost(&self) -> Result<(), CoreError> {
+        let mut tx = clm_pg::begin(&self.system).await?;
+        let highest = sign_in::find_highest_cost(&mut tx).await?;
+        self.passwords.raise_cost(highest.map_or(0, i32::unsigned_abs));
+        Ok(())
     }
 
     async fn find_for_sign_in(&self, username: &str) -> Result<(Option<SignInRow>, Option<Uuid>), CoreError> {
@@ -161,6 +174,11 @@ impl Core {
         let (token_hash, row) = (&token.hash(), &session);
         let missing = self
             .in_system("open_session", |mut tx| async move {
+                // The user may have been locked, disabled or given another password since it was read.
+                let still = sign_in::lock(&mut tx, user.id).await?.ok_or_else(sign_in_failed)?;
+                if !may_sign_in(&still, ctx.now) || still.password_hash != user.password_hash {
+                    return Err(sign_in_failed().into());
+                }
                 if let (Some(old), Some(new)) = (&user.password_hash, rehashed) {
                     sign_in::rehash_password(&mut tx, user.id, old, (&new.hash, &new.salt)).await?;
                 }
@@ -196,38 +214,34 @@ impl Core {
         }
     }
 
-    /// Notes a failure, in as many statements whether or not there is such a user, and tells of a lock.
-    pub(crate) async fn note_failed_sign_in(
+    /// Notes a failure of a user, if there is one, in an open transaction. Whether it locked the user.
+    pub(crate) async fn note_failure(
         &self,
+        conn: &mut PgConnection,
         ctx: &Ctx,
+        action: &str,
         user_id: Option<Uuid>,
-    ) -> Result<(), CoreError> {
+    ) -> Result<bool, CoreError> {
         let lockout =
             Lockout { most: MOST_FAILURES, window_start: ctx.now - WINDOW, locked_until: ctx.now + LOCK };
-        let (lockout, id) = (&lockout, user_id.unwrap_or_default());
-        let locked = self.in_system("note_failed_sign_in", |mut tx| async move {
-            let locked = sign_in::note_failure(&mut tx, id, lockout, ctx.now).await?;
-            let entry = AuditEntry::of(ctx, &self.entropy, "session.open", "user").outcome("refused");
-            let entry = match user_id {
-                Some(id) => entry.object(id),
-                None => entry.of_installation(),
-            };
-            audit::insert(&mut tx, entry.row()).await?;
-            if locked {
-                let entry = AuditEntry::of(ctx, &self.entropy, "user.lock", "user").object(id);
-                audit::insert(&mut tx, entry.row()).await?;
-            }
-            Ok((tx, locked))
-        });
-        if locked.await? {
-            self.tell_of_lock(ctx, id);
+        let id = user_id.unwrap_or_default();
+        let locked = sign_in::note_failure(conn, id, &lockout, ctx.now).await?;
+        let entry = AuditEntry::of(ctx, &self.entropy, action, "user").outcome("refused");
+        let entry = match user_id {
+            Some(id) => entry.object(id),
+            None => entry.of_installation(),
+        };
+        audit::insert(conn, entry.row()).await?;
+        if locked {
+            let entry = AuditEntry::of(ctx, &self.entropy, "user.lock", "user").object(id);
+            audit::insert(conn, entry.row()).await?;
         }
-        Ok(())
+        Ok(locked)
     }
 
     /// Tells the user and the administrators of the installation. Not while the caller waits: it would show that there is such
     /// a user.
-    fn tell_of_lock(&self, ctx: &Ctx, user_id: Uuid) {
+    pub(crate) fn tell_of_lock(&self, ctx: &Ctx, user_id: Uuid) {
         tracing::warn!(%user_id, address = ?ctx.address, "a user is locked after too many failed sign-ins");
         let (system, entropy, ctx) = (self.system.clone(), self.entropy.clone(), ctx.clone());
         tokio::spawn(async move {
@@ -249,38 +263,37 @@ async fn insert_lock_notices(
 ) -> Result<(), DbError> {
     let mut tx = clm_pg::begin(system).await?;
     let administrators = role_assignments::list_holders(&mut tx, ADMINISTRATOR.0, ctx.now, MOST_TOLD).await?;
-    let told = administrators.iter().map(|holder| holder.user_id).filter(|id| *id != user_id);
+    let told: Vec<Uuid> = administrators.iter().map(|holder| holder.user_id).chain([user_id]).collect();
     let address = ctx.address.map_or_else(|| "an unknown address".to_owned(), |address| address.to_string());
-    let message = |to| NewNotificationRow {
-        id: ids::new_uuid(ctx.now, entropy),
-        user_id: to,
-        kind: "user.lock",
-        priority: "high",
-        title: "A user was locked after failed sign-ins".to_owned(),
-        body: format!(
-            "User {user_id}, after {MOST_FAILURES} failures in {} minutes; the last one came from {address}.",
-            WINDOW.num_minutes()
-        ),
-    };
-    let messages: Vec<_> = std::iter::once(user_id).chain(told).map(message).collect();
-    let about = About { organization_id: ctx.organization_id.0, certificate_id: None, operation_id: None };
-    notifications::insert_all(&mut tx, &messages, about, ctx.now).await?;
+    // Each where they read their messages.
+    for (to, home) in users::list_homes(&mut tx, &told).await? {
+        let message = NewNotificationRow {
+            id: ids::new_uuid(ctx.now, entropy),
+            user_id: to,
+            kind: "user.lock",
+            priority: "high",
+            title: "A user was locked after failed sign-ins".to_owned(),
+            body: format!(
+                "User {user_id}, after {MOST_FAILURES} failures in {} minutes; the last one came from {address}.",
+                WINDOW.num_minutes()
+            ),
+        };
+        let about = About { organization_id: home, certificate_id: None, operation_id: None };
+        notifications::insert_all(&mut tx, &[message], about, ctx.now).await?;
+    }
     clm_pg::commit(tx).await
 }
 
-fn may_sign_in(user: &SignInRow, now: Time) -> bool {
+pub(crate) fn may_sign_in(user: &SignInRow, now: Time) -> bool {
     user.status == "active" && user.locked_until.is_none_or(|until| until <= now)
 }
 
 /// Notes a sign-in that lacks nothing.
-///
-/// # Errors
-/// `sign_in_failed` when the user was locked or disabled meanwhile.
-pub(crate) async fn note_whole_sign_in(tx: &mut Tx, ctx: &Ctx, user_id: Uuid) -> Result<(), CoreError> {
+pub(crate) async fn note_whole_sign_in(
+    conn: &mut PgConnection,
+    ctx: &Ctx,
+    user_id: Uuid,
+) -> Result<(), DbError> {
     let address = ctx.address.map(|address| address.to_string());
-    let noted = sign_in::note_success(tx, user_id, address.as_deref(), ctx.now).await;
-    noted.map_err(|error| match error {
-        DbError::RowCount { .. } => sign_in_failed().into(),
-        other => other.into(),
-    })
+    sign_in::note_success(conn, user_id, address.as_deref(), ctx.now).await
 }

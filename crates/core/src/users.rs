@@ -148,6 +148,7 @@ impl Core {
                 if status != "active" {
                     // They do not come back with the user.
                     self.end_sessions(&mut tx, ctx, id, None, "disabled").await?;
+                    one_time_links::revoke_all(&mut tx, id.0, ctx.now).await?;
                 }
                 notices::send(&mut tx, notices::IDENTITY).await?;
                 let user = find_user(&mut tx, ctx, id).await?;
@@ -228,12 +229,13 @@ pub(crate) async fn find_for_change(
     if oneself {
         return Ok(user);
     }
+    let held = role_assignments::list_held_from(conn, id.0, ctx.now).await?;
     if users::reaches_beyond(conn, id.0, ctx.organization_id.0).await? {
         ctx.require_global(Permission::UserWrite)?;
+        check_grant(union(held.iter()), ctx.actor.global_permissions)?;
+    } else {
+        check_grant(union(held.iter()), ctx.actor.permissions)?;
     }
-    let held = role_assignments::list_held(conn, id.0, ctx.now).await?;
-    let theirs = union(held.iter().filter(|role| role.holds_in(ctx.organization_id.0)));
-    check_grant(theirs, ctx.actor.permissions)?;
     Ok(user)
 }
 

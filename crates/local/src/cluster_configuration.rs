@@ -71,7 +71,7 @@ log_parameter_max_length_on_error = 0
 pub(crate) fn pg_hba_conf(options: &ClusterOptions) -> String {
     // The databases of tests are copies of the product's, under other names.
     let database = if options.throwaway { "all" } else { options.database.name() };
-    let mut text = format!("# Written by clm-local at each start.\n");
+    let mut text = "# Written by clm-local at each start.\n".to_owned();
     // `all` does not name replication, by which pg_basebackup reads.
     for what in ["all", "replication"] {
         let _ = writeln!(text, "local {what} {SUPERUSER} peer map=os");

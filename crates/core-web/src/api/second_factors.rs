@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use clm_api::sessions::{RecoveryCodes, TotpConfirmation, TotpSetup};
+use clm_api::sessions::{NewTotp, RecoveryCodes, TotpConfirmation, TotpSetup};
 use clm_core::Core;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::extract::{Body, Caller};
 use crate::failure::Failure;
+use crate::idempotency::to_the_end;
 use crate::{Edge, answer};
 
 pub(crate) fn router() -> OpenApiRouter<Edge> {
@@ -24,9 +25,15 @@ pub(crate) fn router() -> OpenApiRouter<Edge> {
 }
 
 /// Makes a secret for one-time codes (RFC 6238: SHA-1, six digits, 30 seconds). It is asked for once it is confirmed.
-#[utoipa::path(post, path = "/me/totp", tag = "me", responses((status = 201, body = TotpSetup)))]
-async fn set_up(State(core): State<Arc<Core>>, Caller(ctx): Caller) -> Result<Response, Failure> {
-    let made = core.set_up_totp(&ctx).await?;
+#[utoipa::path(post, path = "/me/totp", tag = "me", request_body = NewTotp,
+    responses((status = 201, body = TotpSetup)))]
+async fn set_up(
+    State(core): State<Arc<Core>>,
+    Caller(ctx): Caller,
+    Body(new): Body<NewTotp>,
+) -> Result<Response, Failure> {
+    let password = Zeroizing::new(new.current_password);
+    let made = to_the_end(async move { core.set_up_totp(&ctx, password).await }).await?;
     let body = TotpSetup { secret: made.secret.to_string(), url: made.url.to_string() };
     Ok(answer::shown_once((StatusCode::CREATED, Json(body))))
 }

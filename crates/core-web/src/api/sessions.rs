@@ -23,6 +23,7 @@ use zeroize::Zeroizing;
 
 use crate::extract::{Body, Caller, Id, Query};
 use crate::failure::Failure;
+use crate::idempotency::to_the_end;
 use crate::surroundings::RequestId;
 use crate::{Edge, answer, paging};
 
@@ -58,7 +59,7 @@ async fn create(
 ) -> Result<Response, Failure> {
     let password = Zeroizing::new(body.password);
     let visitor = visitor(&id, peer.map(|Extension(ConnectInfo(peer))| peer), &headers);
-    let made = core.sign_in(&body.username, password, &visitor).await?;
+    let made = to_the_end(async move { core.sign_in(&body.username, password, &visitor).await }).await?;
     let body = SignedIn {
         session_id: SessionId(made.session.id),
         token: made.token.expose().to_owned(),
@@ -115,14 +116,14 @@ async fn show_factor(
     Body(shown): Body<ShownFactor>,
 ) -> Result<Response, Failure> {
     let factor = match (shown.totp, shown.recovery_code) {
-        (Some(code), None) => Factor::Totp(Zeroizing::new(code)),
-        (None, Some(code)) => Factor::RecoveryCode(Zeroizing::new(code)),
+        (Some(digits), None) => Factor::Totp(Zeroizing::new(digits)),
+        (None, Some(text)) => Factor::RecoveryCode(Zeroizing::new(text)),
         _ => {
             let detail = "send either totp or recovery_code";
             return Err(Failure::new(ErrorCode::InvalidRequest, detail));
         }
     };
-    let token = core.show_factor(&ctx, &factor).await?;
+    let token = to_the_end(async move { core.show_factor(&ctx, &factor).await }).await?;
     Ok(answer::shown_once(Json(NewToken { token: token.expose().to_owned() })))
 }
 
@@ -135,7 +136,8 @@ async fn change_password(
     Body(change): Body<PasswordChange>,
 ) -> Result<StatusCode, Failure> {
     let current = change.current_password.map(Zeroizing::new);
-    core.change_password(&ctx, current, &Zeroizing::new(change.password)).await?;
+    let new = Zeroizing::new(change.password);
+    to_the_end(async move { core.change_password(&ctx, current, &new).await }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

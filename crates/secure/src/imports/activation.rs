@@ -40,12 +40,11 @@ impl Secure {
         let checked = import.checked;
         let fingerprint = checked.certificate.fingerprint().to_vec();
         let known = self.list_known(import, std::slice::from_ref(&fingerprint), &[]).await?.pop();
-        let (certificate_id, new) = match known {
-            Some(known) => (known.certificate_id, None),
-            None => {
-                let new = self.authority_row(import);
-                (new.certificate_id, Some(new))
-            }
+        let (certificate_id, new) = if let Some(known) = known {
+            (known.certificate_id, None)
+        } else {
+            let new = self.authority_row(import);
+            (new.certificate_id, Some(new))
         };
         let (private_key_id, mut write) = self.key_write(import, certificate_id).await?;
         write.imported_certificates.extend(new);
@@ -101,12 +100,11 @@ impl Secure {
         let fingerprint = checked.certificate.fingerprint().to_vec();
         let known = self.list_known(import, &[fingerprint], &[]).await?.pop();
         let operation_id = certificate_operation(import, &checked.certificate).into();
-        let (certificate_id, new) = match known {
-            Some(known) => (known.certificate_id, None),
-            None => {
-                let new = CertificateRow { operation_id, ..self.authority_row(import) };
-                (new.certificate_id, Some(new))
-            }
+        let (certificate_id, new) = if let Some(known) = known {
+            (known.certificate_id, None)
+        } else {
+            let new = CertificateRow { operation_id, ..self.authority_row(import) };
+            (new.certificate_id, Some(new))
         };
         let chain = checked.issuer_chain_pem.clone().or_else(|| authority.row.issuer_chain_pem.clone());
         write.imported_certificates.extend(new);

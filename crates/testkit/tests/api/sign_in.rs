@@ -1,7 +1,8 @@
 //! People: invited, signed in, with a second factor, over HTTP and at a terminal.
 
-use chrono::Utc;
+use chrono::TimeDelta;
 use clm_testkit::totp;
+use clm_types::{Clock, Time};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -47,14 +48,18 @@ async fn sign_in(office: &Office, name: &str, password: &str) -> Answer {
     anonymous(office, "/api/v1/sessions", &json!({"username": name, "password": password})).await
 }
 
-/// Sets up one-time codes: their secret. The person's token changes.
-async fn enrol(person: &mut Person) -> String {
-    let secret = text(&person.post("/api/v1/me/totp", &json!({})).await.expect(201), "secret");
-    let code = json!({"totp": totp::code(&secret, Utc::now())});
+/// Sets up one-time codes: their secret, and when the first of them was used. The person's token changes.
+async fn enrol(person: &mut Person) -> (String, Time) {
+    let now = Clock::system().now();
+    let secret = text(
+        &person.post("/api/v1/me/totp", &json!({"current_password": PASSWORD})).await.expect(201),
+        "secret",
+    );
+    let code = json!({"totp": totp::code(&secret, now)});
     let confirmed = person.post("/api/v1/me/totp/confirm", &code).await.expect(200);
     assert_eq!(confirmed["recovery_codes"].as_array().unwrap().len(), 10);
     person.key = text(&confirmed, "token");
-    secret
+    (secret, now)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -109,19 +114,19 @@ async fn an_administrator_without_a_factor_can_only_set_one_up() {
         boss.get(path).await.refused(403, "second_factor_required");
     }
     assert_eq!(boss.get("/api/v1/me").await.expect(200)["missing_factor"], "enrolment");
-    let secret = enrol(&mut boss).await;
+    let (secret, used) = enrol(&mut boss).await;
     boss.get("/api/v1/users").await.expect(200);
     let again = sign_in(&office, &name, PASSWORD).await.expect(201);
     assert_eq!(again["missing_factor"], "code");
     let partial = Person { key: text(&again, "token"), ..boss.clone() };
     partial.get("/api/v1/users").await.refused(403, "second_factor_required");
-    let shown = json!({"totp": totp::code(&secret, Utc::now())});
+    let shown = json!({"totp": totp::code(&secret, used)});
     // The code of the enrolment is used up.
     partial.post("/api/v1/sessions/current/factor", &shown).await.refused(401, "sign_in_failed");
     for body in [json!({}), json!({"totp": "123456", "recovery_code": "a"})] {
         partial.post("/api/v1/sessions/current/factor", &body).await.refused(400, "invalid_request");
     }
-    let next = json!({"totp": totp::code(&secret, Utc::now() + chrono::TimeDelta::seconds(30))});
+    let next = json!({"totp": totp::code(&secret, used + TimeDelta::seconds(30))});
     let whole = partial.post("/api/v1/sessions/current/factor", &next).await.expect(200);
     let whole = Person { key: text(&whole, "token"), ..boss.clone() };
     whole.get("/api/v1/users").await.expect(200);
@@ -146,8 +151,8 @@ async fn an_invitation_is_used_at_the_terminal() {
     let login = ["login", &url, "--ca-file", &ca, "--username", &name, "--password-file"];
     terminal.fails(&[&login[..], &["weak"]].concat(), 3, "sign_in_failed");
     terminal.run(&[&login[..], &["password"]].concat()).done();
-    let setup = terminal.json(&["factor", "totp"]);
-    write("code", &totp::code(&text(&setup, "secret"), Utc::now()));
+    let setup = terminal.json(&["factor", "totp", "--password-file", "password"]);
+    write("code", &totp::code(&text(&setup, "secret"), Clock::system().now()));
     let confirm = ["factor", "confirm", "--code-file", "code", "--recovery-codes-file", "codes"];
     terminal.run(&confirm).done();
     let codes = std::fs::read_to_string(office.folder.join("codes")).unwrap();
@@ -160,7 +165,7 @@ async fn an_invitation_is_used_at_the_terminal() {
     terminal.run(&change).done();
     assert_eq!(terminal.json(&["session", "list"])["items"].as_array().unwrap().len(), 1);
     terminal.run(&["logout"]).done();
-    terminal.fails(&["me"], 2, "cannot read");
+    terminal.fails(&["me"], 3, "signed out");
     write("recovery", codes.lines().nth(1).unwrap());
     let login = ["login", &url, "--ca-file", &ca, "--username", &name, "--password-file", "new"];
     terminal.run(&[&login[..], &["--recovery-code-file", "recovery"]].concat()).done();

@@ -9,7 +9,7 @@ use serde_json::Value;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use crate::office::{Office, new_user, refused};
+use crate::office::{Office, new_key, new_user, refused};
 
 pub(crate) const PASSWORD: &str = "correct horse battery";
 const OTHER: &str = "seven green umbrellas";
@@ -282,4 +282,64 @@ async fn what_a_session_does_is_audited_with_it() {
     actions.sort_unstable();
     assert_eq!(actions, ["session.open", "user.set_password"]);
     assert!(entries.iter().all(|(_, session, _)| *session == Some(opened.session.id)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limited_key_does_not_outgrow_its_limits_by_a_link() {
+    let office = Office::open().await;
+    let ctx = office.as_administrator().await;
+    let ann = office.welcome(&ctx, "ann", REQUESTER).await;
+    let mut new = new_key(None, &[]);
+    new.allowed_addresses = vec!["192.0.2.0/24".to_owned()];
+    let (_, token) = office.core.create_api_key(&ctx, &new).await.unwrap();
+    let address = Some("192.0.2.9".parse().unwrap());
+    let limited = office.core.authenticate(token.expose(), None, Uuid::nil(), address).await.unwrap();
+    for user in [office.administrator, UserId(ann.id)] {
+        assert_eq!(refused(office.core.create_link(&limited, user).await), ErrorCode::PermissionDenied);
+        assert_eq!(refused(office.core.remove_factors(&limited, user).await), ErrorCode::PermissionDenied);
+    }
+    let attempt = office.core.change_password(&limited, None, &secret(PASSWORD)).await;
+    assert_eq!(refused(attempt), ErrorCode::PermissionDenied);
+    assert_eq!(refused(office.core.revoke_sessions(&limited, None).await), ErrorCode::PermissionDenied);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_makes_a_deciding_key_for_somebody_who_can_sign_in() {
+    let office = Office::open().await;
+    let ctx = office.as_administrator().await;
+    let ann = office.welcome(&ctx, "ann", APPROVER).await;
+    let attempt =
+        office.core.create_api_key(&ctx, &new_key(Some(UserId(ann.id)), &["request:approve"])).await;
+    assert_eq!(refused(attempt), ErrorCode::PermissionDenied);
+    let bob = office.hire(&ctx, "bob", APPROVER).await;
+    office.core.create_api_key(&ctx, &new_key(Some(UserId(bob.id)), &["request:approve"])).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_ends_with_its_maker_and_with_new_rights() {
+    let office = Office::open().await;
+    let ctx = office.as_administrator().await;
+    let maker = office.welcome(&ctx, "maker", ADMINISTRATOR).await;
+    let user = async |name: &str| {
+        office.core.create_user(&ctx, &NewUser { invited: true, ..new_user(name) }).await.unwrap()
+    };
+    let set = async |token: &str| office.core.use_link(token, &secret(PASSWORD), &visitor()).await;
+    // As the maker would in a session with a fresh factor.
+    let inside = Ctx {
+        actor: clm_core::Actor { user_id: Some(UserId(maker.id)), ..ctx.actor.clone() },
+        ..ctx.clone()
+    };
+    let ann = user("ann").await;
+    let link = office.core.create_link(&inside, UserId(ann.id)).await.unwrap();
+    office.core.disable_user(&ctx, UserId(maker.id), maker.version).await.unwrap();
+    assert_eq!(refused(set(link.token.expose()).await), ErrorCode::LinkInvalid);
+    let bob = user("bob").await;
+    let link = office.core.create_link(&ctx, UserId(bob.id)).await.unwrap();
+    office.core.assign_role(&ctx, &crate::office::assignment(UserId(bob.id), APPROVER)).await.unwrap();
+    assert_eq!(refused(set(link.token.expose()).await), ErrorCode::LinkInvalid);
+    let carol = user("carol").await;
+    let link = office.core.create_link(&ctx, UserId(carol.id)).await.unwrap();
+    let disabled = office.core.disable_user(&ctx, UserId(carol.id), carol.version).await.unwrap();
+    office.core.enable_user(&ctx, UserId(carol.id), disabled.version).await.unwrap();
+    assert_eq!(refused(set(link.token.expose()).await), ErrorCode::LinkInvalid);
 }
