@@ -9,7 +9,7 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::audit::AuditEntry;
-use crate::authentication::union;
+use crate::identity::union;
 use crate::sign_in::Visitor;
 use crate::tokens::{Token, TokenKind};
 use crate::users::find_for_change;

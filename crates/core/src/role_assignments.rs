@@ -8,9 +8,9 @@ use uuid::Uuid;
 
 use crate::actor::PermissionSet;
 use crate::audit::AuditEntry;
-use crate::authentication::texts;
 use crate::error::{changed_since, exists_already, has_changed};
 use crate::fields::check_prose;
+use crate::identity::texts;
 use crate::page::{Page, PageRequest};
 use crate::roles::{ADMINISTRATOR, check_grant, check_withdrawal, find_role, permissions_of};
 use crate::users::user_not_found;

@@ -7,9 +7,9 @@ use uuid::Uuid;
 
 use crate::actor::{ALL_PERMISSIONS, PermissionSet};
 use crate::audit::AuditEntry;
-use crate::authentication::texts;
 use crate::error::{exists_already, has_changed};
 use crate::fields::{check_code, check_name, check_prose};
+use crate::identity::texts;
 use crate::page::{Page, PageRequest};
 use crate::{Core, CoreError, Ctx};
 

@@ -10,8 +10,8 @@ use uuid::Uuid;
 
 use crate::actor::{ALL_PERMISSIONS, Actor, ActorKind, MissingFactor, SessionProof};
 use crate::audit::AuditEntry;
-use crate::authentication::texts;
 use crate::error::has_changed;
+use crate::identity::texts;
 use crate::page::{Page, PageRequest};
 use crate::users::{find_for_change, user_not_found};
 use crate::{Core, CoreError, Ctx};

@@ -7,9 +7,9 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::audit::AuditEntry;
-use crate::authentication::union;
 use crate::error::has_changed;
 use crate::fields::{check_email, check_name, check_username};
+use crate::identity::union;
 use crate::page::{Page, PageRequest};
 use crate::role_assignments::{administrates, check_other_administrator};
 use crate::roles::check_grant;
