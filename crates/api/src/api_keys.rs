@@ -90,3 +90,12 @@ pub struct ApiKeyQuery {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
 }
+
+/// How a key is replaced.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ApiKeyRotation {
+    /// How long the old key goes on, in seconds: a day unless given, seven days at most, 0 to end it at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlap_seconds: Option<u32>,
+}

@@ -3,7 +3,8 @@
 use chrono::{DateTime, Utc};
 use clm_types::UserId;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
 
 /// A user.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -55,4 +56,34 @@ pub struct UserChange {
     pub email: String,
     /// Name to show.
     pub display_name: String,
+}
+
+/// What a user shall be able to do.
+#[derive(Debug, Clone, Serialize, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct AccessQuery {
+    /// `noun:verb`.
+    pub permission: String,
+    /// A request or certificate, for permissions on them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object: Option<Uuid>,
+}
+
+/// Whether a user may do something, and why.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Access {
+    /// Whether all reasons hold.
+    pub allowed: bool,
+    /// In the order in which they are looked at.
+    pub reasons: Vec<AccessReason>,
+}
+
+/// One reason.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct AccessReason {
+    /// Whether it is for or against.
+    pub holds: bool,
+    /// In words.
+    pub text: String,
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
-use clm_api::api_keys::{ApiKey, ApiKeyQuery, CreatedApiKey, NewApiKey};
+use clm_api::api_keys::{ApiKey, ApiKeyQuery, ApiKeyRotation, CreatedApiKey, NewApiKey};
 use clm_types::UserId;
 use uuid::Uuid;
 
@@ -41,6 +41,20 @@ pub(crate) enum Command {
         after_help = CREATE_EXAMPLES
     )]
     Create(Box<Create>),
+    /// Make another key like this one, which itself ends after a while
+    #[command(
+        after_help = "Example:\n  clm key rotate 0199f0c4-8e6a-7125-97f3-409cab1e2f56 --secret-file new.key --overlap-hours 2"
+    )]
+    Rotate {
+        /// The key
+        id: Uuid,
+        /// Where to write the new secret; what holds something already is left alone
+        #[arg(long, value_name = "FILE")]
+        secret_file: PathBuf,
+        /// How long the old key goes on, 0 to 168
+        #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u32).range(0..=168))]
+        overlap_hours: u32,
+    },
     /// End an API key at once
     #[command(after_help = "Example:\n  clm key revoke 0199f0c4-8e6a-7125-97f3-409cab1e2f56")]
     Revoke {
@@ -83,6 +97,14 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<ExitCode,
             print(&session.client.get(&format!("/api/v1/api-keys/{id}")).await?.body, session);
         }
         Command::Create(create) => run_create(*create, session).await?,
+        Command::Rotate { id, secret_file, overlap_hours } => {
+            files::check_secret_file(&secret_file)?;
+            let body = ApiKeyRotation { overlap_seconds: Some(overlap_hours * 3600) };
+            let path = format!("/api/v1/api-keys/{id}/rotate");
+            let made: CreatedApiKey = session.client.post(&path, &body, None).await?.body;
+            files::write_secret(&secret_file, made.secret.as_bytes())?;
+            print(&made.api_key, session);
+        }
         Command::Revoke { id } => {
             let path = format!("/api/v1/api-keys/{id}/revoke");
             print(&session.client.post(&path, &serde_json::json!({}), None).await?.body, session);

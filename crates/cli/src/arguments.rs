@@ -7,8 +7,9 @@ use clm_types::OrganizationId;
 use uuid::Uuid;
 
 use crate::{
-    api_keys, audit, authorities, certificates, contexts, crl, factors, integrity, login, mass_revocations,
-    notifications, organizations, passwords, policies, requests, roles, sessions, users, workflows,
+    access, api_keys, audit, authorities, certificates, contexts, crl, factors, integrity, login,
+    mass_revocations, notifications, organizations, passwords, policies, requests, roles, sessions, users,
+    workflows,
 };
 
 const EXAMPLES: &str = "\
@@ -84,6 +85,7 @@ pub(crate) struct PageArguments {
 pub(crate) enum Command {
     /// Sign in: remember an installation and its API key as a context
     Login(Box<login::Login>),
+    Can(access::Can),
     /// Sign out: end the session in use, and forget it
     #[command(after_help = "Example:\n  clm logout")]
     Logout,

@@ -1,5 +1,6 @@
 //! clm, the command line of users: speaks only the REST API.
 
+mod access;
 mod api_keys;
 mod approvals;
 mod arguments;
@@ -80,6 +81,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
     match command {
         Command::Completion { .. } | Command::Login(_) | Command::Context { .. } => Ok(ExitCode::Done),
         Command::Me => login::me(&session).await,
+        Command::Can(can) => access::run(can, &session).await,
         Command::Logout => sessions::logout(&session).await,
         Command::Session { command } => sessions::run(command, &session).await,
         Command::Factor { command } => factors::run(command, &session).await,

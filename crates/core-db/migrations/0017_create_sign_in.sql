@@ -83,6 +83,8 @@ COMMENT ON COLUMN recovery_codes.updated_at IS 'When the row last changed, UTC.'
 
 GRANT SELECT, INSERT ON former_passwords, one_time_links, recovery_codes TO clm_core_system;
 GRANT UPDATE (used_at, revoked_at, updated_at) ON one_time_links, recovery_codes TO clm_core_system;
+-- A key that another one replaces ends sooner.
+GRANT UPDATE (expires_at) ON api_keys TO clm_core_system;
 GRANT UPDATE (recent_failed_logins, totp_last_step) ON users TO clm_core_system;
 -- A sign-in that shows a factor gets a new token.
 GRANT UPDATE (token_hash, revoked_by, wrong_codes) ON sessions TO clm_core_system;

@@ -186,6 +186,23 @@ pub async fn revoke(
     expect_rows(&result, 1)
 }
 
+/// Lets a key that works end at this time, unless it ends before.
+///
+/// # Errors
+/// `RowCount` when it does not work any more.
+pub async fn shorten(conn: &mut PgConnection, id: Uuid, ends: Time, now: Time) -> Result<(), DbError> {
+    let result = sqlx::query!(
+        "UPDATE api_keys SET expires_at = LEAST(expires_at, $2), updated_at = $3, version = version + 1
+         WHERE id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR $3 < expires_at) AND deleted_at IS NULL",
+        id,
+        ends,
+        now
+    )
+    .execute(conn)
+    .await?;
+    expect_rows(&result, 1)
+}
+
 /// Notes that a key was used; at most once a minute.
 pub async fn touch(conn: &mut PgConnection, id: Uuid, now: Time) -> Result<(), DbError> {
     sqlx::query!(

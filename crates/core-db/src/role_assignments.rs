@@ -42,8 +42,12 @@ pub struct AssignmentRow {
 pub struct HeldRoleRow {
     /// The role.
     pub role_id: Uuid,
+    /// Its code.
+    pub role_code: String,
     /// Where it holds; none: everywhere.
     pub organization_id: Option<Uuid>,
+    /// From when.
+    pub valid_from: Time,
     /// Until before when.
     pub valid_until: Option<Time>,
     /// Array of `noun:verb` texts.
@@ -179,18 +183,21 @@ async fn list_held_within(
     Ok(sqlx::query_as!(
         HeldRoleRow,
         r#"WITH RECURSIVE held AS (
-               SELECT r.id, r.parent_role_id, ur.organization_id, ur.valid_until, r.permissions, true AS assigned
+               SELECT r.id, r.role_code, r.parent_role_id, ur.organization_id, ur.valid_from, ur.valid_until, r.permissions,
+                      true AS assigned
                FROM users u
                JOIN user_roles ur ON u.id = ur.user_id
                JOIN roles r ON ur.role_id = r.id
                WHERE u.id = $1 AND ur.revoked_at IS NULL AND r.deleted_at IS NULL
                  AND ur.valid_from <= $3 AND (ur.valid_until IS NULL OR $2 < ur.valid_until)
                UNION
-               SELECT r.id, r.parent_role_id, held.organization_id, held.valid_until, r.permissions, false
+               SELECT r.id, r.role_code, r.parent_role_id, held.organization_id, held.valid_from, held.valid_until,
+                      r.permissions, false
                FROM held JOIN roles r ON r.id = held.parent_role_id
                WHERE r.deleted_at IS NULL
            )
-           SELECT id AS "role_id!", organization_id, valid_until, permissions AS "permissions!", assigned AS "assigned!"
+           SELECT id AS "role_id!", role_code AS "role_code!", organization_id, valid_from AS "valid_from!", valid_until,
+                  permissions AS "permissions!", assigned AS "assigned!"
            FROM held"#,
         user_id,
         now,

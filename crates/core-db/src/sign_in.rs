@@ -17,6 +17,8 @@ pub struct SignInRow {
     pub display_name: String,
     /// Argon2id in PHC form; none: no sign-in by password.
     pub password_hash: Option<String>,
+    /// When it was set; hashing the same one at another cost does not count.
+    pub password_changed_at: Option<Time>,
     /// `users.status`.
     pub status: String,
     /// Nobody signs in before.
@@ -27,7 +29,7 @@ pub struct SignInRow {
 pub async fn find(conn: &mut PgConnection, username: &str) -> Result<Option<SignInRow>, DbError> {
     Ok(sqlx::query_as!(
         SignInRow,
-        "SELECT id, username, email, display_name, password_hash, status, locked_until
+        "SELECT id, username, email, display_name, password_hash, password_changed_at, status, locked_until
          FROM users WHERE lower(username) = lower($1) AND deleted_at IS NULL",
         username
     )
@@ -39,7 +41,7 @@ pub async fn find(conn: &mut PgConnection, username: &str) -> Result<Option<Sign
 pub async fn find_by_id(conn: &mut PgConnection, id: Uuid) -> Result<Option<SignInRow>, DbError> {
     Ok(sqlx::query_as!(
         SignInRow,
-        "SELECT id, username, email, display_name, password_hash, status, locked_until
+        "SELECT id, username, email, display_name, password_hash, password_changed_at, status, locked_until
          FROM users WHERE id = $1 AND deleted_at IS NULL",
         id
     )
@@ -51,7 +53,7 @@ pub async fn find_by_id(conn: &mut PgConnection, id: Uuid) -> Result<Option<Sign
 pub async fn lock(conn: &mut PgConnection, id: Uuid) -> Result<Option<SignInRow>, DbError> {
     Ok(sqlx::query_as!(
         SignInRow,
-        "SELECT id, username, email, display_name, password_hash, status, locked_until
+        "SELECT id, username, email, display_name, password_hash, password_changed_at, status, locked_until
          FROM users WHERE id = $1 AND deleted_at IS NULL FOR UPDATE",
         id
     )

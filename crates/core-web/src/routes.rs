@@ -179,6 +179,7 @@ pub const ROUTES: &[Route] = {
         get("/api/v1/users", may(P::UserRead)),
         // Everybody may see themselves.
         get("/api/v1/users/{id}", SignedIn),
+        get("/api/v1/users/{id}/access", SignedIn),
         change("PUT", "/api/v1/users/{id}", may(P::UserWrite)),
         act("/api/v1/users/{id}/disable", may(P::UserWrite)),
         act("/api/v1/users/{id}/enable", may(P::UserWrite)),
@@ -198,6 +199,7 @@ pub const ROUTES: &[Route] = {
         get("/api/v1/api-keys", SignedIn),
         get("/api/v1/api-keys/{id}", SignedIn),
         act("/api/v1/api-keys/{id}/revoke", SignedIn),
+        fresh(post("/api/v1/api-keys/{id}/rotate", SignedIn)),
         get("/api/v1/notifications", may(P::NotificationRead)),
         post("/api/v1/notifications/{id}/read", may(P::NotificationRead)),
         get("/api/v1/audit", may(P::AuditRead)),

@@ -10,6 +10,7 @@ use crate::actor::PermissionSet;
 use crate::audit::AuditEntry;
 use crate::error::has_changed;
 use crate::fields::check_name;
+use crate::identity::texts;
 use crate::ip_range::IpRange;
 use crate::page::{Page, PageRequest};
 use crate::roles::{check_grant, parse_permissions};
@@ -20,6 +21,8 @@ use crate::{Core, CoreError, Ctx};
 pub use clm_core_db::api_keys::ApiKeyRow as ApiKey;
 
 const DEFAULT_LIFETIME: TimeDelta = TimeDelta::days(90);
+/// A key that was replaced goes on for so long at most.
+const LONGEST_OVERLAP: TimeDelta = TimeDelta::days(7);
 const LONGEST_LIFETIME: TimeDelta = TimeDelta::days(365);
 /// Keys that live shorter were made to end early. A day of tolerance, for whoever asks for 90 days.
 pub(crate) const SHORTEST_USUAL_LIFETIME: TimeDelta = TimeDelta::days(89);
@@ -58,6 +61,26 @@ pub struct NewApiKey {
     pub expires_at: Option<Time>,
 }
 
+/// A key that its maker may make, as far as the caller alone can tell.
+struct PreparedKey {
+    key: ApiKey,
+    kind: TokenKind,
+    scopes: PermissionSet,
+}
+
+/// A key like this one, for as long as this one was made for.
+fn successor(old: &ApiKey, now: Time) -> NewApiKey {
+    NewApiKey {
+        name: old.name.clone(),
+        user_id: Some(UserId(old.user_id)),
+        service: TokenKind::Service.is_of(&old.key_prefix),
+        everywhere: old.organization_id.is_none(),
+        scopes: texts(&old.scopes).into_iter().map(str::to_owned).collect(),
+        allowed_addresses: old.allowed_addresses.clone(),
+        expires_at: old.expires_at.map(|end| now + (end - old.created_at)),
+    }
+}
+
 fn api_key_not_found(id: ApiKeyId) -> Refusal {
     Refusal::new(ErrorCode::ApiKeyNotFound, format!("there is no API key {id}"))
 }
@@ -65,6 +88,51 @@ fn api_key_not_found(id: ApiKeyId) -> Refusal {
 impl Core {
     /// Makes a key; gives it with its secret, which is shown this once.
     pub async fn create_api_key(&self, ctx: &Ctx, new: &NewApiKey) -> Result<(ApiKey, Token), CoreError> {
+        let prepared = &self.prepare_api_key(ctx, new)?;
+        self.in_system("create_api_key", |mut tx| async move {
+            let made = self.store_api_key(&mut tx, ctx, prepared).await?;
+            Ok((tx, made))
+        })
+        .await
+    }
+
+    /// Makes another key with the same user, scopes, networks and lifetime as one that works, which itself ends after
+    /// `overlap`. Who could not make that key cannot replace it.
+    ///
+    /// # Errors
+    /// `api_key_not_found`, `permission_denied`; `precondition_failed` for a key that does not work any more.
+    pub async fn rotate_api_key(
+        &self,
+        ctx: &Ctx,
+        id: ApiKeyId,
+        overlap: TimeDelta,
+    ) -> Result<(ApiKey, Token), CoreError> {
+        if overlap < TimeDelta::zero() || overlap > LONGEST_OVERLAP {
+            let detail = format!("the old key may go on for {} days at most", LONGEST_OVERLAP.num_days());
+            return Err(Refusal::new(ErrorCode::InvalidRequest, detail).field("/overlap_seconds").into());
+        }
+        let mut tx = clm_pg::begin(&self.system).await?;
+        let old = find_api_key(&mut tx, ctx, id, Permission::ApiKeyWrite).await?;
+        drop(tx);
+        let prepared = &self.prepare_api_key(ctx, &successor(&old, ctx.now))?;
+        let made = self
+            .in_system("rotate_api_key", |mut tx| async move {
+                api_keys::shorten(&mut tx, id.0, ctx.now + overlap, ctx.now).await.map_err(has_changed)?;
+                let made = self.store_api_key(&mut tx, ctx, prepared).await?;
+                let entry = AuditEntry::of(ctx, &self.entropy, "api_key.rotate", "api_key")
+                    .object(id)
+                    .after(json!({"successor": made.0.id, "ends": ctx.now + overlap}));
+                audit::insert(&mut tx, entry.row()).await?;
+                notices::send(&mut tx, notices::IDENTITY).await?;
+                Ok((tx, made))
+            })
+            .await?;
+        self.identities.clear();
+        Ok(made)
+    }
+
+    /// Checks what does not need the database.
+    fn prepare_api_key(&self, ctx: &Ctx, new: &NewApiKey) -> Result<PreparedKey, CoreError> {
         let (user_id, scopes) = check_may_create(ctx, new)?;
         check_name(&new.name, "/name")?;
         let ends = expiry(ctx, new.expires_at)?;
@@ -85,19 +153,25 @@ impl Core {
             version: 1,
         };
         let kind = if new.service { TokenKind::Service } else { TokenKind::Personal };
-        let key = &key;
-        self.in_system("create_api_key", |mut tx| async move {
-            let found = users::find_in_organization(&mut tx, user_id.0, ctx.organization_id.0, ctx.now);
-            if found.await?.is_none_or(|user| user.status != "active") {
-                return Err(user_not_found(user_id).field("/user_id").into());
-            }
-            if ctx.actor.user_id != Some(user_id) {
-                check_for_another(&mut tx, ctx, user_id, scopes).await?;
-            }
-            let made = insert_api_key(self, &mut tx, ctx, key, kind).await?;
-            Ok((tx, made))
-        })
-        .await
+        Ok(PreparedKey { key, kind, scopes })
+    }
+
+    /// Checks the rest and adds it, in an open transaction.
+    async fn store_api_key(
+        &self,
+        conn: &mut PgConnection,
+        ctx: &Ctx,
+        prepared: &PreparedKey,
+    ) -> Result<(ApiKey, Token), CoreError> {
+        let user_id = UserId(prepared.key.user_id);
+        let found = users::find_in_organization(conn, user_id.0, ctx.organization_id.0, ctx.now);
+        if found.await?.is_none_or(|user| user.status != "active") {
+            return Err(user_not_found(user_id).field("/user_id").into());
+        }
+        if ctx.actor.user_id != Some(user_id) {
+            check_for_another(conn, ctx, user_id, prepared.scopes).await?;
+        }
+        insert_api_key(self, conn, ctx, &prepared.key, prepared.kind).await
     }
 
     /// A key of the caller, or of the caller's organization.

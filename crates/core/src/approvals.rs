@@ -290,7 +290,7 @@ impl Core {
 }
 
 /// The step whose turn it is, if this user may decide it now.
-async fn check_decision(
+pub(crate) async fn check_decision(
     conn: &mut PgConnection,
     row: &InstanceRow,
     user: UserId,

@@ -182,6 +182,8 @@ mod tests {
     fn held(organization_id: Option<Uuid>, permissions: Value) -> HeldRoleRow {
         HeldRoleRow {
             role_id: Uuid::from_u128(9),
+            role_code: "role".to_owned(),
+            valid_from: DateTime::UNIX_EPOCH,
             organization_id,
             valid_until: None,
             permissions,

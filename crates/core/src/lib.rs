@@ -3,6 +3,7 @@
 //! No HTTP and no SQL text here. A rule is a method of [`Core`] in the file of its noun; its first
 //! argument is the [`Ctx`], its error the [`CoreError`].
 
+pub mod access;
 pub mod actor;
 pub mod administrators;
 pub mod api_keys;

@@ -64,7 +64,7 @@ impl Core {
             // Others may have guessed meanwhile, or changed it.
             let still = sign_in::lock(&mut tx, user_id.0).await?.ok_or_else(|| user_not_found(user_id))?;
             let is_locked = still.locked_until.is_some_and(|until| ctx.now < until);
-            if fits && !is_locked && still.password_hash == user.password_hash {
+            if fits && !is_locked && still.password_changed_at == user.password_changed_at {
                 return Ok((tx, Ok(still)));
             }
             let locked = self.note_failure(&mut tx, ctx, "user.check_password", Some(user_id.0)).await?;

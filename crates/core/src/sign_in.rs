@@ -176,7 +176,7 @@ impl Core {
             .in_system("open_session", |mut tx| async move {
                 // The user may have been locked, disabled or given another password since it was read.
                 let still = sign_in::lock(&mut tx, user.id).await?.ok_or_else(sign_in_failed)?;
-                if !may_sign_in(&still, ctx.now) || still.password_hash != user.password_hash {
+                if !may_sign_in(&still, ctx.now) || still.password_changed_at != user.password_changed_at {
                     return Err(sign_in_failed().into());
                 }
                 if let (Some(old), Some(new)) = (&user.password_hash, rehashed) {

@@ -31,6 +31,11 @@ pub enum TokenKind {
 impl TokenKind {
     const ALL: [Self; 5] = [Self::Personal, Self::Service, Self::Session, Self::Link, Self::Bootstrap];
 
+    /// Whether a token that begins like this is one of these.
+    pub(crate) fn is_of(self, beginning: &str) -> bool {
+        beginning.starts_with(self.prefix())
+    }
+
     const fn prefix(self) -> &'static str {
         match self {
             Self::Personal => "clm_pat_",

@@ -208,7 +208,7 @@ impl Core {
     }
 }
 
-async fn find_user(conn: &mut PgConnection, ctx: &Ctx, id: UserId) -> Result<User, CoreError> {
+pub(crate) async fn find_user(conn: &mut PgConnection, ctx: &Ctx, id: UserId) -> Result<User, CoreError> {
     let found = users::find_in_organization(conn, id.0, ctx.organization_id.0, ctx.now).await?;
     found.ok_or_else(|| user_not_found(id).into())
 }

@@ -7,8 +7,10 @@ use axum::extract::{OriginalUri, State};
 use axum::http::HeaderMap;
 use axum::http::header::IF_MATCH;
 use axum::response::Response;
+use chrono::TimeDelta;
 use clm_api::Page;
-use clm_api::api_keys::{ApiKey, ApiKeyQuery, CreatedApiKey, NewApiKey};
+use clm_api::api_keys::{ApiKey, ApiKeyQuery, ApiKeyRotation, CreatedApiKey, NewApiKey};
+use clm_core::tokens::Token;
 use clm_core::{Core, api_keys};
 use clm_types::ApiKeyId;
 use utoipa_axum::router::OpenApiRouter;
@@ -19,7 +21,11 @@ use crate::failure::Failure;
 use crate::{Edge, answer, etag, paging};
 
 pub(crate) fn router() -> OpenApiRouter<Edge> {
-    OpenApiRouter::new().routes(routes!(create, list)).routes(routes!(show)).routes(routes!(revoke))
+    OpenApiRouter::new()
+        .routes(routes!(create, list))
+        .routes(routes!(show))
+        .routes(routes!(revoke))
+        .routes(routes!(rotate))
 }
 
 /// Makes an API key. The answer holds its secret, which is shown this once and not stored.
@@ -39,10 +45,27 @@ async fn create(
         allowed_addresses: new.allowed_addresses,
         expires_at: new.expires_at,
     };
-    let (made, secret) = core.create_api_key(&ctx, &new).await?;
+    Ok(created(core.create_api_key(&ctx, &new).await?))
+}
+
+/// Makes another key with the same user, scopes, networks and lifetime; the old one ends after a while.
+#[utoipa::path(post, path = "/api-keys/{id}/rotate", tag = "api-keys", params(("id" = Uuid, Path)),
+    request_body = ApiKeyRotation, responses((status = 201, body = CreatedApiKey)))]
+async fn rotate(
+    State(core): State<Arc<Core>>,
+    Caller(ctx): Caller,
+    Id(id): Id<ApiKeyId>,
+    Body(rotation): Body<ApiKeyRotation>,
+) -> Result<Response, Failure> {
+    let overlap =
+        rotation.overlap_seconds.map_or(TimeDelta::days(1), |seconds| TimeDelta::seconds(seconds.into()));
+    Ok(created(core.rotate_api_key(&ctx, id, overlap).await?))
+}
+
+fn created((made, secret): (api_keys::ApiKey, Token)) -> Response {
     let location = format!("/api/v1/api-keys/{}", made.id);
     let body = CreatedApiKey { api_key: view(made), secret: secret.expose().to_owned() };
-    Ok(answer::shown_once(answer::created(&location, None, body)))
+    answer::shown_once(answer::created(&location, None, body))
 }
 
 /// Lists API keys of the caller's organization, newest first; one's own without `api_key:read`.

@@ -9,9 +9,9 @@ use axum::response::Response;
 use clm_api::Page;
 use clm_api::page::PageQuery;
 use clm_api::sessions::OneTimeLink;
-use clm_api::users::{NewUser, User, UserChange};
+use clm_api::users::{Access, AccessQuery, AccessReason, NewUser, User, UserChange};
 use clm_core::{Core, users};
-use clm_types::UserId;
+use clm_types::{ErrorCode, Permission, Refusal, UserId};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -24,6 +24,7 @@ pub(crate) fn router() -> OpenApiRouter<Edge> {
     OpenApiRouter::new()
         .routes(routes!(create, list))
         .routes(routes!(show, update))
+        .routes(routes!(explain_access))
         .routes(routes!(disable))
         .routes(routes!(enable))
         .routes(routes!(delete))
@@ -75,6 +76,24 @@ async fn show(
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     Ok(versioned(core.show_user(&ctx, id).await?).answer(&headers))
+}
+
+/// Says whether a user may do something here now, and why. An API key's scopes may allow less.
+#[utoipa::path(get, path = "/users/{id}/access", tag = "users", params(("id" = Uuid, Path), AccessQuery),
+    responses((status = 200, body = Access)))]
+async fn explain_access(
+    State(core): State<Arc<Core>>,
+    Caller(ctx): Caller,
+    Id(id): Id<UserId>,
+    Query(query): Query<AccessQuery>,
+) -> Result<Json<Access>, Failure> {
+    let permission = query.permission.parse().map_err(|_| {
+        let known = Permission::ALL.iter().map(|one| one.as_str()).collect::<Vec<_>>().join(", ");
+        Refusal::new(ErrorCode::InvalidRequest, "this is not a permission").hint(format!("one of {known}"))
+    })?;
+    let access = core.explain_access(&ctx, id, permission, query.object).await?;
+    let reasons = access.reasons.into_iter().map(|one| AccessReason { holds: one.holds, text: one.text });
+    Ok(Json(Access { allowed: access.allowed, reasons: reasons.collect() }))
 }
 
 /// Changes address and name of a user.

@@ -100,7 +100,17 @@ async fn what_is_most_worth_protecting_asks_for_a_fresh_factor() {
     person.post(&path, &json!({})).await.refused(403, "step_up_required");
     person.post("/api/v1/api-keys", &json!({"name": "mine"})).await.refused(403, "step_up_required");
     enrol(&mut person).await;
+    let can = format!(
+        "/api/v1/users/{}/access?permission=request:approve&object={}",
+        person.id,
+        text(&asked, "id")
+    );
+    assert_eq!(person.get(&can).await.expect(200)["allowed"], true);
     assert!(person.post(&path, &json!({})).await.status < 300);
+    // It waits for nobody any more.
+    assert_eq!(person.get(&can).await.expect(200)["allowed"], false);
+    let own = format!("/api/v1/users/{}/access?permission=moon:land", person.id);
+    person.get(&own).await.refused(400, "invalid_request");
     person.post("/api/v1/api-keys", &json!({"name": "mine"})).await.expect(201);
 }
 

@@ -182,3 +182,33 @@ async fn a_key_that_ends_early_makes_none_that_outlives_it() {
     let next = NewApiKey { expires_at: Some(ctx.now + TimeDelta::days(365)), ..next };
     office.core.create_api_key(&ctx, &next).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_replaced_by_one_like_it_and_both_work_for_a_while() {
+    let office = Office::open().await;
+    let ctx = office.as_administrator().await;
+    let mut new = new_key(None, &["request:read"]);
+    new.allowed_addresses = vec!["192.0.2.0/24".to_owned()];
+    new.expires_at = Some(ctx.now + TimeDelta::days(30));
+    let (old, token) = office.core.create_api_key(&ctx, &new).await.unwrap();
+    office.core.clock.advance(TimeDelta::days(20));
+    let ctx = office.as_administrator().await;
+    let overlap = TimeDelta::hours(2);
+    let (made, fresh) = office.core.rotate_api_key(&ctx, old.id.into(), overlap).await.unwrap();
+    assert_eq!((&made.scopes, &made.allowed_addresses), (&old.scopes, &old.allowed_addresses));
+    assert_eq!(made.expires_at, Some(ctx.now + TimeDelta::days(30)));
+    let address = Some("192.0.2.7".parse().unwrap());
+    let works = async |token: &str| office.core.authenticate(token, None, Uuid::nil(), address).await.is_ok();
+    assert!(works(token.expose()).await && works(fresh.expose()).await);
+    office.core.clock.advance(overlap);
+    assert!(!works(token.expose()).await && works(fresh.expose()).await);
+    let ctx = office.as_administrator().await;
+    let again = office.core.rotate_api_key(&ctx, old.id.into(), overlap).await;
+    assert_eq!(refused(again), ErrorCode::PreconditionFailed);
+    let long = office.core.rotate_api_key(&ctx, made.id.into(), TimeDelta::days(8)).await;
+    assert_eq!(refused(long), ErrorCode::InvalidRequest);
+    // Who could not make such a key does not replace it.
+    let limited = office.core.authenticate(fresh.expose(), None, Uuid::nil(), address).await.unwrap();
+    let attempt = office.core.rotate_api_key(&limited, made.id.into(), overlap).await;
+    assert_eq!(refused(attempt), ErrorCode::PermissionDenied);
+}

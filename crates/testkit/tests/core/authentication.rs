@@ -146,6 +146,41 @@ async fn a_key_is_bound_to_its_networks() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn why_somebody_may_is_told_as_it_is_decided() {
+    let office = Office::open().await;
+    let ctx = office.as_administrator().await;
+    let user = office.hire(&ctx, "ann", REQUESTER).await;
+    let later = NewAssignment {
+        valid_from: Some(ctx.now + TimeDelta::days(1)),
+        ..assignment(UserId(user.id), APPROVER)
+    };
+    office.core.assign_role(&ctx, &later).await.unwrap();
+    let can =
+        async |permission| office.core.explain_access(&ctx, UserId(user.id), permission, None).await.unwrap();
+    assert!(can(Permission::RequestCreate).await.allowed);
+    let refused_now = can(Permission::RequestApprove).await;
+    assert!(!refused_now.allowed);
+    assert!(refused_now.reasons.iter().any(|reason| reason.text.contains("from ")), "{refused_now:?}");
+    // What is told is what a key of all permissions may.
+    let entered = office.enter(&office.key_for(&ctx, &user, &["*"]).await).await.unwrap();
+    for permission in Permission::ALL {
+        assert_eq!(can(*permission).await.allowed, entered.require(*permission).is_ok(), "{permission}");
+    }
+    let nothing =
+        office.core.explain_access(&entered, office.administrator, Permission::UserRead, None).await;
+    assert_eq!(refused(nothing), ErrorCode::PermissionDenied);
+    let unknown = Some(Uuid::nil());
+    let nowhere =
+        office.core.explain_access(&ctx, UserId(user.id), Permission::RequestApprove, unknown).await;
+    assert_eq!(refused(nowhere), ErrorCode::NotFound);
+    let odd = office.core.explain_access(&ctx, UserId(user.id), Permission::UserRead, unknown).await;
+    assert_eq!(refused(odd), ErrorCode::InvalidRequest);
+    let disabled = office.core.disable_user(&ctx, UserId(user.id), user.version).await.unwrap();
+    assert!(!can(Permission::RequestCreate).await.allowed);
+    office.core.enable_user(&ctx, UserId(user.id), disabled.version).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_role_has_the_permissions_of_its_parents() {
     let office = Office::open().await;
     let ctx = office.as_administrator().await;

@@ -343,3 +343,47 @@ async fn a_link_ends_with_its_maker_and_with_new_rights() {
     office.core.enable_user(&ctx, UserId(carol.id), disabled.version).await.unwrap();
     assert_eq!(refused(set(link.token.expose()).await), ErrorCode::LinkInvalid);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_passwords_cost_no_less_than_those_that_are_stored() {
+    let office = Office::open().await;
+    let ctx = office.as_administrator().await;
+    office.welcome(&ctx, "ann", REQUESTER).await;
+    let costs = "SELECT substring(password_hash FROM 't=[0-9]+') FROM users WHERE password_hash IS NOT NULL";
+    assert_eq!(texts(&office, costs).await, ["t=2"]);
+    // As a process with more time stores them.
+    let dearer = "$argon2id$v=19$m=19456,t=3,p=1$AAAAAAAAAAAAAAAAAAAAAA$";
+    let updated =
+        sqlx::query("UPDATE users SET password_hash = $1 || repeat('A', 43) WHERE username = 'ann'")
+            .bind(dearer)
+            .execute(&office.database.superuser().await)
+            .await
+            .unwrap();
+    assert_eq!(updated.rows_affected(), 1);
+    office.core.raise_password_cost().await.unwrap();
+    assert_eq!(refused(office.sign_in("ann", PASSWORD).await), ErrorCode::SignInFailed);
+    office.welcome(&ctx, "bob", REQUESTER).await;
+    sqlx::query("UPDATE users SET password_hash = NULL WHERE username = 'ann'")
+        .execute(&office.database.superuser().await)
+        .await
+        .unwrap();
+    assert_eq!(texts(&office, costs).await, ["t=3"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_of_lower_cost_is_hashed_anew_at_the_next_sign_in() {
+    let office = Office::open().await;
+    let ctx = office.as_administrator().await;
+    office.welcome(&ctx, "ann", REQUESTER).await;
+    office.welcome(&ctx, "bob", REQUESTER).await;
+    let dearer = "UPDATE users SET password_hash = '$argon2id$v=19$m=19456,t=3,p=1$AAAAAAAAAAAAAAAAAAAAAA$'
+                  || repeat('A', 43) WHERE username = 'bob'";
+    sqlx::query(dearer).execute(&office.database.superuser().await).await.unwrap();
+    office.core.raise_password_cost().await.unwrap();
+    // At once: the one that comes second finds another hash of the same password.
+    let opened = futures::future::join_all((0..4).map(|_| office.sign_in("ann", PASSWORD))).await;
+    assert!(opened.iter().all(Result::is_ok));
+    let cost = "SELECT substring(password_hash FROM 't=[0-9]+') FROM users WHERE username = 'ann'";
+    assert_eq!(texts(&office, cost).await, ["t=3"]);
+    office.sign_in("ann", PASSWORD).await.unwrap();
+}
