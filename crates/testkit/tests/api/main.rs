@@ -24,5 +24,6 @@ mod person;
 mod preconditions;
 mod renewals;
 mod revocations;
+mod routes;
 mod sign_in;
 mod validation;
