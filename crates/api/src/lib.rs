@@ -13,6 +13,7 @@ pub mod integrity;
 pub mod keys;
 pub mod mass_revocations;
 pub mod me;
+pub mod memberships;
 pub mod notifications;
 pub mod organizations;
 pub mod page;

@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use crate::{
     access, api_keys, audit, authorities, certificates, contexts, crl, factors, integrity, login,
-    mass_revocations, notifications, organizations, passwords, policies, requests, roles, sessions, users,
-    workflows,
+    mass_revocations, memberships, notifications, organizations, passwords, policies, requests, roles,
+    sessions, users, workflows,
 };
 
 const EXAMPLES: &str = "\
@@ -180,6 +180,16 @@ pub(crate) enum Command {
     User {
         #[command(subcommand)]
         command: users::Command,
+    },
+    /// Who belongs to your organization
+    Member {
+        #[command(subcommand)]
+        command: memberships::MemberCommand,
+    },
+    /// Where you belong
+    Membership {
+        #[command(subcommand)]
+        command: memberships::MembershipCommand,
     },
     /// Roles and who holds them
     Role {

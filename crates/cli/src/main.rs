@@ -20,6 +20,7 @@ mod key_files;
 mod keys;
 mod login;
 mod mass_revocations;
+mod memberships;
 mod notifications;
 mod organizations;
 mod output;
@@ -98,6 +99,8 @@ async fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
         Command::Policy { command } => policies::run(command, &session).await,
         Command::Workflow { command } => workflows::run(command, &session).await,
         Command::User { command } => users::run(command, &session).await,
+        Command::Member { command } => memberships::run_member(command, &session).await,
+        Command::Membership { command } => memberships::run_membership(command, &session).await,
         Command::Role { command } => roles::run(command, &session).await,
         Command::Org { command } => organizations::run(command, &session).await,
         Command::Key { command } => api_keys::run(command, &session).await,

@@ -19,6 +19,7 @@ pub mod intents;
 pub mod jobs;
 pub mod mass_revocation_runs;
 pub mod mass_revocations;
+pub mod memberships;
 pub mod notices;
 pub mod notifications;
 pub mod one_time_links;

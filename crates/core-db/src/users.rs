@@ -95,7 +95,7 @@ pub async fn insert_membership(
     Ok(())
 }
 
-/// Finds a user of an organization: a member who has not left, or who holds a role everywhere.
+/// Finds a user of an organization: a member, whom an invitation alone does not make, or who holds a role everywhere.
 pub async fn find_in_organization(
     conn: &mut PgConnection,
     id: Uuid,
@@ -109,7 +109,7 @@ pub async fn find_in_organization(
          FROM users u
          WHERE u.id = $1 AND u.deleted_at IS NULL AND (
              EXISTS (SELECT FROM user_organizations m
-                     WHERE m.user_id = u.id AND m.organization_id = $2 AND m.status <> 'left')
+                     WHERE m.user_id = u.id AND m.organization_id = $2 AND m.status IN ('active', 'suspended'))
              OR EXISTS (SELECT FROM user_roles a
                         WHERE a.user_id = u.id AND a.organization_id IS NULL AND a.revoked_at IS NULL
                           AND a.valid_from <= $3 AND (a.valid_until IS NULL OR $3 < a.valid_until)))",
@@ -121,7 +121,7 @@ pub async fn find_in_organization(
     .await?)
 }
 
-/// Members of an organization who have not left, newest first, below `before`.
+/// Members of an organization, newest first, below `before`.
 pub async fn list_in_organization(
     conn: &mut PgConnection,
     organization_id: Uuid,
@@ -133,7 +133,7 @@ pub async fn list_in_organization(
         "SELECT u.id, u.username, u.email, u.display_name, u.status, u.password_changed_at, u.mfa_enabled, u.locked_until,
                 u.last_login_at, u.created_at, u.version
          FROM user_organizations m JOIN users u ON u.id = m.user_id
-         WHERE m.organization_id = $1 AND m.status <> 'left' AND u.deleted_at IS NULL
+         WHERE m.organization_id = $1 AND m.status IN ('active', 'suspended') AND u.deleted_at IS NULL
            AND ($2::uuid IS NULL OR m.user_id < $2)
          ORDER BY m.user_id DESC LIMIT $3",
         organization_id,
@@ -148,7 +148,7 @@ pub async fn list_in_organization(
 pub async fn count_in_organization(conn: &mut PgConnection, organization_id: Uuid) -> Result<i64, DbError> {
     Ok(sqlx::query_scalar!(
         r#"SELECT count(*) AS "count!" FROM user_organizations m JOIN users u ON u.id = m.user_id
-           WHERE m.organization_id = $1 AND m.status IN ('active', 'invited') AND u.deleted_at IS NULL"#,
+           WHERE m.organization_id = $1 AND m.status IN ('active', 'suspended') AND u.deleted_at IS NULL"#,
         organization_id
     )
     .fetch_one(conn)
@@ -163,7 +163,7 @@ pub async fn reaches_beyond(
 ) -> Result<bool, DbError> {
     Ok(sqlx::query_scalar!(
         r#"SELECT (EXISTS (SELECT FROM user_organizations
-                           WHERE user_id = $1 AND organization_id <> $2 AND status <> 'left')
+                           WHERE user_id = $1 AND organization_id <> $2 AND status IN ('active', 'suspended'))
                    OR EXISTS (SELECT FROM user_roles
                               WHERE user_id = $1 AND revoked_at IS NULL
                                 AND (organization_id IS NULL OR organization_id <> $2))) AS "reaches!""#,

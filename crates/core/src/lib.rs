@@ -35,6 +35,7 @@ mod licenses;
 mod mandates;
 pub mod mass_revocation_runs;
 pub mod mass_revocations;
+pub mod memberships;
 mod merge;
 pub mod name_rules;
 pub mod notices;
@@ -75,6 +76,7 @@ pub mod workflow_plan;
 pub mod workflows;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicI32;
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -153,6 +155,8 @@ pub struct Core {
     pub(crate) worker: Worker,
     /// Wakes who carries out mass revocations.
     pub(crate) mass_revocation_due: tokio::sync::Notify,
+    /// Batches in a row that could not be ordered.
+    pub(crate) mass_revocation_tries: AtomicI32,
     pub(crate) committer: Committer,
     pub(crate) ocsp_questions: OcspQuestions,
     pub(crate) refusals: Refusals,
@@ -188,6 +192,7 @@ impl Core {
             validation: Validation::new(),
             worker,
             mass_revocation_due: tokio::sync::Notify::new(),
+            mass_revocation_tries: AtomicI32::new(0),
             committer,
             ocsp_questions,
             refusals: Refusals::new(),

@@ -1,6 +1,7 @@
 //! How a mass revocation is carried out: a batch at a time, by one process, taken over by another when that dies.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -12,6 +13,7 @@ use clm_types::{
 };
 use tokio_util::sync::CancellationToken;
 
+use crate::jobs::is_worth_another_try;
 use crate::mandates::{self, Decided};
 use crate::validation::Notice;
 use crate::{Core, CoreError};
@@ -86,11 +88,10 @@ impl Core {
             applied?;
             ordered = match outcomes {
                 Ok(outcomes) => outcomes,
-                Err(error) if error.is_retryable() || error.code() == Some(ErrorCode::Conflict) => {
-                    return Err(error);
-                }
+                Err(error) if self.is_worth_another_batch(&error) => return Err(error),
                 Err(error) => return self.fail_mass_revocation(run, &error.to_refusal()).await,
             };
+            self.mass_revocation_tries.store(0, Ordering::Relaxed);
         }
         self.apply_batch(run, &ordered).await
     }
@@ -102,6 +103,14 @@ impl Core {
             Some(first) => Ok(self.secure.find_operation(first.operation_id.into()).await?.is_some()),
             None => Ok(false),
         }
+    }
+
+    /// As for jobs; but a lost race is tried for ever, for the next batch waits behind this one.
+    fn is_worth_another_batch(&self, error: &CoreError) -> bool {
+        if error.is_retryable() || error.code() == Some(ErrorCode::Conflict) {
+            return true;
+        }
+        is_worth_another_try(error, self.mass_revocation_tries.fetch_add(1, Ordering::Relaxed))
     }
 
     async fn release_mass_revocation(&self, run: &RunRow, now: Time) -> Result<(), CoreError> {

@@ -1,5 +1,7 @@
 //! Refusals as gRPC statuses and back.
 
+use std::error::Error;
+
 use clm_types::{ErrorCode, Refusal};
 use tonic::{Code, Status};
 
@@ -15,6 +17,8 @@ pub fn from_status(status: &Status) -> Refusal {
         return refusal;
     }
     match status.code() {
+        // The connection broke in the middle of the call.
+        Code::Internal if status.source().is_some() => cannot_be_reached(),
         // A peer that is not on the list, or an old release, is a matter of configuration: the caller's work waits for it.
         Code::Unavailable
         | Code::DeadlineExceeded
@@ -23,12 +27,14 @@ pub fn from_status(status: &Status) -> Refusal {
         | Code::Unknown
         | Code::PermissionDenied
         | Code::Unauthenticated
-        | Code::Unimplemented => {
-            Refusal::new(ErrorCode::Unavailable, "the Secure Service cannot be reached now")
-                .hint("try again in a moment")
-        }
+        | Code::Unimplemented => cannot_be_reached(),
         _ => Refusal::new(ErrorCode::Internal, "the Secure Service refused the call"),
     }
+}
+
+fn cannot_be_reached() -> Refusal {
+    Refusal::new(ErrorCode::Unavailable, "the Secure Service cannot be reached now")
+        .hint("try again in a moment")
 }
 
 const fn grpc_code(code: ErrorCode) -> Code {

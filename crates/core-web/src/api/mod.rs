@@ -11,6 +11,7 @@ mod integrity;
 mod keys;
 mod mass_revocations;
 mod me;
+mod memberships;
 mod notifications;
 mod organizations;
 mod policies;
@@ -31,6 +32,7 @@ pub(crate) fn router() -> OpenApiRouter<Edge> {
     OpenApiRouter::new()
         .merge(bootstrap::router())
         .merge(me::router())
+        .merge(memberships::router())
         .merge(requests::router())
         .merge(approvals::router())
         .merge(certificates::router())

@@ -69,6 +69,8 @@ async fn things(office: &Office) -> Vec<(&'static str, String)> {
         ("/api/v1/workflows/", first("/api/v1/workflows").await),
         ("/api/v1/organizations/", office.organization.clone()),
         ("/api/v1/users/", office.alice.id.clone()),
+        ("/api/v1/members/", office.alice.id.clone()),
+        ("/api/v1/me/memberships/", office.organization.clone()),
         ("/api/v1/roles/", role),
         (
             "/api/v1/role-assignments/",

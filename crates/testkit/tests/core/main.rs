@@ -9,6 +9,7 @@ mod audit;
 mod authentication;
 mod bootstrap;
 mod idempotency;
+mod memberships;
 mod office;
 mod organizations;
 mod policies;

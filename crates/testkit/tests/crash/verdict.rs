@@ -121,6 +121,12 @@ const SECURE: &[(&str, &str)] = &[
 const CORE: &[(&str, &str)] = &[
     ("failed operations", "SELECT concat_ws(' ', operation_id, failure_code) FROM workflow_instances WHERE status = 'failed'"),
     (
+        "mass revocations that did not revoke what they name",
+        "SELECT concat_ws(' ', r.id, r.status, r.failure_code, r.failure_detail, i.certificate_id, i.status, i.failure_code)
+         FROM mass_revocations r JOIN mass_revocation_items i ON i.mass_revocation_id = r.id
+         WHERE r.status NOT IN ('pending', 'running') AND i.status <> 'revoked'",
+    ),
+    (
         "operations that the audit log does not begin with, once",
         "SELECT i.operation_id::text FROM workflow_instances i
          LEFT JOIN audit_log a ON a.operation_id = i.operation_id AND a.action IN ('request.create', 'request.renew', 'request.revoke', 'request.export_key')

@@ -291,3 +291,26 @@ async fn a_kept_ocsp_answer_is_forgotten() {
     run(&house).await;
     assert!(matches!(ask().await, CertStatus::Revoked { .. }));
 }
+
+#[tokio::test]
+async fn an_error_of_secure_is_tried_again_before_it_ends_anything() {
+    let house = House::open().await;
+    let service = house.service().await;
+    let ids = issue(&house, &service, 2).await;
+    let id = approved(&house, &service, &named(&ids)).await;
+    house
+        .tamper_with_secure(
+            "CREATE FUNCTION clm.fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'for now'; END $$;
+             CREATE TRIGGER fail BEFORE INSERT ON clm.certificate_revocations FOR EACH ROW EXECUTE FUNCTION clm.fail()",
+        )
+        .await;
+    for _ in 0..3 {
+        assert!(house.core.revoke_next_batches().await.is_err());
+    }
+    let shown = house.core.show_mass_revocation(&service, id).await.unwrap();
+    assert_eq!(shown.status, "running");
+    house.tamper_with_secure("DROP TRIGGER fail ON clm.certificate_revocations").await;
+    run(&house).await;
+    let done = house.core.show_mass_revocation(&service, id).await.unwrap();
+    assert_eq!((done.status.as_str(), done.revoked_count), ("completed", 2));
+}

@@ -1,0 +1,121 @@
+use clm_core::roles::{ADMINISTRATOR, NewRole, REQUESTER};
+use clm_core::{Core, Ctx};
+use clm_types::{ErrorCode, OrganizationId, Permission, UserId};
+use uuid::Uuid;
+
+use crate::office::{FIRST, Office, assignment, refused};
+use crate::sign_in::PASSWORD;
+
+/// Ann of one organization, and the administrator of another.
+async fn neighbours() -> (Office, OrganizationId, Ctx, Ctx) {
+    let office = Office::open().await;
+    let ctx = office.as_administrator().await;
+    office.welcome(&ctx, "ann", REQUESTER).await;
+    let other = office.new_organization("other").await;
+    let theirs = office.as_administrator_of(other).await;
+    office.welcome(&theirs, "boss", ADMINISTRATOR).await;
+    let opened = office.sign_in("ann", PASSWORD).await.unwrap();
+    let ann = office.enter(opened.token.expose()).await.unwrap();
+    (office, other, theirs, ann)
+}
+
+fn id(ann: &Ctx) -> UserId {
+    ann.actor.user_id.unwrap()
+}
+
+async fn states(core: &Core, ann: &Ctx) -> Vec<String> {
+    core.list_memberships(ann).await.unwrap().into_iter().map(|one| one.status).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_organization_knows_nobody_before_they_join() {
+    let (office, other, theirs, ann) = neighbours().await;
+    let core = &office.core;
+    core.invite_member(&theirs, "ann").await.unwrap();
+    // The answer is the same, and what is seen of her too.
+    core.invite_member(&theirs, "nobody-at-all").await.unwrap();
+    assert_eq!(refused(core.show_user(&theirs, id(&ann)).await), ErrorCode::UserNotFound);
+    let listed = core.list_users(&theirs, FIRST).await.unwrap().items;
+    assert!(listed.iter().all(|user| user.username != "ann"));
+    let role = assignment(id(&ann), REQUESTER);
+    assert_eq!(refused(core.assign_role(&theirs, &role).await), ErrorCode::UserNotFound);
+    let inside = async || {
+        let opened = office.sign_in("ann", PASSWORD).await.unwrap();
+        core.authenticate(opened.token.expose(), Some(other), Uuid::nil(), None).await
+    };
+    assert_eq!(refused(inside().await), ErrorCode::OrganizationNotFound);
+    assert_eq!(states(core, &ann).await, ["active", "invited"]);
+    let told = core.list_notifications(&ann, false, FIRST).await.unwrap().items;
+    assert!(told.iter().any(|one| one.kind == "member.invite" && one.body.contains(&other.to_string())));
+    core.accept_membership(&ann, other).await.unwrap();
+    core.assign_role(&theirs, &role).await.unwrap();
+    inside().await.unwrap().require(Permission::RequestCreate).unwrap();
+    assert_eq!(refused(core.accept_membership(&ann, other).await), ErrorCode::OrganizationNotFound);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invitation_takes_nothing_from_the_organization_at_home() {
+    let (office, _, theirs, ann) = neighbours().await;
+    let home = office.as_administrator().await;
+    office.core.invite_member(&theirs, "ann").await.unwrap();
+    // Ann is still a user of her own organization alone: its administrators go on.
+    let clerk = NewRole {
+        code: "clerk".to_owned(),
+        name: "Clerk".to_owned(),
+        description: String::new(),
+        parent_role_id: Some(REQUESTER),
+        permissions: vec!["user:write".to_owned(), "user:read".to_owned()],
+    };
+    let clerk = office.core.create_role(&home, &clerk).await.unwrap();
+    office.welcome(&home, "clerk", clerk.id.into()).await;
+    let opened = office.sign_in("clerk", PASSWORD).await.unwrap();
+    let clerk = office.enter(opened.token.expose()).await.unwrap();
+    office.core.create_link(&clerk, id(&ann)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_membership_is_suspended_and_ended_with_its_rights() {
+    let (office, other, theirs, ann) = neighbours().await;
+    let core = &office.core;
+    core.invite_member(&theirs, "ann").await.unwrap();
+    core.accept_membership(&ann, other).await.unwrap();
+    core.assign_role(&theirs, &assignment(id(&ann), REQUESTER)).await.unwrap();
+    let opened = office.sign_in("ann", PASSWORD).await.unwrap();
+    let inside = async || core.authenticate(opened.token.expose(), Some(other), Uuid::nil(), None).await;
+    inside().await.unwrap();
+    core.suspend_member(&theirs, id(&ann)).await.unwrap();
+    assert_eq!(refused(inside().await), ErrorCode::OrganizationNotFound);
+    assert_eq!(refused(core.suspend_member(&theirs, id(&ann)).await), ErrorCode::Conflict);
+    // She cannot let herself in again.
+    assert_eq!(refused(core.accept_membership(&ann, other).await), ErrorCode::OrganizationNotFound);
+    core.resume_member(&theirs, id(&ann)).await.unwrap();
+    inside().await.unwrap();
+    core.prefer_organization(&ann, other).await.unwrap();
+    assert_eq!(office.enter(opened.token.expose()).await.unwrap().organization_id, other);
+    core.leave_organization(&ann, other).await.unwrap();
+    let home = office.enter(opened.token.expose()).await.unwrap().organization_id;
+    assert_eq!(home, office.organization_id);
+    assert_eq!(refused(inside().await), ErrorCode::OrganizationNotFound);
+    // Invited once more, she begins without roles.
+    core.invite_member(&theirs, "ann").await.unwrap();
+    core.accept_membership(&ann, other).await.unwrap();
+    assert!(inside().await.unwrap().actor.permissions.is_empty());
+    core.remove_member(&theirs, id(&ann)).await.unwrap();
+    assert_eq!(states(core, &ann).await, ["active"]);
+    assert_eq!(refused(core.remove_member(&theirs, id(&ann)).await), ErrorCode::UserNotFound);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn joining_heeds_the_licence_and_limited_keys_leave_nothing() {
+    let (office, other, theirs, ann) = neighbours().await;
+    office.core.invite_member(&theirs, "ann").await.unwrap();
+    sqlx::query("UPDATE organizations SET license_max_users = 1 WHERE org_code = 'other'")
+        .execute(&office.database.superuser().await)
+        .await
+        .unwrap();
+    assert_eq!(refused(office.core.accept_membership(&ann, other).await), ErrorCode::LicenseLimitReached);
+    let home = office.as_administrator().await;
+    let user = office.core.show_user(&home, id(&ann)).await.unwrap();
+    let limited = office.enter(&office.key_for(&home, &user, &["request:read"]).await).await.unwrap();
+    assert_eq!(refused(office.core.leave_organization(&limited, other).await), ErrorCode::PermissionDenied);
+}
