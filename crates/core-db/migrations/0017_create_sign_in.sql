@@ -16,6 +16,9 @@ COMMENT ON COLUMN sessions.sign_in_method IS 'What was shown first to open it.';
 COMMENT ON COLUMN sessions.wrong_codes IS 'Wrong second factors shown in it since a right one.';
 COMMENT ON COLUMN sessions.revoked_by IS 'Who ended it, if somebody did.';
 
+ALTER TABLE api_keys ADD COLUMN replaced_at timestamptz;
+COMMENT ON COLUMN api_keys.replaced_at IS 'It ends at this time, if before expires_at, because another key has taken its place.';
+
 CREATE TABLE former_passwords (
     id uuid PRIMARY KEY DEFAULT uuid_generate_v7(),
     user_id uuid NOT NULL REFERENCES users (id),
@@ -23,7 +26,7 @@ CREATE TABLE former_passwords (
     created_at timestamptz NOT NULL
 );
 CREATE INDEX former_passwords_user_id_id_idx ON former_passwords (user_id, id DESC);
-CREATE INDEX former_passwords_created_at_idx ON former_passwords (created_at DESC);
+CREATE INDEX former_passwords_created_at_idx ON former_passwords USING brin (created_at);
 COMMENT ON TABLE former_passwords IS 'Passwords that users had before, which they may not take again soon.';
 COMMENT ON COLUMN former_passwords.id IS 'Row identity, a UUIDv7; ids sort by the time they were made.';
 COMMENT ON COLUMN former_passwords.user_id IS 'Whose.';
@@ -83,8 +86,8 @@ COMMENT ON COLUMN recovery_codes.updated_at IS 'When the row last changed, UTC.'
 
 GRANT SELECT, INSERT ON former_passwords, one_time_links, recovery_codes TO clm_core_system;
 GRANT UPDATE (used_at, revoked_at, updated_at) ON one_time_links, recovery_codes TO clm_core_system;
--- A key that another one replaces ends sooner.
-GRANT UPDATE (expires_at) ON api_keys TO clm_core_system;
+GRANT UPDATE (replaced_at) ON api_keys TO clm_core_system;
+GRANT SELECT (replaced_at) ON api_keys TO clm_core_app, clm_core_ro;
 GRANT UPDATE (recent_failed_logins, totp_last_step) ON users TO clm_core_system;
 -- A sign-in that shows a factor gets a new token.
 GRANT UPDATE (token_hash, revoked_by, wrong_codes) ON sessions TO clm_core_system;

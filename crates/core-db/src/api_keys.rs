@@ -51,6 +51,8 @@ pub struct CredentialRow {
     pub created_at: Time,
     /// When it ends.
     pub expires_at: Option<Time>,
+    /// When it ends because another one has taken its place.
+    pub replaced_at: Option<Time>,
     /// When it was revoked.
     pub revoked_at: Option<Time>,
     /// `users.status`.
@@ -88,7 +90,7 @@ pub async fn find_credential(
 ) -> Result<Option<CredentialRow>, DbError> {
     Ok(sqlx::query_as!(
         CredentialRow,
-        r#"SELECT k.id, k.key_hash, k.user_id, k.organization_id, k.scopes, k.created_at, k.expires_at, k.revoked_at,
+        r#"SELECT k.id, k.key_hash, k.user_id, k.organization_id, k.scopes, k.created_at, k.expires_at, k.replaced_at, k.revoked_at,
                   u.status AS user_status, k.allowed_addresses::text[] AS "allowed_addresses!"
            FROM api_keys k JOIN users u ON u.id = k.user_id
            WHERE k.key_prefix = $1 AND k.deleted_at IS NULL AND u.deleted_at IS NULL"#,
@@ -122,7 +124,7 @@ pub async fn find(
     Ok(sqlx::query_as!(
         ApiKeyRow,
         r#"SELECT id, key_prefix, name, user_id, organization_id, scopes,
-                  allowed_addresses::text[] AS "allowed_addresses!", expires_at, last_used_at, revoked_at, created_at, version
+                  allowed_addresses::text[] AS "allowed_addresses!", LEAST(expires_at, replaced_at) AS expires_at, last_used_at, revoked_at, created_at, version
            FROM api_keys
            WHERE id = $1 AND deleted_at IS NULL
              AND (organization_id = $2 OR (organization_id IS NULL AND user_id = $3))"#,
@@ -147,7 +149,7 @@ pub async fn list(
     Ok(sqlx::query_as!(
         ApiKeyRow,
         r#"SELECT id, key_prefix, name, user_id, organization_id, scopes,
-                  allowed_addresses::text[] AS "allowed_addresses!", expires_at, last_used_at, revoked_at, created_at, version
+                  allowed_addresses::text[] AS "allowed_addresses!", LEAST(expires_at, replaced_at) AS expires_at, last_used_at, revoked_at, created_at, version
            FROM api_keys
            WHERE deleted_at IS NULL
              AND (organization_id = $1 OR (organization_id IS NULL AND user_id = $2))
@@ -186,14 +188,15 @@ pub async fn revoke(
     expect_rows(&result, 1)
 }
 
-/// Lets a key that works end at this time, unless it ends before.
+/// Lets a key that works end at this time, because another one takes its place.
 ///
 /// # Errors
-/// `RowCount` when it does not work any more.
-pub async fn shorten(conn: &mut PgConnection, id: Uuid, ends: Time, now: Time) -> Result<(), DbError> {
+/// `RowCount` when it does not work any more, or was replaced before.
+pub async fn replace(conn: &mut PgConnection, id: Uuid, ends: Time, now: Time) -> Result<(), DbError> {
     let result = sqlx::query!(
-        "UPDATE api_keys SET expires_at = LEAST(expires_at, $2), updated_at = $3, version = version + 1
-         WHERE id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR $3 < expires_at) AND deleted_at IS NULL",
+        "UPDATE api_keys SET replaced_at = $2, updated_at = $3, version = version + 1
+         WHERE id = $1 AND revoked_at IS NULL AND replaced_at IS NULL AND (expires_at IS NULL OR $3 < expires_at)
+           AND deleted_at IS NULL",
         id,
         ends,
         now

@@ -159,7 +159,10 @@ pub async fn list_approvers(
              SELECT ur.user_id FROM user_roles ur
              WHERE ur.role_id = $2 AND ur.revoked_at IS NULL AND ur.valid_from <= $4
                AND (ur.valid_until IS NULL OR $4 < ur.valid_until)
-               AND (ur.organization_id IS NULL OR ur.organization_id = nullif(current_setting('clm.org_id', true), '')::uuid)))
+               AND (ur.organization_id IS NULL
+                    OR (ur.organization_id = nullif(current_setting('clm.org_id', true), '')::uuid
+                        AND EXISTS (SELECT FROM user_organizations m
+                                    WHERE m.user_id = ur.user_id AND m.organization_id = ur.organization_id AND m.status = 'active')))))
          ORDER BY u.id LIMIT $5",
         user_id,
         role_id,

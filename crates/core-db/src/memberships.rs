@@ -146,3 +146,19 @@ pub async fn end_rights(
     .await?;
     Ok(())
 }
+
+/// Whether a user is an active member elsewhere.
+pub async fn has_other(
+    conn: &mut PgConnection,
+    user_id: Uuid,
+    organization_id: Uuid,
+) -> Result<bool, DbError> {
+    Ok(sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM user_organizations
+                          WHERE user_id = $1 AND organization_id <> $2 AND status = 'active') AS "has!""#,
+        user_id,
+        organization_id
+    )
+    .fetch_one(conn)
+    .await?)
+}

@@ -16,7 +16,8 @@ pub struct ReferenceRow {
     pub user_status: Option<String>,
 }
 
-/// Looks up the organization that the transaction is in, and a user in it: a member, or somebody with a role in it.
+/// Looks up the organization that the transaction is in, and a user in it: an active member, or somebody with a role
+/// for all organizations.
 pub async fn find(
     conn: &mut PgConnection,
     organization_id: Uuid,
@@ -31,8 +32,7 @@ pub async fn find(
                 AND (EXISTS (SELECT FROM user_organizations uo
                         WHERE uo.user_id = u.id AND uo.organization_id = o.id AND uo.status = 'active')
                      OR EXISTS (SELECT FROM user_roles ur
-                        WHERE ur.user_id = u.id AND (ur.organization_id = o.id OR ur.organization_id IS NULL)
-                          AND ur.revoked_at IS NULL AND ur.valid_from <= $3
+                        WHERE ur.user_id = u.id AND ur.organization_id IS NULL AND ur.revoked_at IS NULL AND ur.valid_from <= $3
                           AND (ur.valid_until IS NULL OR $3 < ur.valid_until)))) AS user_status
          FROM organizations o WHERE o.id = $1 AND o.deleted_at IS NULL"#,
         organization_id,

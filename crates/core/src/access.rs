@@ -57,7 +57,8 @@ impl Core {
         let mut held = role_assignments::list_held_from(&mut tx, user_id.0, ctx.now).await?;
         drop(tx);
         held.retain(|role| role.holds_in(here));
-        let mut reasons = vec![of_status(&user), of_membership(membership.as_deref(), &held)];
+        let everywhere = held.iter().any(|role| role.organization_id.is_none() && role.valid_from <= ctx.now);
+        let mut reasons = vec![of_status(&user), of_membership(membership.as_deref(), everywhere)];
         reasons.extend(of_roles(permission, &held, ctx.now));
         if let Some(object) = object {
             reasons.push(self.of_object(ctx, user_id, permission, object).await?);
@@ -77,6 +78,7 @@ impl Core {
         let noun = permission.as_str().split(':').next().unwrap_or_default();
         match noun {
             "request" => {
+                ctx.require(Permission::RequestRead)?;
                 let row = requests::find(&mut tx, object).await?.ok_or_else(missing)?;
                 if permission != Permission::RequestApprove {
                     return Ok(reason(true, "the request is one of this organization"));
@@ -92,6 +94,7 @@ impl Core {
                 }
             }
             "certificate" | "key" => {
+                ctx.require(Permission::CertificateRead)?;
                 certificates::find(&mut tx, object).await?.ok_or_else(missing)?;
                 Ok(reason(true, "the certificate is one of this organization"))
             }
@@ -110,8 +113,8 @@ fn of_status(user: &User) -> Reason {
     reason(user.status == "active", format!("the user is {}", user.status))
 }
 
-fn of_membership(status: Option<&str>, held: &[HeldRoleRow]) -> Reason {
-    if held.iter().any(|role| role.organization_id.is_none()) {
+fn of_membership(status: Option<&str>, everywhere: bool) -> Reason {
+    if everywhere {
         return reason(true, "a role held in all organizations lets the user in here");
     }
     match status {

@@ -117,7 +117,7 @@ impl Core {
         let prepared = &self.prepare_api_key(ctx, &successor(&old, ctx.now))?;
         let made = self
             .in_system("rotate_api_key", |mut tx| async move {
-                api_keys::shorten(&mut tx, id.0, ctx.now + overlap, ctx.now).await.map_err(has_changed)?;
+                api_keys::replace(&mut tx, id.0, ctx.now + overlap, ctx.now).await.map_err(has_changed)?;
                 let made = self.store_api_key(&mut tx, ctx, prepared).await?;
                 let entry = AuditEntry::of(ctx, &self.entropy, "api_key.rotate", "api_key")
                     .object(id)

@@ -153,14 +153,15 @@ async fn find_key(conn: &mut PgConnection, token: &Token, now: Time) -> Result<C
     if credential.revoked_at.is_some() {
         return Err(unauthenticated("this API key has been revoked").into());
     }
-    if credential.expires_at.is_some_and(|end| end <= now) {
+    let ends = [credential.expires_at, credential.replaced_at].into_iter().flatten().min();
+    if ends.is_some_and(|end| end <= now) {
         return Err(unauthenticated("this API key has expired").into());
     }
     check_user(&credential.user_status)?;
     Ok(Credential {
         user_id: credential.user_id,
         organization_id: credential.organization_id,
-        ends: credential.expires_at,
+        ends,
         presented: Presented::Key(credential),
     })
 }

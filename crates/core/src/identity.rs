@@ -160,6 +160,7 @@ mod tests {
             scopes,
             created_at: DateTime::UNIX_EPOCH,
             expires_at: None,
+            replaced_at: None,
             revoked_at: None,
             user_status: "active".to_owned(),
             allowed_addresses: Vec::new(),

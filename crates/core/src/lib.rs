@@ -75,8 +75,8 @@ pub mod workflow_definition;
 pub mod workflow_plan;
 pub mod workflows;
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicI32;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -155,8 +155,8 @@ pub struct Core {
     pub(crate) worker: Worker,
     /// Wakes who carries out mass revocations.
     pub(crate) mass_revocation_due: tokio::sync::Notify,
-    /// Batches in a row that could not be ordered.
-    pub(crate) mass_revocation_tries: AtomicI32,
+    /// How often in a row a batch of a mass revocation could not be ordered.
+    pub(crate) mass_revocation_tries: Mutex<HashMap<Uuid, i32>>,
     pub(crate) committer: Committer,
     pub(crate) ocsp_questions: OcspQuestions,
     pub(crate) refusals: Refusals,
@@ -192,7 +192,7 @@ impl Core {
             validation: Validation::new(),
             worker,
             mass_revocation_due: tokio::sync::Notify::new(),
-            mass_revocation_tries: AtomicI32::new(0),
+            mass_revocation_tries: Mutex::default(),
             committer,
             ocsp_questions,
             refusals: Refusals::new(),

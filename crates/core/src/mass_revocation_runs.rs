@@ -1,7 +1,7 @@
 //! How a mass revocation is carried out: a batch at a time, by one process, taken over by another when that dies.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::collections::HashMap;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -12,6 +12,7 @@ use clm_types::{
     RevocationReason, Time, canonical_json, ids,
 };
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::jobs::is_worth_another_try;
 use crate::mandates::{self, Decided};
@@ -88,10 +89,10 @@ impl Core {
             applied?;
             ordered = match outcomes {
                 Ok(outcomes) => outcomes,
-                Err(error) if self.is_worth_another_batch(&error) => return Err(error),
+                Err(error) if self.is_worth_another_batch(run, &error) => return Err(error),
                 Err(error) => return self.fail_mass_revocation(run, &error.to_refusal()).await,
             };
-            self.mass_revocation_tries.store(0, Ordering::Relaxed);
+            self.tries().remove(&run.id);
         }
         self.apply_batch(run, &ordered).await
     }
@@ -106,11 +107,22 @@ impl Core {
     }
 
     /// As for jobs; but a lost race is tried for ever, for the next batch waits behind this one.
-    fn is_worth_another_batch(&self, error: &CoreError) -> bool {
+    fn is_worth_another_batch(&self, run: &RunRow, error: &CoreError) -> bool {
         if error.is_retryable() || error.code() == Some(ErrorCode::Conflict) {
             return true;
         }
-        is_worth_another_try(error, self.mass_revocation_tries.fetch_add(1, Ordering::Relaxed))
+        let mut tries = self.tries();
+        let own = tries.entry(run.id).or_default();
+        *own += 1;
+        let again = is_worth_another_try(error, *own);
+        if !again {
+            tries.remove(&run.id);
+        }
+        again
+    }
+
+    fn tries(&self) -> MutexGuard<'_, HashMap<Uuid, i32>> {
+        self.mass_revocation_tries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn release_mass_revocation(&self, run: &RunRow, now: Time) -> Result<(), CoreError> {

@@ -2,7 +2,7 @@
 
 use clm_core_db::memberships;
 use clm_core_db::notifications::{self, About, NewNotificationRow};
-use clm_core_db::{DbError, PgConnection, audit, notices, organizations, role_assignments, sign_in, users};
+use clm_core_db::{DbError, PgConnection, audit, notices, role_assignments, sign_in, users};
 use clm_types::{ErrorCode, OrganizationId, Permission, Refusal, UserId, ids};
 use serde_json::json;
 
@@ -27,6 +27,7 @@ fn no_membership(id: OrganizationId) -> Refusal {
 #[derive(Clone, Copy)]
 enum OwnChange {
     Join,
+    Decline,
     Leave,
     Prefer,
 }
@@ -35,6 +36,7 @@ impl OwnChange {
     const fn action(self) -> &'static str {
         match self {
             Self::Join => "member.join",
+            Self::Decline => "member.decline",
             Self::Leave => "member.leave",
             Self::Prefer => "member.prefer",
         }
@@ -44,11 +46,20 @@ impl OwnChange {
         let id = ctx.organization_id;
         match self {
             Self::Join => {
+                // Who was not invited learns nothing of the organization, not even that it is full.
+                let status = users::find_membership_status(conn, user_id.0, id.0).await?;
+                if status.as_deref() != Some("invited") {
+                    return Err(no_membership(id).into());
+                }
                 licenses::check_users(conn, id).await?;
+                // What an earlier membership left behind, whoever was late with it.
+                memberships::end_rights(conn, user_id.0, id.0, Some(user_id.0), ctx.now).await?;
                 set_status(conn, ctx, user_id, &["invited"], "active").await
             }
+            Self::Decline => set_status(conn, ctx, user_id, &["invited"], "left").await,
             Self::Leave => {
-                set_status(conn, ctx, user_id, &["invited", "active", "suspended"], "left").await?;
+                check_other_membership(conn, user_id, id).await?;
+                set_status(conn, ctx, user_id, &["active", "suspended"], "left").await?;
                 Ok(memberships::end_rights(conn, user_id.0, id.0, Some(user_id.0), ctx.now).await?)
             }
             Self::Prefer => {
@@ -89,7 +100,6 @@ impl Core {
         ctx: &Ctx,
         user_id: UserId,
     ) -> Result<(), CoreError> {
-        let name = organizations::find(conn, ctx.organization_id.0).await?.map(|row| row.org_name);
         for (to, home) in users::list_homes(conn, &[user_id.0]).await? {
             let message = NewNotificationRow {
                 id: ids::new_uuid(ctx.now, &self.entropy),
@@ -97,12 +107,8 @@ impl Core {
                 kind: "member.invite",
                 priority: "normal",
                 title: "An organization invites you".to_owned(),
-                body: format!(
-                    "{} ({}). Join with: clm membership accept {}",
-                    name.as_deref().unwrap_or_default(),
-                    ctx.organization_id,
-                    ctx.organization_id
-                ),
+                // Which one, is not for everybody who reads for the organization at home.
+                body: "See which one, and join or not: clm membership list".to_owned(),
             };
             let about = About { organization_id: home, certificate_id: None, operation_id: None };
             notifications::insert_all(conn, &[message], about, ctx.now).await?;
@@ -112,6 +118,7 @@ impl Core {
 
     /// The caller's memberships, the first choice first.
     pub async fn list_memberships(&self, ctx: &Ctx) -> Result<Vec<Membership>, CoreError> {
+        ctx.require_unrestricted()?;
         let mut tx = clm_pg::begin(&self.system).await?;
         Ok(memberships::list(&mut tx, ctx.user_id()?.0, MOST_LISTED).await?)
     }
@@ -127,9 +134,13 @@ impl Core {
     /// Ends the caller's membership, or turns an invitation down. Roles there and keys for there end at once.
     ///
     /// # Errors
-    /// `organization_not_found` without a membership.
+    /// `organization_not_found` without a membership; `conflict` for the last one that is active.
     pub async fn leave_organization(&self, ctx: &Ctx, id: OrganizationId) -> Result<(), CoreError> {
-        self.change_own(ctx, id, OwnChange::Leave).await
+        let mut tx = clm_pg::begin(&self.system).await?;
+        let status = users::find_membership_status(&mut tx, ctx.user_id()?.0, id.0).await?;
+        drop(tx);
+        let change = if status.as_deref() == Some("invited") { OwnChange::Decline } else { OwnChange::Leave };
+        self.change_own(ctx, id, change).await
     }
 
     /// Makes an organization the one that the caller works in unless another is named.
@@ -143,11 +154,12 @@ impl Core {
     async fn change_own(&self, ctx: &Ctx, id: OrganizationId, change: OwnChange) -> Result<(), CoreError> {
         let user_id = ctx.user_id()?;
         ctx.require_unrestricted()?;
-        // Where it is read: in that organization.
+        // Where it is read: in that organization, unless it shall not know who turned it down.
         let inside = &Ctx { organization_id: id, ..ctx.clone() };
+        let read_in = if matches!(change, OwnChange::Decline) { ctx } else { inside };
         self.in_system("change_membership", |mut tx| async move {
             change.make(&mut tx, inside, user_id).await?;
-            let entry = AuditEntry::of(inside, &self.entropy, change.action(), "membership").object(user_id);
+            let entry = AuditEntry::of(read_in, &self.entropy, change.action(), "membership").object(user_id);
             audit::insert(&mut tx, entry.row()).await?;
             notices::send(&mut tx, notices::IDENTITY).await?;
             Ok((tx, ()))
@@ -176,7 +188,7 @@ impl Core {
     /// Ends a membership in the caller's organization; roles and keys there end at once. The user stays.
     ///
     /// # Errors
-    /// `user_not_found`, `conflict` when there is none.
+    /// `user_not_found`, `conflict` when there is none, or no other.
     pub async fn remove_member(&self, ctx: &Ctx, user_id: UserId) -> Result<(), CoreError> {
         self.change_member(ctx, user_id, "member.remove", &["active", "suspended"], "left").await
     }
@@ -198,6 +210,7 @@ impl Core {
             check_withdrawal(theirs, ctx.actor.permissions)?;
             set_status(&mut tx, ctx, user_id, from, to).await.map_err(|error| not_so(error, user_id))?;
             if to == "left" {
+                check_other_membership(&mut tx, user_id, ctx.organization_id).await?;
                 let by = ctx.actor.user_id.map(Into::into);
                 memberships::end_rights(&mut tx, user_id.0, ctx.organization_id.0, by, ctx.now).await?;
             }
@@ -210,6 +223,20 @@ impl Core {
         self.identities.clear();
         Ok(())
     }
+}
+
+/// Fails for the last membership of a user: who has none can neither sign in nor be administered.
+async fn check_other_membership(
+    conn: &mut PgConnection,
+    user_id: UserId,
+    id: OrganizationId,
+) -> Result<(), CoreError> {
+    if memberships::has_other(conn, user_id.0, id.0).await? {
+        return Ok(());
+    }
+    Err(Refusal::new(ErrorCode::Conflict, "this is the user's last membership")
+        .hint("an administrator suspends the member, or disables or deletes the user")
+        .into())
 }
 
 /// Moves a membership in the organization of `ctx`.

@@ -21,7 +21,8 @@ pub(crate) struct CrlRests(HashMap<Scope, Time>);
 
 impl CrlRests {
     pub(crate) fn is_resting(&self, scope: Scope, now: Time) -> bool {
-        self.0.get(&scope).is_some_and(|until| now < *until)
+        // A rest that is longer than any is of a clock that was put back.
+        self.0.get(&scope).is_some_and(|until| now < *until && *until - now <= LONGEST)
     }
 
     /// A list was made from `begun` to `ended`.
@@ -50,5 +51,7 @@ mod tests {
         rests.begin(other, at(300), at(300));
         assert!(!rests.is_resting(other, at(300)), "a short list is made again at once");
         assert_eq!(rests.0.len(), 1);
+        rests.begin(long, at(86_400), at(86_404));
+        assert!(!rests.is_resting(long, at(400)), "the clock was put back by a day");
     }
 }

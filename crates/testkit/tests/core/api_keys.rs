@@ -197,6 +197,8 @@ async fn a_key_is_replaced_by_one_like_it_and_both_work_for_a_while() {
     let (made, fresh) = office.core.rotate_api_key(&ctx, old.id.into(), overlap).await.unwrap();
     assert_eq!((&made.scopes, &made.allowed_addresses), (&old.scopes, &old.allowed_addresses));
     assert_eq!(made.expires_at, Some(ctx.now + TimeDelta::days(30)));
+    let again = office.core.rotate_api_key(&ctx, old.id.into(), overlap).await;
+    assert_eq!(refused(again), ErrorCode::PreconditionFailed, "it has a successor");
     let address = Some("192.0.2.7".parse().unwrap());
     let works = async |token: &str| office.core.authenticate(token, None, Uuid::nil(), address).await.is_ok();
     assert!(works(token.expose()).await && works(fresh.expose()).await);

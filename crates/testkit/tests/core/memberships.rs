@@ -46,7 +46,7 @@ async fn an_organization_knows_nobody_before_they_join() {
     assert_eq!(refused(inside().await), ErrorCode::OrganizationNotFound);
     assert_eq!(states(core, &ann).await, ["active", "invited"]);
     let told = core.list_notifications(&ann, false, FIRST).await.unwrap().items;
-    assert!(told.iter().any(|one| one.kind == "member.invite" && one.body.contains(&other.to_string())));
+    assert!(told.iter().any(|one| one.kind == "member.invite" && !one.body.contains(&other.to_string())));
     core.accept_membership(&ann, other).await.unwrap();
     core.assign_role(&theirs, &role).await.unwrap();
     inside().await.unwrap().require(Permission::RequestCreate).unwrap();
@@ -113,9 +113,26 @@ async fn joining_heeds_the_licence_and_limited_keys_leave_nothing() {
         .execute(&office.database.superuser().await)
         .await
         .unwrap();
+    let uninvited = office.as_administrator().await;
+    let attempt = office.core.accept_membership(&uninvited, other).await;
+    assert_eq!(refused(attempt), ErrorCode::OrganizationNotFound, "nor does it show how full it is");
     assert_eq!(refused(office.core.accept_membership(&ann, other).await), ErrorCode::LicenseLimitReached);
+    // Turned down, and the organization does not learn by whom.
+    office.core.leave_organization(&ann, other).await.unwrap();
+    let told: Vec<String> = sqlx::query_scalar("SELECT a::text FROM audit_log a WHERE organization_id = $1")
+        .bind(Uuid::from(other))
+        .fetch_all(&office.database.superuser().await)
+        .await
+        .unwrap();
+    assert!(told.iter().all(|entry| !entry.contains(&id(&ann).to_string())));
     let home = office.as_administrator().await;
     let user = office.core.show_user(&home, id(&ann)).await.unwrap();
     let limited = office.enter(&office.key_for(&home, &user, &["request:read"]).await).await.unwrap();
     assert_eq!(refused(office.core.leave_organization(&limited, other).await), ErrorCode::PermissionDenied);
+    assert_eq!(refused(office.core.list_memberships(&limited).await), ErrorCode::PermissionDenied);
+    // Without any membership she could not even be deleted.
+    let last = office.core.leave_organization(&ann, office.organization_id).await;
+    assert_eq!(refused(last), ErrorCode::Conflict);
+    let last = office.core.remove_member(&home, id(&ann)).await;
+    assert_eq!(refused(last), ErrorCode::Conflict);
 }
