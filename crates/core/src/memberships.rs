@@ -1,7 +1,6 @@
 //! Memberships: an organization invites, the invited one joins or not; either side can end it.
 
 use clm_core_db::memberships;
-use clm_core_db::notifications::{self, About, NewNotificationRow};
 use clm_core_db::{DbError, PgConnection, audit, notices, role_assignments, sign_in, users};
 use clm_types::{ErrorCode, OrganizationId, Permission, Refusal, UserId, ids};
 use serde_json::json;
@@ -9,11 +8,20 @@ use serde_json::json;
 use crate::audit::AuditEntry;
 use crate::fields::check_username;
 use crate::identity::union;
+use crate::notifications::{self, Message};
 use crate::roles::check_withdrawal;
 use crate::users::find_user;
 use crate::{Core, CoreError, Ctx, licenses};
 
 pub use clm_core_db::memberships::MembershipRow as Membership;
+
+/// Which organization it is, is not for everybody who reads for the one at home.
+const INVITED: Message<'_> = Message {
+    kind: "member.invite",
+    priority: "normal",
+    title: "An organization invites you",
+    body: "See which one, and join or not: clm membership list",
+};
 
 /// Memberships of one user that are listed.
 const MOST_LISTED: i64 = 200;
@@ -40,6 +48,20 @@ impl OwnChange {
             Self::Leave => "member.leave",
             Self::Prefer => "member.prefer",
         }
+    }
+
+    /// Who leaves what they were only invited to turns the invitation down.
+    async fn in_state(
+        self,
+        conn: &mut PgConnection,
+        user_id: UserId,
+        id: OrganizationId,
+    ) -> Result<Self, CoreError> {
+        if !matches!(self, Self::Leave) {
+            return Ok(self);
+        }
+        let status = users::find_membership_status(conn, user_id.0, id.0).await?;
+        Ok(if status.as_deref() == Some("invited") { Self::Decline } else { self })
     }
 
     async fn make(self, conn: &mut PgConnection, ctx: &Ctx, user_id: UserId) -> Result<(), CoreError> {
@@ -83,7 +105,8 @@ impl Core {
                 let new =
                     memberships::invite(&mut tx, id, user.id, ctx.organization_id.0, by, ctx.now).await?;
                 if new {
-                    self.tell_invited(&mut tx, ctx, UserId(user.id)).await?;
+                    notifications::tell_at_home(&mut tx, &self.entropy, ctx.now, &[user.id], &INVITED)
+                        .await?;
                 }
             }
             let entry = AuditEntry::of(ctx, &self.entropy, "member.invite", "membership")
@@ -92,28 +115,6 @@ impl Core {
             Ok((tx, ()))
         })
         .await
-    }
-
-    async fn tell_invited(
-        &self,
-        conn: &mut PgConnection,
-        ctx: &Ctx,
-        user_id: UserId,
-    ) -> Result<(), CoreError> {
-        for (to, home) in users::list_homes(conn, &[user_id.0]).await? {
-            let message = NewNotificationRow {
-                id: ids::new_uuid(ctx.now, &self.entropy),
-                user_id: to,
-                kind: "member.invite",
-                priority: "normal",
-                title: "An organization invites you".to_owned(),
-                // Which one, is not for everybody who reads for the organization at home.
-                body: "See which one, and join or not: clm membership list".to_owned(),
-            };
-            let about = About { organization_id: home, certificate_id: None, operation_id: None };
-            notifications::insert_all(conn, &[message], about, ctx.now).await?;
-        }
-        Ok(())
     }
 
     /// The caller's memberships, the first choice first.
@@ -136,11 +137,7 @@ impl Core {
     /// # Errors
     /// `organization_not_found` without a membership; `conflict` for the last one that is active.
     pub async fn leave_organization(&self, ctx: &Ctx, id: OrganizationId) -> Result<(), CoreError> {
-        let mut tx = clm_pg::begin(&self.system).await?;
-        let status = users::find_membership_status(&mut tx, ctx.user_id()?.0, id.0).await?;
-        drop(tx);
-        let change = if status.as_deref() == Some("invited") { OwnChange::Decline } else { OwnChange::Leave };
-        self.change_own(ctx, id, change).await
+        self.change_own(ctx, id, OwnChange::Leave).await
     }
 
     /// Makes an organization the one that the caller works in unless another is named.
@@ -154,11 +151,12 @@ impl Core {
     async fn change_own(&self, ctx: &Ctx, id: OrganizationId, change: OwnChange) -> Result<(), CoreError> {
         let user_id = ctx.user_id()?;
         ctx.require_unrestricted()?;
-        // Where it is read: in that organization, unless it shall not know who turned it down.
         let inside = &Ctx { organization_id: id, ..ctx.clone() };
-        let read_in = if matches!(change, OwnChange::Decline) { ctx } else { inside };
         self.in_system("change_membership", |mut tx| async move {
+            let change = change.in_state(&mut tx, user_id, id).await?;
             change.make(&mut tx, inside, user_id).await?;
+            // Where it is read: in that organization, unless it shall not know who turned it down.
+            let read_in = if matches!(change, OwnChange::Decline) { ctx } else { inside };
             let entry = AuditEntry::of(read_in, &self.entropy, change.action(), "membership").object(user_id);
             audit::insert(&mut tx, entry.row()).await?;
             notices::send(&mut tx, notices::IDENTITY).await?;

@@ -3,16 +3,16 @@
 use std::net::IpAddr;
 
 use chrono::TimeDelta;
-use clm_core_db::notifications::{self, About, NewNotificationRow};
 use clm_core_db::sessions::{self, SessionRow};
 use clm_core_db::sign_in::{self, Lockout, SignInRow};
 use clm_core_db::{DbError, PgConnection, PgPool, audit, role_assignments, users};
-use clm_types::{Entropy, ErrorCode, OrganizationId, Refusal, SessionId, Time, ids};
+use clm_types::{Entropy, ErrorCode, OrganizationId, Refusal, SessionId, Time};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::actor::{Actor, MissingFactor};
 use crate::audit::AuditEntry;
+use crate::notifications::{self, Message};
 use crate::passwords::{HashedPassword, PasswordCost};
 use crate::roles::ADMINISTRATOR;
 use crate::sealed_secrets::SecretsKeys;
@@ -265,22 +265,17 @@ async fn insert_lock_notices(
     let administrators = role_assignments::list_holders(&mut tx, ADMINISTRATOR.0, ctx.now, MOST_TOLD).await?;
     let told: Vec<Uuid> = administrators.iter().map(|holder| holder.user_id).chain([user_id]).collect();
     let address = ctx.address.map_or_else(|| "an unknown address".to_owned(), |address| address.to_string());
-    // Each where they read their messages.
-    for (to, home) in users::list_homes(&mut tx, &told).await? {
-        let message = NewNotificationRow {
-            id: ids::new_uuid(ctx.now, entropy),
-            user_id: to,
-            kind: "user.lock",
-            priority: "high",
-            title: "A user was locked after failed sign-ins".to_owned(),
-            body: format!(
-                "User {user_id}, after {MOST_FAILURES} failures in {} minutes; the last one came from {address}.",
-                WINDOW.num_minutes()
-            ),
-        };
-        let about = About { organization_id: home, certificate_id: None, operation_id: None };
-        notifications::insert_all(&mut tx, &[message], about, ctx.now).await?;
-    }
+    let body = format!(
+        "User {user_id}, after {MOST_FAILURES} failures in {} minutes; the last one came from {address}.",
+        WINDOW.num_minutes()
+    );
+    let message = Message {
+        kind: "user.lock",
+        priority: "high",
+        title: "A user was locked after failed sign-ins",
+        body: &body,
+    };
+    notifications::tell_at_home(&mut tx, entropy, ctx.now, &told, &message).await?;
     clm_pg::commit(tx).await
 }
 

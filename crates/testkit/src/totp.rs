@@ -13,7 +13,8 @@ pub fn code(secret: &str, now: Time) -> String {
     format!("{:06}", number % 1_000_000)
 }
 
-fn base32(text: &str) -> Vec<u8> {
+/// The octets of a base32 secret.
+pub fn base32(text: &str) -> Vec<u8> {
     let digits = text.chars().map(|one| "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567".find(one).expect("base32"));
     let bits: Vec<bool> =
         digits.flat_map(|digit| (0..5).rev().map(move |bit| digit >> bit & 1 == 1)).collect();
