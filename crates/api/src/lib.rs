@@ -17,6 +17,7 @@ pub mod memberships;
 pub mod notifications;
 pub mod organizations;
 pub mod page;
+pub mod passkeys;
 pub mod policies;
 pub mod problem;
 pub mod requests;

@@ -5,6 +5,8 @@ use clm_types::{SessionId, UserId};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use crate::passkeys::AuthenticationResponse;
+
 /// Name and password.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -29,7 +31,7 @@ pub struct SignedIn {
     pub missing_factor: Option<String>,
 }
 
-/// A second factor: one of the two.
+/// A second factor: one of the three.
 #[derive(Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ShownFactor {
@@ -39,6 +41,9 @@ pub struct ShownFactor {
     /// One of the codes for when it is lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovery_code: Option<String>,
+    /// What `navigator.credentials.get` gave, by `toJSON`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passkey: Option<AuthenticationResponse>,
 }
 
 /// The session's token from now on.
@@ -122,11 +127,12 @@ pub struct PasswordChange {
 }
 
 /// Who sets up one-time codes.
-#[derive(Serialize, Deserialize, ToSchema)]
+#[derive(Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewTotp {
-    /// The caller's password: who finds a session open does not know it.
-    pub current_password: String,
+    /// The caller's password, unless a second factor was shown in the last five minutes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub current_password: Option<String>,
 }
 
 /// The secret of one-time codes, still to be confirmed.
@@ -149,7 +155,7 @@ pub struct TotpConfirmation {
 /// What stands in for a lost second factor.
 #[derive(Serialize, Deserialize, ToSchema)]
 pub struct RecoveryCodes {
-    /// Each is good once; shown this once.
+    /// Each is good once; shown this once. Empty where the caller has some already.
     pub recovery_codes: Vec<String>,
     /// The session's token from now on, where it has changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -105,8 +105,8 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<ExitCode,
 }
 
 async fn set_up(password_file: Option<&Path>, session: &Session) -> Result<(), CliError> {
-    let current_password = secrets::ask(password_file, "Password: ", "--password-file")?;
-    let body = NewTotp { current_password };
+    let password = secrets::ask(password_file, "Password: ", "--password-file")?;
+    let body = NewTotp { current_password: Some(password) };
     let made: TotpSetup = session.client.post_once("/api/v1/me/totp", &body, LOST_CODES).await?;
     let fields = vec![("secret", made.secret.clone()), ("address", made.url.clone())];
     output::object(session.output, &made, fields);

@@ -24,6 +24,7 @@ pub mod notices;
 pub mod notifications;
 pub mod one_time_links;
 pub mod organizations;
+pub mod passkeys;
 pub mod policies;
 pub mod records;
 pub mod references;

@@ -10,6 +10,8 @@ pub struct TotpRow {
     /// The secret, sealed; none: not set up.
     pub mfa_secret_encrypted: Option<Vec<u8>>,
     /// Whether it has been confirmed.
+    pub totp_enabled: bool,
+    /// Whether the user has any second factor.
     pub mfa_enabled: bool,
 }
 
@@ -17,7 +19,8 @@ pub struct TotpRow {
 pub async fn find_totp(conn: &mut PgConnection, user_id: Uuid) -> Result<Option<TotpRow>, DbError> {
     Ok(sqlx::query_as!(
         TotpRow,
-        "SELECT mfa_secret_encrypted, mfa_enabled FROM users WHERE id = $1 AND deleted_at IS NULL",
+        r#"SELECT mfa_secret_encrypted, mfa_configuration @> '{"totp": true}' AS "totp_enabled!", mfa_enabled
+           FROM users WHERE id = $1 AND deleted_at IS NULL"#,
         user_id
     )
     .fetch_optional(conn)
@@ -35,8 +38,8 @@ pub async fn set_totp(
     now: Time,
 ) -> Result<(), DbError> {
     let result = sqlx::query!(
-        "UPDATE users SET mfa_secret_encrypted = $2, totp_last_step = NULL, updated_at = $3, version = version + 1
-         WHERE id = $1 AND NOT mfa_enabled AND deleted_at IS NULL",
+        r#"UPDATE users SET mfa_secret_encrypted = $2, totp_last_step = NULL, updated_at = $3, version = version + 1
+           WHERE id = $1 AND NOT mfa_configuration @> '{"totp": true}' AND deleted_at IS NULL"#,
         user_id,
         sealed,
         now
@@ -59,7 +62,7 @@ pub async fn enable_totp(
     let result = sqlx::query!(
         r#"UPDATE users
            SET mfa_enabled = true, mfa_configuration = mfa_configuration || '{"totp": true}', updated_at = $3, version = version + 1
-           WHERE id = $1 AND mfa_secret_encrypted = $2 AND NOT mfa_enabled AND deleted_at IS NULL"#,
+           WHERE id = $1 AND mfa_secret_encrypted = $2 AND NOT mfa_configuration @> '{"totp": true}' AND deleted_at IS NULL"#,
         user_id,
         sealed,
         now
@@ -82,19 +85,48 @@ pub async fn take_step(conn: &mut PgConnection, user_id: Uuid, step: i64) -> Res
     Ok(result.rows_affected() == 1)
 }
 
-/// Takes all second factors from a user. Whether there were any.
-pub async fn clear(conn: &mut PgConnection, user_id: Uuid, now: Time) -> Result<bool, DbError> {
+/// Takes one-time codes from a user. Whether there were any.
+pub async fn clear_totp(conn: &mut PgConnection, user_id: Uuid, now: Time) -> Result<bool, DbError> {
     let result = sqlx::query!(
         "UPDATE users
-         SET mfa_enabled = false, mfa_secret_encrypted = NULL, totp_last_step = NULL, mfa_configuration = '{}', updated_at = $2,
+         SET mfa_secret_encrypted = NULL, totp_last_step = NULL, mfa_configuration = mfa_configuration - 'totp', updated_at = $2,
              version = version + 1
-         WHERE id = $1 AND (mfa_enabled OR mfa_secret_encrypted IS NOT NULL) AND deleted_at IS NULL",
+         WHERE id = $1 AND mfa_secret_encrypted IS NOT NULL AND deleted_at IS NULL",
         user_id,
         now
     )
     .execute(conn)
     .await?;
     Ok(result.rows_affected() == 1)
+}
+
+/// Takes all passkeys from a user. How many there were.
+pub async fn clear_passkeys(conn: &mut PgConnection, user_id: Uuid, now: Time) -> Result<u64, DbError> {
+    let result = sqlx::query!(
+        "UPDATE passkeys SET revoked_at = $2, updated_at = $2 WHERE user_id = $1 AND revoked_at IS NULL",
+        user_id,
+        now
+    )
+    .execute(conn)
+    .await?;
+    Ok(result.rows_affected())
+}
+
+/// Writes down how many factors a user has, after one came or went. Whether there are any.
+pub async fn recount(conn: &mut PgConnection, user_id: Uuid, now: Time) -> Result<bool, DbError> {
+    Ok(sqlx::query_scalar!(
+        r#"UPDATE users u
+           SET mfa_configuration = jsonb_set(u.mfa_configuration, '{passkeys}', to_jsonb(c.passkeys)),
+               mfa_enabled = c.passkeys > 0 OR u.mfa_configuration @> '{"totp": true}', updated_at = $2, version = version + 1
+           FROM (SELECT count(*) AS passkeys FROM passkeys WHERE user_id = $1 AND revoked_at IS NULL) c
+           WHERE u.id = $1 AND u.deleted_at IS NULL
+           RETURNING u.mfa_enabled"#,
+        user_id,
+        now
+    )
+    .fetch_optional(conn)
+    .await?
+    .unwrap_or(false))
 }
 
 /// Puts new recovery codes in the place of those that are left.

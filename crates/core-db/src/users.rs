@@ -274,6 +274,9 @@ pub async fn delete(
              UPDATE user_roles r SET revoked_at = $4, revoked_by = $3, revocation_reason = 'the user was deleted', updated_at = $4,
                  version = version + 1
              FROM deleted WHERE r.user_id = deleted.id AND r.revoked_at IS NULL
+         ), passkeys AS (
+             UPDATE passkeys p SET revoked_at = $4, updated_at = $4
+             FROM deleted WHERE p.user_id = deleted.id AND p.revoked_at IS NULL
          ), keys AS (
              UPDATE api_keys k SET revoked_at = $4, revoked_by = $3, updated_at = $4, version = version + 1
              FROM deleted WHERE k.user_id = deleted.id AND k.revoked_at IS NULL

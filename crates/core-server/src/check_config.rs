@@ -15,7 +15,7 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
     check_database(&config.system_database).context("[system_database]")?;
     let rpc = config.rpc.files();
     check_files(&rpc.ca_file, &rpc.cert_file, &rpc.key_file).context("[rpc]")?;
-    config.sign_in.parts(PasswordCost::LEAST).context("[sign_in]")?;
+    config.sign_in.parts(&config.api.public_url, PasswordCost::LEAST).context("[sign_in]")?;
     eprintln!("the configuration is complete and readable");
     Ok(())
 }

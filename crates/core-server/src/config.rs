@@ -9,6 +9,7 @@ use chrono::TimeDelta;
 use clm_core::passwords::PasswordCost;
 use clm_core::sealed_secrets::SecretsKeys;
 use clm_core::sign_in::SignInParts;
+use clm_core::webauthn::RelyingParty;
 use clm_pg::PgConfig;
 use clm_rpc::TlsFiles;
 use clm_service::{AdminConfig, LogConfig, Secret};
@@ -82,13 +83,14 @@ pub(crate) struct SignInConfig {
 
 impl SignInConfig {
     /// Reads the key file.
-    pub(crate) fn parts(&self, password_cost: PasswordCost) -> anyhow::Result<SignInParts> {
+    pub(crate) fn parts(&self, public_url: &str, password_cost: PasswordCost) -> anyhow::Result<SignInParts> {
         let file = Secret::from_file(&self.secrets_key_file)?;
         let text = std::str::from_utf8(file.expose()).unwrap_or_default();
         let keys = SecretsKeys::parse(text)
             .map_err(|fault| anyhow!("{}: {fault}", self.secrets_key_file.display()))
             .context("make one with: clm-core sign-in-key")?;
-        let usual = SignInParts::usual(keys);
+        let party = RelyingParty::at(public_url).map_err(|fault| anyhow!("[api] public_url: {fault}"))?;
+        let usual = SignInParts::usual(keys, party);
         let issuer = self.issuer.clone().unwrap_or(usual.issuer);
         ensure!(!issuer.is_empty() && !issuer.contains(':'), "the issuer is a name without a colon");
         let idle = self.session_idle_minutes.map(|minutes| TimeDelta::minutes(minutes.max(1).into()));

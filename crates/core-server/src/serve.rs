@@ -33,7 +33,7 @@ pub(crate) struct Opened {
 
 /// Opens the database, which must have the schema of this program, and prepares the link to Secure.
 pub(crate) async fn open(config: &Config, password_cost: PasswordCost) -> anyhow::Result<Opened> {
-    let sign_in = config.sign_in.parts(password_cost).context("[sign_in]")?;
+    let sign_in = config.sign_in.parts(&config.api.public_url, password_cost).context("[sign_in]")?;
     let app = clm_pg::connect(&config.database, "clm-core").await.context("clm_core_db as [database]")?;
     let system = clm_pg::connect(&config.system_database, "clm-core-system")
         .await

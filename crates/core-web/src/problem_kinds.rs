@@ -30,6 +30,7 @@ const fn status(code: ErrorCode) -> StatusCode {
         | C::SecondFactorRequired
         | C::StepUpRequired
         | C::LinkInvalid
+        | C::PasskeyRefused
         | C::BootstrapTokenInvalid
         | C::SelfApproval
         | C::NotAnApprover
@@ -48,7 +49,8 @@ const fn status(code: ErrorCode) -> StatusCode {
         | C::ProfileNotFound
         | C::RoleNotFound
         | C::ApiKeyNotFound
-        | C::SessionNotFound => StatusCode::NOT_FOUND,
+        | C::SessionNotFound
+        | C::PasskeyNotFound => StatusCode::NOT_FOUND,
         C::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         C::IdempotencyKeyInFlight
         | C::KeyExists
@@ -190,6 +192,10 @@ const fn texts(code: ErrorCode) -> (&'static str, &'static str) {
             "The one-time link is wrong, used, replaced by a newer one, or its time is over",
             "Ask an administrator for a new one.",
         ),
+        C::PasskeyRefused => (
+            "What the browser brought of a new passkey does not hold",
+            "Begin again: a challenge is good for five minutes, in its session, at the address of this service.",
+        ),
         C::BootstrapTokenInvalid => (
             "The bootstrap token is wrong, used or expired",
             "Let an operator make a new one with `clm-core bootstrap-token`.",
@@ -224,6 +230,7 @@ const fn texts(code: ErrorCode) -> (&'static str, &'static str) {
         }
         C::RoleNotFound => ("No such role in this organization", "List the roles, and use the id of one."),
         C::SessionNotFound => ("No such open session", "List the sessions, and use the id of one."),
+        C::PasskeyNotFound => ("No such passkey of the caller", "List your passkeys, and use the id of one."),
         C::ApiKeyNotFound => {
             ("No such API key in this organization", "List the API keys, and use the id of one.")
         }

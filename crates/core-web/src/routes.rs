@@ -118,6 +118,9 @@ pub const ROUTES: &[Route] = {
         route("POST", "/api/v1/sessions/revoke", SignedIn),
         route("POST", "/api/v1/sessions/{id}/revoke", Session),
         route("POST", "/api/v1/sessions/current/factor", Session),
+        route("POST", "/api/v1/sessions/current/passkey-options", Session),
+        route("POST", "/api/v1/sessions/passkey/options", Public),
+        route("POST", "/api/v1/sessions/passkey", Public),
         route("POST", "/api/v1/links/use", Public),
         // With the present password.
         route("POST", "/api/v1/me/password", SignedIn),
@@ -125,6 +128,11 @@ pub const ROUTES: &[Route] = {
         route("POST", "/api/v1/me/totp/confirm", Session),
         fresh(route("DELETE", "/api/v1/me/totp", SignedIn)),
         fresh(route("POST", "/api/v1/me/recovery-codes", SignedIn)),
+        // With the present password, or a fresh factor.
+        route("POST", "/api/v1/me/passkeys/options", Session),
+        route("POST", "/api/v1/me/passkeys", Session),
+        get("/api/v1/me/passkeys", SignedIn),
+        fresh(route("DELETE", "/api/v1/me/passkeys/{id}", SignedIn)),
         once("/api/v1/requests", may(P::RequestCreate)),
         get("/api/v1/requests", may(P::RequestRead)),
         get("/api/v1/requests/{id}", may(P::RequestRead)),

@@ -14,6 +14,7 @@ pub mod authorities;
 pub mod bootstrap;
 mod cache;
 pub mod certificates;
+pub mod challenges;
 pub mod checkpoints;
 mod committer;
 pub mod ctx;
@@ -46,6 +47,7 @@ mod operations;
 pub mod organizations;
 mod owners;
 pub mod page;
+pub mod passkeys;
 mod password_changes;
 pub mod passwords;
 pub mod policies;
@@ -71,6 +73,7 @@ pub mod subject_rules;
 pub mod tokens;
 pub mod users;
 pub mod validation;
+pub mod webauthn;
 pub mod workflow_definition;
 pub mod workflow_plan;
 pub mod workflows;
@@ -104,6 +107,7 @@ use refusals::Refusals;
 use sealed_secrets::SecretsKeys;
 use sign_in::SignInParts;
 use validation::Validation;
+use webauthn::RelyingParty;
 use workflow_plan::ReadWorkflow;
 
 /// How long keys, roles, policies and workflows are believed without asking again. Changes are
@@ -141,6 +145,7 @@ pub struct Core {
     pub(crate) passwords: Passwords,
     pub(crate) secrets_keys: SecretsKeys,
     pub(crate) issuer: String,
+    pub(crate) relying_party: RelyingParty,
     pub(crate) session_idle: TimeDelta,
     pub(crate) session_lifetime: TimeDelta,
     /// By id or code.
@@ -182,6 +187,7 @@ impl Core {
             passwords: Passwords::new(parts.sign_in.password_cost),
             secrets_keys: parts.sign_in.secrets_keys,
             issuer: parts.sign_in.issuer,
+            relying_party: parts.sign_in.relying_party,
             session_idle: parts.sign_in.session_idle,
             session_lifetime: parts.sign_in.session_lifetime,
             policies: ShortCache::new(1_000, BELIEVED),

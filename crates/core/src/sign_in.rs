@@ -18,6 +18,7 @@ use crate::roles::ADMINISTRATOR;
 use crate::sealed_secrets::SecretsKeys;
 use crate::sessions::of_session;
 use crate::tokens::{Token, TokenKind};
+use crate::webauthn::RelyingParty;
 use crate::{Core, CoreError, Ctx};
 
 /// Failures within the window that lock a user.
@@ -37,6 +38,8 @@ pub struct SignInParts {
     pub secrets_keys: SecretsKeys,
     /// What authenticator programs call this installation.
     pub issuer: String,
+    /// Whom passkeys are made for.
+    pub relying_party: RelyingParty,
     /// A session ends when it is not used for so long,
     pub session_idle: TimeDelta,
     /// and after so long in any case.
@@ -45,13 +48,31 @@ pub struct SignInParts {
 
 impl SignInParts {
     /// The least cost, and sessions of half an hour and half a day.
-    pub fn usual(secrets_keys: SecretsKeys) -> Self {
+    pub fn usual(secrets_keys: SecretsKeys, relying_party: RelyingParty) -> Self {
         Self {
             password_cost: PasswordCost::LEAST,
             secrets_keys,
             issuer: "CLM".to_owned(),
+            relying_party,
             session_idle: TimeDelta::minutes(30),
             session_lifetime: TimeDelta::hours(12),
+        }
+    }
+}
+
+/// What is shown first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SignInMethod {
+    Password,
+    /// Both factors at once: it is held, and its authenticator has verified its user.
+    Passkey,
+}
+
+impl SignInMethod {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Password => "password",
+            Self::Passkey => "passkey",
         }
     }
 }
@@ -170,7 +191,7 @@ impl Core {
         user_agent: Option<&str>,
     ) -> Result<SignedIn, CoreError> {
         let token = Token::generate(TokenKind::Session, &self.entropy);
-        let session = self.new_session(ctx, user.id, user_agent);
+        let session = self.new_session(ctx, user.id, user_agent, SignInMethod::Password);
         let (token_hash, row) = (&token.hash(), &session);
         let missing = self
             .in_system("open_session", |mut tx| async move {
@@ -182,31 +203,51 @@ impl Core {
                 if let (Some(old), Some(new)) = (&user.password_hash, rehashed) {
                     sign_in::rehash_password(&mut tx, user.id, old, (&new.hash, &new.salt)).await?;
                 }
-                sessions::insert(&mut tx, row, token_hash).await?;
-                let missing = self.missing_factor(&mut tx, token_hash, ctx.now).await?;
-                if missing.is_none() {
-                    note_whole_sign_in(&mut tx, ctx, user.id).await?;
-                }
-                let ctx = of_session(ctx, row);
-                let entry = AuditEntry::of(&ctx, &self.entropy, "session.open", "session").object(row.id);
-                audit::insert(&mut tx, entry.row()).await?;
+                let missing = self.insert_session(&mut tx, ctx, row, token_hash).await?;
                 Ok((tx, missing))
             })
             .await?;
         Ok(SignedIn { token, session, missing })
     }
 
-    fn new_session(&self, ctx: &Ctx, user_id: Uuid, user_agent: Option<&str>) -> SessionRow {
+    /// Opens a session, in an open transaction; asks nothing. What it lacks.
+    pub(crate) async fn insert_session(
+        &self,
+        conn: &mut PgConnection,
+        ctx: &Ctx,
+        row: &SessionRow,
+        token_hash: &[u8; 32],
+    ) -> Result<Option<MissingFactor>, CoreError> {
+        sessions::insert(conn, row, token_hash).await?;
+        let missing = self.missing_factor(conn, token_hash, ctx.now).await?;
+        if missing.is_none() {
+            note_whole_sign_in(conn, ctx, row.user_id).await?;
+        }
+        let ctx = of_session(ctx, row);
+        let entry = AuditEntry::of(&ctx, &self.entropy, "session.open", "session")
+            .object(row.id)
+            .detail(row.sign_in_method.as_str());
+        audit::insert(conn, entry.row()).await?;
+        Ok(missing)
+    }
+
+    pub(crate) fn new_session(
+        &self,
+        ctx: &Ctx,
+        user_id: Uuid,
+        user_agent: Option<&str>,
+        method: SignInMethod,
+    ) -> SessionRow {
         let printable = |text: &str| -> String {
             text.chars().filter(|one| !one.is_control()).take(LONGEST_USER_AGENT).collect()
         };
         SessionRow {
             id: SessionId::generate(ctx.now, &self.entropy).0,
             user_id,
-            sign_in_method: "password".to_owned(),
+            sign_in_method: method.as_str().to_owned(),
             ip_address: ctx.address.map(|address| address.to_string()),
             user_agent: user_agent.map(printable),
-            mfa_at: None,
+            mfa_at: (method == SignInMethod::Passkey).then_some(ctx.now),
             last_seen_at: ctx.now,
             expires_at: ctx.now + self.session_lifetime,
             revoked_at: None,

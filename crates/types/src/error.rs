@@ -43,6 +43,8 @@ text_enum! {
         PasswordTooWeak => "password_too_weak",
         /// A one-time link is wrong, used, replaced or expired.
         LinkInvalid => "link_invalid",
+        /// What a browser brought of a new passkey does not hold.
+        PasskeyRefused => "passkey_refused",
         /// The bootstrap token is wrong, used or expired.
         BootstrapTokenInvalid => "bootstrap_token_invalid",
 
@@ -71,6 +73,8 @@ text_enum! {
         ApiKeyNotFound => "api_key_not_found",
         /// No such open session.
         SessionNotFound => "session_not_found",
+        /// The caller has no such passkey.
+        PasskeyNotFound => "passkey_not_found",
 
         // Certificate signing requests.
         /// Not a PKCS#10 request, or truncated.

@@ -78,6 +78,8 @@ ids! {
     PolicyId,
     /// `private_keys.id`.
     PrivateKeyId,
+    /// `passkeys.id`.
+    PasskeyId,
     /// `certificate_requests.id`.
     RequestId,
     /// `roles.id`.

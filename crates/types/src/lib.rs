@@ -29,7 +29,7 @@ pub use entropy::Entropy;
 pub use error::{ErrorCode, Refusal};
 pub use ids::{
     ApiKeyId, AuthorityId, CertificateId, JobId, MandateId, MassRevocationId, NotificationId, OperationId,
-    OrganizationId, PolicyId, PrivateKeyId, RequestId, RoleId, SessionId, UserId, WorkflowId,
+    OrganizationId, PasskeyId, PolicyId, PrivateKeyId, RequestId, RoleId, SessionId, UserId, WorkflowId,
     WorkflowInstanceId, WorkflowStepId,
 };
 pub use issuance::{

@@ -14,6 +14,7 @@ mod me;
 mod memberships;
 mod notifications;
 mod organizations;
+mod passkeys;
 mod policies;
 mod request_view;
 mod requests;
@@ -45,6 +46,7 @@ pub(crate) fn router() -> OpenApiRouter<Edge> {
         .merge(users::router())
         .merge(sessions::router())
         .merge(second_factors::router())
+        .merge(passkeys::router())
         .merge(roles::router())
         .merge(role_assignments::router())
         .merge(api_keys::router())

@@ -32,7 +32,7 @@ async fn set_up(
     Caller(ctx): Caller,
     Body(new): Body<NewTotp>,
 ) -> Result<Response, Failure> {
-    let password = Zeroizing::new(new.current_password);
+    let password = new.current_password.map(Zeroizing::new);
     let made = to_the_end(async move { core.set_up_totp(&ctx, password).await }).await?;
     let body = TotpSetup { secret: made.secret.to_string(), url: made.url.to_string() };
     Ok(answer::shown_once((StatusCode::CREATED, Json(body))))
@@ -48,13 +48,13 @@ async fn confirm(
 ) -> Result<Response, Failure> {
     let confirmed = core.confirm_totp(&ctx, &body.totp).await?;
     let token = Some(confirmed.token.expose().to_owned());
-    Ok(shown(&confirmed.recovery_codes, token))
+    Ok(shown(&confirmed.recovery_codes.unwrap_or_default(), token))
 }
 
-/// Takes the caller's second factor away. Where one is required, the next sign-in asks for a new one.
+/// Takes the caller's one-time codes away. Where a factor is required and they were the last, the next sign-in asks for a new one.
 #[utoipa::path(delete, path = "/me/totp", tag = "me", responses((status = 204)))]
 async fn remove(State(core): State<Arc<Core>>, Caller(ctx): Caller) -> Result<StatusCode, Failure> {
-    core.remove_factors(&ctx, ctx.user_id()?).await?;
+    core.remove_totp(&ctx).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -15,12 +15,13 @@ use clm_api::sessions::{
 };
 use clm_core::second_factors::Factor;
 use clm_core::sign_in::Visitor;
-use clm_core::{Core, sessions};
+use clm_core::{Core, sessions, sign_in};
 use clm_types::{ErrorCode, SessionId};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use zeroize::Zeroizing;
 
+use super::passkeys::assertion;
 use crate::extract::{Body, Caller, Id, Query};
 use crate::failure::Failure;
 use crate::idempotency::to_the_end;
@@ -38,7 +39,7 @@ pub(crate) fn router() -> OpenApiRouter<Edge> {
 }
 
 /// Who is not known yet.
-fn visitor(id: &RequestId, peer: Option<SocketAddr>, headers: &HeaderMap) -> Visitor {
+pub(super) fn visitor(id: &RequestId, peer: Option<SocketAddr>, headers: &HeaderMap) -> Visitor {
     let user_agent = headers.get(USER_AGENT).and_then(|value| value.to_str().ok());
     Visitor {
         request_id: id.0,
@@ -60,13 +61,18 @@ async fn create(
     let password = Zeroizing::new(body.password);
     let visitor = visitor(&id, peer.map(|Extension(ConnectInfo(peer))| peer), &headers);
     let made = to_the_end(async move { core.sign_in(&body.username, password, &visitor).await }).await?;
+    Ok(signed_in(&made))
+}
+
+/// The answer to whoever has signed in.
+pub(super) fn signed_in(made: &sign_in::SignedIn) -> Response {
     let body = SignedIn {
         session_id: SessionId(made.session.id),
         token: made.token.expose().to_owned(),
         expires_at: made.session.expires_at,
         missing_factor: made.missing.map(|missing| missing.as_str().to_owned()),
     };
-    Ok(answer::shown_once((StatusCode::CREATED, Json(body))))
+    answer::shown_once((StatusCode::CREATED, Json(body)))
 }
 
 /// Lists open sessions, newest first: one's own, or those of a user of the organization.
@@ -115,11 +121,12 @@ async fn show_factor(
     Caller(ctx): Caller,
     Body(shown): Body<ShownFactor>,
 ) -> Result<Response, Failure> {
-    let factor = match (shown.totp, shown.recovery_code) {
-        (Some(digits), None) => Factor::Totp(Zeroizing::new(digits)),
-        (None, Some(text)) => Factor::RecoveryCode(Zeroizing::new(text)),
+    let factor = match (shown.totp, shown.recovery_code, shown.passkey) {
+        (Some(digits), None, None) => Factor::Totp(Zeroizing::new(digits)),
+        (None, Some(text), None) => Factor::RecoveryCode(Zeroizing::new(text)),
+        (None, None, Some(credential)) => Factor::Passkey(assertion(&credential, "/passkey")?),
         _ => {
-            let detail = "send either totp or recovery_code";
+            let detail = "send one of totp, recovery_code and passkey";
             return Err(Failure::new(ErrorCode::InvalidRequest, detail));
         }
     };

@@ -8,6 +8,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use clm_core::sealed_secrets::SecretsKeys;
 use clm_core::sign_in::SignInParts;
+use clm_core::webauthn::RelyingParty;
 use clm_core::{Core, CoreParts};
 use clm_core_web::{Edge, HttpMetrics, PublicUrl, ValidationUrl};
 use clm_rpc::{SecureClient, TlsFiles};
@@ -102,5 +103,6 @@ pub(crate) fn request(method: &str, path: &str) -> axum::http::request::Builder 
 /// The usual ones, under a key that is lost with the test.
 fn sign_in_parts() -> SignInParts {
     let key = SecretsKeys::generate(&Entropy::system());
-    SignInParts::usual(SecretsKeys::parse(&key).unwrap())
+    let party = RelyingParty::at("https://clm.example.com").unwrap();
+    SignInParts::usual(SecretsKeys::parse(&key).unwrap(), party)
 }

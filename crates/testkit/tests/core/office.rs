@@ -11,6 +11,7 @@ use clm_core::roles::NewAssignment;
 use clm_core::sealed_secrets::SecretsKeys;
 use clm_core::sign_in::SignInParts;
 use clm_core::users::{NewUser, User};
+use clm_core::webauthn::RelyingParty;
 use clm_core::{Core, CoreError, CoreParts, Ctx};
 use clm_rpc::{SecureClient, TlsFiles};
 use clm_testkit::{TestDatabase, TestDatabases};
@@ -136,5 +137,6 @@ pub(crate) fn new_key(user_id: Option<UserId>, scopes: &[&str]) -> NewApiKey {
 /// The usual ones, under a key that is lost with the test.
 fn sign_in_parts() -> SignInParts {
     let key = SecretsKeys::generate(&Entropy::system());
-    SignInParts::usual(SecretsKeys::parse(&key).unwrap())
+    let party = RelyingParty::at("https://clm.example.com").unwrap();
+    SignInParts::usual(SecretsKeys::parse(&key).unwrap(), party)
 }

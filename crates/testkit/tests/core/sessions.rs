@@ -25,14 +25,14 @@ impl Office {
     async fn enrol(&self, name: &str) -> Enrolled {
         let opened = self.sign_in(name, PASSWORD).await.unwrap();
         let inside = self.session(opened.token.expose()).await;
-        let setup = self.core.set_up_totp(&inside, secret(PASSWORD)).await.unwrap();
+        let setup = self.core.set_up_totp(&inside, Some(secret(PASSWORD))).await.unwrap();
         let code = totp::code(&setup.secret, self.core.clock.now());
         let confirmed = self.core.confirm_totp(&inside, &code).await.unwrap();
         assert_eq!(refused(self.enter(opened.token.expose()).await), ErrorCode::Unauthenticated);
         self.core.clock.advance(TimeDelta::seconds(30));
         Enrolled {
             secret: setup.secret.to_string(),
-            recovery_codes: confirmed.recovery_codes.iter().map(|code| code.to_string()).collect(),
+            recovery_codes: confirmed.recovery_codes.unwrap().iter().map(|code| code.to_string()).collect(),
             session: self.session(confirmed.token.expose()).await,
         }
     }
@@ -60,7 +60,7 @@ async fn an_administrator_may_nothing_before_the_second_factor() {
     assert_eq!(next.missing, Some(MissingFactor::Code));
     let partial = office.session(next.token.expose()).await;
     assert!(partial.actor.permissions.is_empty() && partial.actor.global_permissions.is_empty());
-    assert_eq!(refused(office.core.set_up_totp(&partial, secret(PASSWORD)).await), ErrorCode::Conflict);
+    assert_eq!(refused(office.core.set_up_totp(&partial, Some(secret(PASSWORD))).await), ErrorCode::Conflict);
     let now = totp::code(&enrolled.secret, office.core.clock.now());
     let token = office.core.show_factor(&partial, &code(&now)).await.unwrap();
     assert_eq!(refused(office.enter(next.token.expose()).await), ErrorCode::Unauthenticated);
@@ -296,10 +296,10 @@ async fn an_open_session_gets_no_factor_without_the_password() {
     let ctx = office.as_administrator().await;
     office.welcome(&ctx, "ann", REQUESTER).await;
     let found = office.session(office.sign_in("ann", PASSWORD).await.unwrap().token.expose()).await;
-    let attempt = office.core.set_up_totp(&found, secret("wrong horse battery")).await;
+    let attempt = office.core.set_up_totp(&found, Some(secret("wrong horse battery"))).await;
     assert_eq!(refused(attempt), ErrorCode::SignInFailed);
     let key = office.enter(&office.administrator_key).await.unwrap();
-    let attempt = office.core.set_up_totp(&key, secret(PASSWORD)).await;
+    let attempt = office.core.set_up_totp(&key, Some(secret(PASSWORD))).await;
     assert_eq!(refused(attempt), ErrorCode::PermissionDenied, "keys have no factors");
 }
 

@@ -15,6 +15,7 @@ use clm_core::roles::NewAssignment;
 use clm_core::sealed_secrets::SecretsKeys;
 use clm_core::sign_in::SignInParts;
 use clm_core::users::NewUser;
+use clm_core::webauthn::RelyingParty;
 use clm_core::{Core, CoreError, CoreParts, Ctx};
 use clm_rpc::v1::secure_service_server::SecureServiceServer;
 use clm_rpc::{SecureClient, TlsFiles};
@@ -349,5 +350,6 @@ async fn listen(secure: &Secure, address: SocketAddr, tls: &TlsFiles) -> Listene
 /// The usual ones, under a key that is lost with the test.
 fn sign_in_parts() -> SignInParts {
     let key = SecretsKeys::generate(&Entropy::system());
-    SignInParts::usual(SecretsKeys::parse(&key).unwrap())
+    let party = RelyingParty::at("https://clm.example.com").unwrap();
+    SignInParts::usual(SecretsKeys::parse(&key).unwrap(), party)
 }
