@@ -14,6 +14,7 @@ CARGO_DENY := $(TOOLS)/bin/cargo-deny
 CARGO_DENY_VERSION := 0.20.2
 PKILINT := $(TARGET)/pkilint
 PKILINT_VERSION := 0.13.3
+BROWSER := crates/testkit/browser
 # Cargo's progress bar on a terminal, nothing but warnings elsewhere.
 QUIET := $(shell [[ -t 2 ]] || echo --quiet)
 FAILPOINTS := --features clm-core-server/failpoints,clm-secure-server/failpoints
@@ -37,8 +38,13 @@ run: programs ## Builds, starts everything on this machine, and shows a first ce
 stop: ## Stops what `make run` started; the data stays
 	@$(TARGET)/release/clm-local down
 
-deps-test: deps
-	@if [[ ! -x $(PKILINT)/bin/lint_pkix_cert ]]; then
+deps-test:
+	@deploy/install-packages.sh tests
+	if [[ ! -d $(BROWSER)/node_modules ]]; then
+		echo "Installing what tests of browsers need into $(BROWSER)/node_modules"
+		npm ci --prefix $(BROWSER) --no-audit --no-fund --loglevel=error
+	fi
+	if [[ ! -x $(PKILINT)/bin/lint_pkix_cert ]]; then
 		echo "Installing pkilint $(PKILINT_VERSION) into $(PKILINT)"
 		python3 -m venv $(PKILINT)
 		$(PKILINT)/bin/pip install --quiet --disable-pip-version-check pkilint==$(PKILINT_VERSION)

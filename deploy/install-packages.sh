@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what `make run` and `make test` need from Debian. Called by root, it also makes the users that the services run as.
+# Installs what `make run` needs from Debian; with the argument `tests`, what the suite needs beside it. Called by root, it also
+# makes the users that the services run as.
 set -euo pipefail
 
 missing=()
@@ -25,7 +26,12 @@ need libc6-dev test -e /usr/include/stdio.h
 need curl command -v curl
 need softhsm2 test -e /usr/lib/softhsm/libsofthsm2.so
 need opensc command -v pkcs11-tool
-need python3-venv python3 -c 'import ensurepip'
+if [[ ${1:-} == tests ]]; then
+    need python3-venv python3 -c 'import ensurepip'
+    need nodejs command -v node
+    need npm command -v npm
+    need chromium command -v chromium
+fi
 
 may_install=true
 sudo=()

@@ -191,13 +191,6 @@ pub struct Passkey {
     pub created_at: DateTime<Utc>,
 }
 
-/// The caller's passkeys, newest first: all of them, at most 20.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct Passkeys {
-    /// The passkeys.
-    pub items: Vec<Passkey>,
-}
-
 /// A new passkey, and what is shown once.
 #[derive(Serialize, Deserialize, ToSchema)]
 pub struct AddedPasskey {

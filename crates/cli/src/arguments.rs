@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use crate::{
     access, api_keys, audit, authorities, certificates, contexts, crl, factors, integrity, login,
-    mass_revocations, memberships, notifications, organizations, passwords, policies, requests, roles,
-    sessions, users, workflows,
+    mass_revocations, memberships, notifications, organizations, passkeys, passwords, policies, requests,
+    roles, sessions, users, workflows,
 };
 
 const EXAMPLES: &str = "\
@@ -98,6 +98,11 @@ pub(crate) enum Command {
     Factor {
         #[command(subcommand)]
         command: factors::Command,
+    },
+    /// Your passkeys, which browsers make
+    Passkey {
+        #[command(subcommand)]
+        command: passkeys::Command,
     },
     /// Your password
     Password {

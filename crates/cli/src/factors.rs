@@ -44,7 +44,7 @@ pub(crate) enum Command {
         #[arg(long)]
         recovery_codes_file: PathBuf,
     },
-    /// Take your second factor away
+    /// Take your one-time codes away
     #[command(after_help = "Example:\n  clm factor remove")]
     Remove,
 }

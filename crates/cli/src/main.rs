@@ -24,6 +24,7 @@ mod memberships;
 mod notifications;
 mod organizations;
 mod output;
+mod passkeys;
 mod passwords;
 mod policies;
 mod requests;
@@ -86,6 +87,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
         Command::Logout => sessions::logout(&session).await,
         Command::Session { command } => sessions::run(command, &session).await,
         Command::Factor { command } => factors::run(command, &session).await,
+        Command::Passkey { command } => passkeys::run(command, &session).await,
         Command::Password { command } => passwords::run(command, &session).await,
         Command::Request { command } => requests::run(*command, &session).await,
         Command::Approve { ids, comment } => approvals::decide("approve", &ids, comment, &session).await,

@@ -1,13 +1,15 @@
 // A browser with an authenticator of its own: makes and uses passkeys on a page of the service.
 //
-// usage: node passkeys.mjs CHROMIUM URL
+// usage: node passkeys.mjs PROGRAM URL
 // Reads a line for each call, {"create": OPTIONS} or {"get": OPTIONS}, and answers it with a line: {"credential": …} as
 // PublicKeyCredential.toJSON gives it, or {"error": NAME}. {"forget": true} takes another authenticator.
 
 import { createInterface } from "node:readline";
+import { execFileSync } from "node:child_process";
 import { chromium } from "playwright-core";
 
-const [executablePath, url] = process.argv.slice(2);
+const [program, url] = process.argv.slice(2);
+const executablePath = execFileSync("which", [program], { encoding: "utf8" }).trim();
 const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--ignore-certificate-errors"] });
 const page = await (await browser.newContext({ ignoreHTTPSErrors: true })).newPage();
 await page.goto(url);

@@ -8,12 +8,15 @@
     reason = "every function fails its test by a panic"
 )]
 
+pub mod authenticator;
+mod browser;
 mod databases;
 mod installation;
 mod old_authority;
 mod softhsm;
 pub mod totp;
 
+pub use browser::Script;
 pub use databases::{TestDatabase, TestDatabases};
 pub use installation::TestInstallation;
 pub use old_authority::OldAuthority;

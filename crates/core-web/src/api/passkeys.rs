@@ -9,9 +9,10 @@ use axum::response::Response;
 use axum::{Extension, Json};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use clm_api::Page;
 use clm_api::passkeys::{
     AddedPasskey, AuthenticationResponse, AuthenticatorSelection, KeyKind, KnownPasskey, NewPasskey, Passkey,
-    PasskeyCreation, PasskeyRequest, PasskeySignIn, PasskeyStart, PasskeyUser, Passkeys, RelyingParty,
+    PasskeyCreation, PasskeyRequest, PasskeySignIn, PasskeyStart, PasskeyUser, RelyingParty,
 };
 use clm_api::sessions::SignedIn;
 use clm_core::challenges::CHALLENGE_LIFETIME;
@@ -84,11 +85,11 @@ async fn add(
     Ok(answer::shown_once((StatusCode::CREATED, Json(body))))
 }
 
-/// Lists the caller's passkeys, newest first.
-#[utoipa::path(get, path = "/me/passkeys", tag = "me", responses((status = 200, body = Passkeys)))]
-async fn list(State(core): State<Arc<Core>>, Caller(ctx): Caller) -> Result<Json<Passkeys>, Failure> {
+/// Lists the caller's passkeys, newest first: all of them, at most 20.
+#[utoipa::path(get, path = "/me/passkeys", tag = "me", responses((status = 200, body = Page<Passkey>)))]
+async fn list(State(core): State<Arc<Core>>, Caller(ctx): Caller) -> Result<Json<Page<Passkey>>, Failure> {
     let found = core.list_passkeys(&ctx).await?;
-    Ok(Json(Passkeys { items: found.into_iter().map(view).collect() }))
+    Ok(Json(Page { items: found.into_iter().map(view).collect(), next_cursor: None }))
 }
 
 /// Removes a passkey of the caller. Where a factor is required and it was the last, the next sign-in asks for a new one.

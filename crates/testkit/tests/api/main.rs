@@ -20,6 +20,7 @@ mod keys;
 mod lint;
 mod mass_revocations;
 mod openssl;
+mod passkeys;
 mod person;
 mod preconditions;
 mod renewals;

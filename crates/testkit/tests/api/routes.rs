@@ -80,6 +80,7 @@ async fn things(office: &Office) -> Vec<(&'static str, String)> {
         ("/api/v1/notifications/", text(&office.bob.list("/api/v1/notifications").await[0], "id")),
         // Of a person, whatever the organization.
         ("/api/v1/sessions/", UNKNOWN.to_owned()),
+        ("/api/v1/me/passkeys/", UNKNOWN.to_owned()),
         // Of the whole installation.
         ("/api/v1/integrity/runs/", UNKNOWN.to_owned()),
         ("/api/v1/authorities/", UNKNOWN.to_owned()),

@@ -13,10 +13,10 @@ use crate::house::{APPROVER, Office, REQUESTER, house, office};
 use crate::person::Person;
 
 const ADMINISTRATOR: &str = "01900000-0000-7000-8000-000000000001";
-const PASSWORD: &str = "correct horse battery";
+pub(crate) const PASSWORD: &str = "correct horse battery";
 
 /// Somebody without credentials.
-async fn anonymous(office: &Office, path: &str, body: &Value) -> Answer {
+pub(crate) async fn anonymous(office: &Office, path: &str, body: &Value) -> Answer {
     let url = format!("{}{path}", office.admin.url);
     Answer::read(office.admin.client.post(url).json(body).send().await.unwrap()).await
 }
@@ -35,7 +35,7 @@ async fn invite(office: &Office, name: &str, roles: &[&str]) -> (String, String)
 }
 
 /// A user with a password, signed in with it alone.
-async fn come(office: &Office, name: &str, roles: &[&str]) -> (Person, Value) {
+pub(crate) async fn come(office: &Office, name: &str, roles: &[&str]) -> (Person, Value) {
     let (id, token) = invite(office, name, roles).await;
     let set = anonymous(office, "/api/v1/links/use", &json!({"token": token, "password": PASSWORD})).await;
     assert_eq!(set.status, 204, "{}", set.text());
@@ -44,12 +44,12 @@ async fn come(office: &Office, name: &str, roles: &[&str]) -> (Person, Value) {
     (person, opened)
 }
 
-async fn sign_in(office: &Office, name: &str, password: &str) -> Answer {
+pub(crate) async fn sign_in(office: &Office, name: &str, password: &str) -> Answer {
     anonymous(office, "/api/v1/sessions", &json!({"username": name, "password": password})).await
 }
 
 /// Sets up one-time codes: their secret, and when the first of them was used. The person's token changes.
-async fn enrol(person: &mut Person) -> (String, Time) {
+pub(crate) async fn enrol(person: &mut Person) -> (String, Time) {
     let now = Clock::system().now();
     let secret = text(
         &person.post("/api/v1/me/totp", &json!({"current_password": PASSWORD})).await.expect(201),

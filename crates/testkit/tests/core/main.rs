@@ -12,6 +12,7 @@ mod idempotency;
 mod memberships;
 mod office;
 mod organizations;
+mod passkeys;
 mod policies;
 mod roles;
 mod sessions;

@@ -10,19 +10,19 @@ use crate::office::{FIRST, Office, refused};
 use crate::sign_in::{PASSWORD, secret};
 
 /// Somebody with one-time codes.
-struct Enrolled {
-    secret: String,
+pub(crate) struct Enrolled {
+    pub(crate) secret: String,
     recovery_codes: Vec<String>,
-    session: Ctx,
+    pub(crate) session: Ctx,
 }
 
 impl Office {
-    async fn session(&self, token: &str) -> Ctx {
+    pub(crate) async fn session(&self, token: &str) -> Ctx {
         self.enter(token).await.unwrap()
     }
 
     /// Signs in with the password and sets up one-time codes.
-    async fn enrol(&self, name: &str) -> Enrolled {
+    pub(crate) async fn enrol(&self, name: &str) -> Enrolled {
         let opened = self.sign_in(name, PASSWORD).await.unwrap();
         let inside = self.session(opened.token.expose()).await;
         let setup = self.core.set_up_totp(&inside, Some(secret(PASSWORD))).await.unwrap();
@@ -60,7 +60,9 @@ async fn an_administrator_may_nothing_before_the_second_factor() {
     assert_eq!(next.missing, Some(MissingFactor::Code));
     let partial = office.session(next.token.expose()).await;
     assert!(partial.actor.permissions.is_empty() && partial.actor.global_permissions.is_empty());
-    assert_eq!(refused(office.core.set_up_totp(&partial, Some(secret(PASSWORD))).await), ErrorCode::Conflict);
+    let again = office.core.set_up_totp(&partial, Some(secret(PASSWORD))).await;
+    assert_eq!(refused(again), ErrorCode::StepUpRequired);
+    assert_eq!(refused(office.core.set_up_totp(&enrolled.session, None).await), ErrorCode::Conflict);
     let now = totp::code(&enrolled.secret, office.core.clock.now());
     let token = office.core.show_factor(&partial, &code(&now)).await.unwrap();
     assert_eq!(refused(office.enter(next.token.expose()).await), ErrorCode::Unauthenticated);
