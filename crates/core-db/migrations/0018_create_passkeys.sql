@@ -38,17 +38,14 @@ COMMENT ON COLUMN passkeys.updated_at IS 'When the row last changed, UTC.';
 CREATE TABLE passkey_uses (
     id uuid PRIMARY KEY DEFAULT uuid_generate_v7(),
     passkey_id uuid NOT NULL REFERENCES passkeys (id),
-    session_id uuid NOT NULL REFERENCES sessions (id),
     challenge_hash bytea NOT NULL UNIQUE CHECK (octet_length(challenge_hash) = 32),
     created_at timestamptz NOT NULL
 );
 CREATE INDEX passkey_uses_passkey_id_idx ON passkey_uses (passkey_id);
-CREATE INDEX passkey_uses_session_id_idx ON passkey_uses (session_id);
 CREATE INDEX passkey_uses_created_at_idx ON passkey_uses USING brin (created_at);
 COMMENT ON TABLE passkey_uses IS 'Answers of passkeys that were taken: no challenge is answered twice.';
 COMMENT ON COLUMN passkey_uses.id IS 'Row identity, a UUIDv7; ids sort by the time they were made.';
 COMMENT ON COLUMN passkey_uses.passkey_id IS 'Which passkey.';
-COMMENT ON COLUMN passkey_uses.session_id IS 'The session that it opened or confirmed.';
 COMMENT ON COLUMN passkey_uses.challenge_hash IS 'SHA-256 of the challenge.';
 COMMENT ON COLUMN passkey_uses.created_at IS 'When, UTC.';
 

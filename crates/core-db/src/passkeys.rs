@@ -95,8 +95,6 @@ pub async fn find_by_credential(
 pub struct PasskeyUse<'a> {
     /// Which passkey.
     pub id: Uuid,
-    /// The session that it opens or confirms.
-    pub session_id: Uuid,
     /// SHA-256 of the challenge.
     pub challenge_hash: &'a [u8],
     /// The authenticator's counter from now on.
@@ -112,16 +110,15 @@ pub struct PasskeyUse<'a> {
 pub async fn take_use(conn: &mut PgConnection, taken: &PasskeyUse<'_>) -> Result<bool, DbError> {
     let result = sqlx::query!(
         "WITH used AS (
-             INSERT INTO passkey_uses (passkey_id, session_id, challenge_hash, created_at)
-             VALUES ($1, $2, $3, $6)
+             INSERT INTO passkey_uses (passkey_id, challenge_hash, created_at)
+             VALUES ($1, $2, $5)
              ON CONFLICT (challenge_hash) DO NOTHING
              RETURNING passkey_id
          )
-         UPDATE passkeys p SET sign_count = $4, backed_up = $5, last_used_at = $6, updated_at = $6
+         UPDATE passkeys p SET sign_count = $3, backed_up = $4, last_used_at = $5, updated_at = $5
          FROM used
-         WHERE p.id = used.passkey_id AND p.revoked_at IS NULL AND (p.sign_count < $4 OR (p.sign_count = 0 AND $4 = 0))",
+         WHERE p.id = used.passkey_id AND p.revoked_at IS NULL AND (p.sign_count < $3 OR (p.sign_count = 0 AND $3 = 0))",
         taken.id,
-        taken.session_id,
         taken.challenge_hash,
         taken.sign_count,
         taken.backed_up,

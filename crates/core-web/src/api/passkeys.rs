@@ -16,7 +16,8 @@ use clm_api::passkeys::{
 };
 use clm_api::sessions::SignedIn;
 use clm_core::challenges::CHALLENGE_LIFETIME;
-use clm_core::passkeys::{PasskeyQuestion, PasskeySetup};
+use clm_core::passkey_sign_in::PasskeyQuestion;
+use clm_core::passkeys::PasskeySetup;
 use clm_core::webauthn::{ALGORITHMS, Assertion, Registration};
 use clm_core::{Core, passkeys};
 use clm_types::{ErrorCode, PasskeyId};

@@ -270,6 +270,8 @@ async fn reports_see_no_credential_and_write_nothing() {
         "SELECT token_hash FROM one_time_links",
         "SELECT password_hash FROM former_passwords",
         "SELECT code_hash FROM recovery_codes",
+        "SELECT public_key FROM passkeys",
+        "SELECT challenge_hash FROM passkey_uses",
         "SET transaction_read_only = off; UPDATE certificate_metadata SET notes = 'x'",
     ] {
         assert_eq!(refusal(&reports, statement).await, FORBIDDEN, "{statement}");

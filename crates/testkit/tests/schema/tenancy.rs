@@ -238,6 +238,8 @@ async fn the_app_role_gets_no_credential_and_no_schema() {
         "SELECT token_hash FROM one_time_links",
         "SELECT password_hash FROM former_passwords",
         "SELECT code_hash FROM recovery_codes",
+        "SELECT public_key FROM passkeys",
+        "SELECT challenge_hash FROM passkey_uses",
         "UPDATE follower_positions SET sequence = 0",
         "DELETE FROM certificate_metadata",
         "TRUNCATE jobs",
