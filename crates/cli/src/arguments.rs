@@ -7,7 +7,7 @@ use clm_types::OrganizationId;
 use uuid::Uuid;
 
 use crate::{
-    access, api_keys, audit, authorities, certificates, contexts, crl, factors, integrity, login,
+    access, api_keys, audit, authorities, certificates, contexts, crl, factors, identities, integrity, login,
     mass_revocations, memberships, notifications, organizations, passkeys, passwords, policies, requests,
     roles, sessions, users, workflows,
 };
@@ -103,6 +103,11 @@ pub(crate) enum Command {
     Passkey {
         #[command(subcommand)]
         command: passkeys::Command,
+    },
+    /// OpenID providers that sign you in
+    Identity {
+        #[command(subcommand)]
+        command: identities::Command,
     },
     /// Your password
     Password {

@@ -54,6 +54,9 @@ pub(crate) enum CliError {
         #[source]
         source: std::io::Error,
     },
+    /// This machine gives no port.
+    #[error("cannot wait for the browser")]
+    Browser(#[source] std::io::Error),
     /// The command was used wrongly.
     #[error("{0}")]
     Usage(String),
@@ -68,7 +71,7 @@ impl CliError {
             Self::Problem(problem) => exit_code(problem.status),
             Self::Unreachable { .. } | Self::Lost { .. } => ExitCode::Unavailable,
             Self::Answer(_) | Self::File { .. } => ExitCode::Refused,
-            Self::Usage(_) => ExitCode::Usage,
+            Self::Browser(_) | Self::Usage(_) => ExitCode::Usage,
             Self::NotSignedIn(_) => ExitCode::NotAllowed,
         }
     }

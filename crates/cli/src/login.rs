@@ -9,6 +9,7 @@ use clm_api::sessions::{NewSession, NewToken, SignedIn};
 use url::Url;
 
 use crate::arguments::Global;
+use crate::browser;
 use crate::client::Client;
 use crate::contexts::{self, Context, Contexts};
 use crate::error::{CliError, ExitCode};
@@ -19,6 +20,7 @@ use crate::{files, output, secrets};
 const EXAMPLES: &str = "\
 Examples:
   clm login https://clm.example.com:8443 --username ann                  asks for password and code
+  clm login https://clm.example.com:8443 --provider corp                 in a browser
   clm login https://clm.example.com:8443 --token-file key.txt            with an API key
   clm login https://localhost:8443 --ca-file ca.pem --bootstrap-token-file token   first of all
   some-vault read key | clm login https://clm.example.com:8443 --token-file -";
@@ -46,6 +48,9 @@ pub(crate) struct Login {
     /// With --username: file with the password (`-` for standard input); asked for unless given
     #[arg(long, conflicts_with = "bootstrap_token_file")]
     password_file: Option<PathBuf>,
+    /// Sign in by this OpenID provider, in a browser on this machine
+    #[arg(long, conflicts_with_all = ["username", "bootstrap_token_file"])]
+    provider: Option<String>,
     #[command(flatten)]
     code: Code,
     /// With a bootstrap token: the administrator's address
@@ -62,12 +67,13 @@ pub(crate) struct Login {
 pub(crate) async fn run(login: Login, global: &Global) -> Result<ExitCode, CliError> {
     // The key of a bootstrap is shown once: whatever may hinder keeping it must come up before it exists.
     let place = Place::prepare(&login, global)?;
-    let token = match (&login.bootstrap_token_file, &login.username, &global.token_file) {
-        (Some(path), _, _) => bootstrap(&login, global, path).await?,
-        (None, Some(username), _) => sign_in(username, &login, global).await?,
-        (None, None, Some(path)) => files::read_secret(path)?,
-        (None, None, None) => {
-            let advice = "give --username, --token-file or --bootstrap-token-file (`-` reads standard input)";
+    let token = match (&login.bootstrap_token_file, &login.username, &login.provider, &global.token_file) {
+        (Some(path), ..) => bootstrap(&login, global, path).await?,
+        (None, Some(username), ..) => sign_in(username, &login, global).await?,
+        (None, None, Some(provider), _) => visit(provider, &login, global).await?,
+        (None, None, None, Some(path)) => files::read_secret(path)?,
+        (None, None, None, None) => {
+            let advice = "give --username, --provider, --token-file or --bootstrap-token-file (`-` reads standard input)";
             return Err(CliError::Usage(advice.to_owned()));
         }
     };
@@ -114,6 +120,15 @@ async fn bootstrap(login: &Login, global: &Global, token_file: &Path) -> Result<
     Ok(made.api_key)
 }
 
+/// Opens a session by an OpenID provider.
+async fn visit(provider: &str, login: &Login, global: &Global) -> Result<String, CliError> {
+    let client =
+        |token| Client::new(login.address.clone(), global.ca_file.as_deref(), token, global.organization);
+    let back = browser::visit(&client(None)?, "/api/v1/sessions/oidc/start", provider).await?;
+    let opened: SignedIn = client(None)?.post_once("/api/v1/sessions/oidc", &back, LOST_TOKEN).await?;
+    complete(opened, login, client).await
+}
+
 /// Opens a session, and shows the second factor where there is one.
 async fn sign_in(username: &str, login: &Login, global: &Global) -> Result<String, CliError> {
     let password = secrets::ask(login.password_file.as_deref(), "Password: ", "--password-file")?;
@@ -122,6 +137,15 @@ async fn sign_in(username: &str, login: &Login, global: &Global) -> Result<Strin
     let opened: SignedIn = client(None)?
         .post_once("/api/v1/sessions", &NewSession { username: username.to_owned(), password }, LOST_TOKEN)
         .await?;
+    complete(opened, login, client).await
+}
+
+/// Shows the second factor, if it is missing: the token of the session.
+async fn complete(
+    opened: SignedIn,
+    login: &Login,
+    client: impl Fn(Option<String>) -> Result<Client, CliError>,
+) -> Result<String, CliError> {
     match opened.missing_factor.as_deref() {
         Some("code") => {
             let shown = login.code.read()?;

@@ -6,6 +6,7 @@ mod approvals;
 mod arguments;
 mod audit;
 mod authorities;
+mod browser;
 mod certificates;
 mod client;
 mod completion;
@@ -14,6 +15,7 @@ mod crl;
 mod error;
 mod factors;
 mod files;
+mod identities;
 mod inspect;
 mod integrity;
 mod key_files;
@@ -87,6 +89,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
         Command::Logout => sessions::logout(&session).await,
         Command::Session { command } => sessions::run(command, &session).await,
         Command::Factor { command } => factors::run(command, &session).await,
+        Command::Identity { command } => identities::run(command, &session).await,
         Command::Passkey { command } => passkeys::run(command, &session).await,
         Command::Password { command } => passwords::run(command, &session).await,
         Command::Request { command } => requests::run(*command, &session).await,

@@ -10,6 +10,7 @@ pub mod bootstrap;
 pub mod certificates;
 pub mod checkpoints;
 mod columns;
+pub mod external_identities;
 pub mod follower;
 pub mod idempotency;
 pub mod imports;

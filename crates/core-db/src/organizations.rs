@@ -163,3 +163,10 @@ pub async fn exist(conn: &mut PgConnection) -> Result<bool, DbError> {
         .fetch_one(conn)
         .await?)
 }
+
+/// The id of the organization of this short name.
+pub async fn find_id_by_code(conn: &mut PgConnection, code: &str) -> Result<Option<Uuid>, DbError> {
+    Ok(sqlx::query_scalar!("SELECT id FROM organizations WHERE org_code = $1 AND deleted_at IS NULL", code)
+        .fetch_optional(conn)
+        .await?)
+}

@@ -28,6 +28,10 @@ pub struct SessionRow {
     pub revoked_at: Option<Time>,
     /// When it was opened.
     pub created_at: Time,
+    /// What signed in, if it was an OpenID provider that vouched.
+    pub external_identity_id: Option<Uuid>,
+    /// The provider's name for its own session.
+    pub external_session: Option<String>,
 }
 
 /// A session as authentication needs it, with the state of its user.
@@ -57,8 +61,8 @@ pub struct SessionCredentialRow {
 pub async fn insert(conn: &mut PgConnection, row: &SessionRow, token_hash: &[u8; 32]) -> Result<(), DbError> {
     sqlx::query!(
         "INSERT INTO sessions (id, user_id, token_hash, sign_in_method, ip_address, user_agent, mfa_at, last_seen_at, expires_at,
-             created_at, updated_at)
-         VALUES ($1, $2, $3, $4, $5::text::inet, $6, $7, $8, $9, $10, $10)",
+             created_at, updated_at, external_identity_id, external_session)
+         VALUES ($1, $2, $3, $4, $5::text::inet, $6, $7, $8, $9, $10, $10, $11, $12)",
         row.id,
         row.user_id,
         token_hash,
@@ -68,7 +72,9 @@ pub async fn insert(conn: &mut PgConnection, row: &SessionRow, token_hash: &[u8;
         row.mfa_at,
         row.last_seen_at,
         row.expires_at,
-        row.created_at
+        row.created_at,
+        row.external_identity_id,
+        row.external_session
     )
     .execute(conn)
     .await?;
@@ -156,7 +162,7 @@ pub async fn find(conn: &mut PgConnection, id: Uuid) -> Result<Option<SessionRow
     Ok(sqlx::query_as!(
         SessionRow,
         "SELECT id, user_id, sign_in_method, host(ip_address) AS ip_address, user_agent, mfa_at, last_seen_at, expires_at,
-                revoked_at, created_at
+                revoked_at, created_at, external_identity_id, external_session
          FROM sessions WHERE id = $1",
         id
     )
@@ -175,7 +181,7 @@ pub async fn list_open(
     Ok(sqlx::query_as!(
         SessionRow,
         "SELECT id, user_id, sign_in_method, host(ip_address) AS ip_address, user_agent, mfa_at, last_seen_at, expires_at,
-                revoked_at, created_at
+                revoked_at, created_at, external_identity_id, external_session
          FROM sessions
          WHERE user_id = $1 AND revoked_at IS NULL AND $2 < expires_at AND $3 < last_seen_at AND ($4::uuid IS NULL OR id < $4)
          ORDER BY id DESC LIMIT $5",
@@ -237,4 +243,30 @@ pub async fn revoke_all(
     .execute(conn)
     .await?;
     Ok(result.rows_affected())
+}
+
+/// Ends the sessions that an OpenID provider vouched for: all of an identity, or that which the provider names. Their ids.
+pub async fn revoke_external(
+    conn: &mut PgConnection,
+    identity_id: Option<Uuid>,
+    external_session: Option<&str>,
+    issuer: &str,
+    end: SessionEnd<'_>,
+) -> Result<Vec<Uuid>, DbError> {
+    Ok(sqlx::query_scalar!(
+        "UPDATE sessions s
+         SET revoked_at = $6, revocation_reason = $4, revoked_by = $5, updated_at = $6, version = s.version + 1
+         FROM external_identities e
+         WHERE s.external_identity_id = e.id AND e.issuer = $3 AND s.revoked_at IS NULL AND $6 < s.expires_at
+           AND ($1::uuid IS NULL OR e.id = $1) AND ($2::text IS NULL OR s.external_session = $2)
+         RETURNING s.id",
+        identity_id,
+        external_session,
+        issuer,
+        end.reason,
+        end.by,
+        end.now
+    )
+    .fetch_all(conn)
+    .await?)
 }

@@ -7,6 +7,7 @@ use clm_core::passwords::PasswordCost;
 use clm_pg::PgConfig;
 
 use crate::config::Config;
+use crate::identity_providers;
 
 pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
     let api = &config.api;
@@ -16,6 +17,7 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
     let rpc = config.rpc.files();
     check_files(&rpc.ca_file, &rpc.cert_file, &rpc.key_file).context("[rpc]")?;
     config.sign_in.parts(&config.api.public_url, PasswordCost::LEAST).context("[sign_in]")?;
+    identity_providers::open_all(&config.identity_providers).context("[[identity_providers]]")?;
     eprintln!("the configuration is complete and readable");
     Ok(())
 }

@@ -15,6 +15,8 @@ use clm_rpc::TlsFiles;
 use clm_service::{AdminConfig, LogConfig, Secret};
 use serde::Deserialize;
 
+use crate::identity_providers::IdentityProviderConfig;
+
 /// The whole file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -33,6 +35,9 @@ pub(crate) struct Config {
     pub(crate) rpc: RpcConfig,
     /// How people sign in.
     pub(crate) sign_in: SignInConfig,
+    /// OpenID providers that are trusted.
+    #[serde(default)]
+    pub(crate) identity_providers: Vec<IdentityProviderConfig>,
     /// Comparing the databases.
     #[serde(default)]
     pub(crate) integrity: IntegrityConfig,

@@ -4,6 +4,7 @@ mod administrator_key;
 mod bootstrap_token;
 mod check_config;
 mod config;
+mod identity_providers;
 mod listeners;
 mod metrics;
 mod password_cost;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use clm_core::passwords::PasswordCost;
+use clm_core::sign_in::SignInParts;
 use clm_core::{Core, CoreParts};
 use clm_core_db::PgPool;
 use clm_core_web::{Edge, HttpMetrics, PublicUrl, ValidationUrl};
@@ -15,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, MigrationConfig};
+use crate::identity_providers;
 use crate::listeners;
 use crate::metrics::{self, IntegrityMetrics};
 use crate::password_cost;
@@ -34,6 +36,9 @@ pub(crate) struct Opened {
 /// Opens the database, which must have the schema of this program, and prepares the link to Secure.
 pub(crate) async fn open(config: &Config, password_cost: PasswordCost) -> anyhow::Result<Opened> {
     let sign_in = config.sign_in.parts(&config.api.public_url, password_cost).context("[sign_in]")?;
+    let identity_providers =
+        identity_providers::open_all(&config.identity_providers).context("[[identity_providers]]")?;
+    let sign_in = SignInParts { identity_providers, ..sign_in };
     let app = clm_pg::connect(&config.database, "clm-core").await.context("clm_core_db as [database]")?;
     let system = clm_pg::connect(&config.system_database, "clm-core-system")
         .await

@@ -31,6 +31,7 @@ const fn status(code: ErrorCode) -> StatusCode {
         | C::StepUpRequired
         | C::LinkInvalid
         | C::PasskeyRefused
+        | C::IdentityUnknown
         | C::BootstrapTokenInvalid
         | C::SelfApproval
         | C::NotAnApprover
@@ -50,7 +51,8 @@ const fn status(code: ErrorCode) -> StatusCode {
         | C::RoleNotFound
         | C::ApiKeyNotFound
         | C::SessionNotFound
-        | C::PasskeyNotFound => StatusCode::NOT_FOUND,
+        | C::PasskeyNotFound
+        | C::ExternalIdentityNotFound => StatusCode::NOT_FOUND,
         C::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         C::IdempotencyKeyInFlight
         | C::KeyExists
@@ -192,6 +194,10 @@ const fn texts(code: ErrorCode) -> (&'static str, &'static str) {
             "The one-time link is wrong, used, replaced by a newer one, or its time is over",
             "Ask an administrator for a new one.",
         ),
+        C::IdentityUnknown => (
+            "The provider vouches for somebody who is no active user here",
+            "Sign in by another way and link the provider, or ask an administrator to let you in.",
+        ),
         C::PasskeyRefused => (
             "What the browser brought of a new passkey does not hold",
             "Begin again: a challenge is good for five minutes, in its session, at the address of this service.",
@@ -230,6 +236,9 @@ const fn texts(code: ErrorCode) -> (&'static str, &'static str) {
         }
         C::RoleNotFound => ("No such role in this organization", "List the roles, and use the id of one."),
         C::SessionNotFound => ("No such open session", "List the sessions, and use the id of one."),
+        C::ExternalIdentityNotFound => {
+            ("No such link of the caller to a provider", "List your links, and use the id of one.")
+        }
         C::PasskeyNotFound => ("No such passkey of the caller", "List your passkeys, and use the id of one."),
         C::ApiKeyNotFound => {
             ("No such API key in this organization", "List the API keys, and use the id of one.")

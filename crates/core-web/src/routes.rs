@@ -121,6 +121,12 @@ pub const ROUTES: &[Route] = {
         route("POST", "/api/v1/sessions/current/passkey-options", Session),
         route("POST", "/api/v1/sessions/passkey/options", Public),
         route("POST", "/api/v1/sessions/passkey", Public),
+        get("/api/v1/identity-providers", Public),
+        // A signed token of the provider is checked.
+        route("POST", "/api/v1/identity-providers/{name}/logout", Public),
+        route("POST", "/api/v1/sessions/oidc/start", Public),
+        get("/api/v1/sessions/oidc/callback", Public),
+        route("POST", "/api/v1/sessions/oidc", Public),
         route("POST", "/api/v1/links/use", Public),
         // With the present password.
         route("POST", "/api/v1/me/password", SignedIn),
@@ -133,6 +139,10 @@ pub const ROUTES: &[Route] = {
         route("POST", "/api/v1/me/passkeys", Session),
         get("/api/v1/me/passkeys", SignedIn),
         fresh(route("DELETE", "/api/v1/me/passkeys/{id}", SignedIn)),
+        fresh(route("POST", "/api/v1/me/identities/start", SignedIn)),
+        fresh(route("POST", "/api/v1/me/identities", SignedIn)),
+        get("/api/v1/me/identities", SignedIn),
+        fresh(route("DELETE", "/api/v1/me/identities/{id}", SignedIn)),
         once("/api/v1/requests", may(P::RequestCreate)),
         get("/api/v1/requests", may(P::RequestRead)),
         get("/api/v1/requests/{id}", may(P::RequestRead)),

@@ -21,10 +21,13 @@ pub mod ctx;
 pub mod deadlines;
 mod defaults;
 pub mod error;
+pub mod external_identities;
+pub mod external_sign_in;
 mod fields;
 pub mod follower;
 pub mod idempotency;
 mod identity;
+pub mod identity_providers;
 mod imports;
 pub mod integrity;
 pub mod integrity_runs;
@@ -101,6 +104,7 @@ use authorities::AuthorityCache;
 use cache::ShortCache;
 use committer::Committer;
 use identity::{Identity, IdentityKey};
+use identity_providers::IdentityProvider;
 use jobs::Worker;
 use ocsp_questions::OcspQuestions;
 use passwords::Passwords;
@@ -149,6 +153,7 @@ pub struct Core {
     pub(crate) secrets_keys: SecretsKeys,
     pub(crate) issuer: String,
     pub(crate) relying_party: RelyingParty,
+    pub(crate) identity_providers: Vec<IdentityProvider>,
     pub(crate) session_idle: TimeDelta,
     pub(crate) session_lifetime: TimeDelta,
     /// By id or code.
@@ -191,6 +196,7 @@ impl Core {
             secrets_keys: parts.sign_in.secrets_keys,
             issuer: parts.sign_in.issuer,
             relying_party: parts.sign_in.relying_party,
+            identity_providers: parts.sign_in.identity_providers,
             session_idle: parts.sign_in.session_idle,
             session_lifetime: parts.sign_in.session_lifetime,
             policies: ShortCache::new(1_000, BELIEVED),

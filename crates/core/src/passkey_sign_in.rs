@@ -189,7 +189,8 @@ fn is_of_owner(assertion: &Assertion, passkey: &PasskeyRow, state: Authenticator
         && state.backup_eligible == passkey.backup_eligible
 }
 
-fn sha256(octets: &[u8]) -> [u8; 32] {
+/// SHA-256.
+pub(crate) fn sha256(octets: &[u8]) -> [u8; 32] {
     let mut hash = [0; 32];
     hash.copy_from_slice(digest(&SHA256, octets).as_ref());
     hash

@@ -11,6 +11,7 @@ use crate::audit::AuditEntry;
 use crate::error::has_changed;
 use crate::passkey_sign_in::Answer;
 use crate::recovery_codes::hash;
+use crate::sessions::FRESH;
 use crate::sign_in::{note_whole_sign_in, sign_in_failed};
 use crate::tokens::{Token, TokenKind};
 use crate::users::find_for_change;
@@ -51,7 +52,7 @@ pub(crate) fn proof(ctx: &Ctx) -> Result<(UserId, SessionProof), Refusal> {
 
 impl Core {
     /// Fails unless the caller may add a factor: who finds a session open shall not give it one of their own. Who has a factor
-    /// has shown it just now; who has none shows the password again.
+    /// has shown it just now; who has none shows the password again, or has just signed in by a provider.
     ///
     /// # Errors
     /// `step_up_required`; `sign_in_failed` for a wrong password.
@@ -68,7 +69,12 @@ impl Core {
             ctx.require_fresh_factor()?;
             return self.find_sign_in(user_id).await;
         }
-        self.check_current_password(ctx, user_id, current_password).await
+        let user = self.check_current_password(ctx, user_id, current_password).await?;
+        if user.password_hash.is_none() {
+            let (_, session) = proof(ctx)?;
+            check_just_opened(ctx, session)?;
+        }
+        Ok(user)
     }
 
     /// Completes a sign-in, or freshens it for five minutes. The session's token changes; five wrong codes end it.
@@ -201,6 +207,21 @@ impl Core {
         self.end_sessions(conn, ctx, user_id, except, "factor_changed").await?;
         Ok(())
     }
+}
+
+/// Fails unless a session was opened within the time that a factor counts as fresh.
+fn check_just_opened(ctx: &Ctx, session: SessionProof) -> Result<(), Refusal> {
+    // A session's id holds the time of its making (UUIDv7).
+    let opened = session.id.0.get_timestamp().map_or(0, |timestamp| timestamp.to_unix().0);
+    let age = ctx.now.timestamp().saturating_sub(i64::try_from(opened).unwrap_or(0));
+    if age < FRESH.num_seconds() {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        ErrorCode::StepUpRequired,
+        "this needs a session that was opened in the last five minutes",
+    )
+    .hint("sign in again by your provider, and repeat it"))
 }
 
 /// Takes what was shown, which no other call gets after. Whether it was right.

@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::actor::{Actor, MissingFactor};
 use crate::audit::AuditEntry;
+use crate::identity_providers::IdentityProvider;
 use crate::notifications::{self, Message};
 use crate::passwords::{HashedPassword, PasswordCost};
 use crate::roles::ADMINISTRATOR;
@@ -44,6 +45,8 @@ pub struct SignInParts {
     pub session_idle: TimeDelta,
     /// and after so long in any case.
     pub session_lifetime: TimeDelta,
+    /// OpenID providers that are trusted.
+    pub identity_providers: Vec<IdentityProvider>,
 }
 
 impl SignInParts {
@@ -56,6 +59,7 @@ impl SignInParts {
             relying_party,
             session_idle: TimeDelta::minutes(30),
             session_lifetime: TimeDelta::hours(12),
+            identity_providers: Vec::new(),
         }
     }
 }
@@ -66,6 +70,8 @@ pub(crate) enum SignInMethod {
     Password,
     /// Both factors at once: it is held, and its authenticator has verified its user.
     Passkey,
+    /// A provider vouches.
+    Oidc,
 }
 
 impl SignInMethod {
@@ -73,6 +79,7 @@ impl SignInMethod {
         match self {
             Self::Password => "password",
             Self::Passkey => "passkey",
+            Self::Oidc => "oidc",
         }
     }
 }
@@ -252,6 +259,8 @@ impl Core {
             expires_at: ctx.now + self.session_lifetime,
             revoked_at: None,
             created_at: ctx.now,
+            external_identity_id: None,
+            external_session: None,
         }
     }
 

@@ -16,14 +16,23 @@ pub struct Script {
 
 impl Script {
     /// Chromium on a page of the service, with an authenticator of its own.
-    pub fn passkeys(url: &str) -> Self {
-        Self::start("passkeys.mjs", &["chromium", url])
+    pub fn browser(url: &str) -> Self {
+        Self::start("browser.mjs", &["chromium", url], None)
     }
 
-    fn start(name: &str, arguments: &[&str]) -> Self {
+    /// An OpenID provider with this certificate and key, which trusts the service's certificate, and its name.
+    pub async fn provider(certificate: &Path, key: &Path, trusted: &Path) -> (Self, String) {
+        let paths = [certificate, key].map(|path| path.to_str().expect("a plain path"));
+        let mut script = Self::start("provider.mjs", &paths, Some(trusted));
+        let issuer = script.read().await["issuer"].as_str().expect("a name").to_owned();
+        (script, issuer)
+    }
+
+    fn start(name: &str, arguments: &[&str], trusted: Option<&Path>) -> Self {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("browser");
         let mut command = Command::new("node");
         command.arg(name).args(arguments).current_dir(folder).kill_on_drop(true);
+        command.envs(trusted.map(|path| ("NODE_EXTRA_CA_CERTS", path)));
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().expect("node is installed: make deps-test");
         let input = child.stdin.take().expect("a pipe");
@@ -34,6 +43,10 @@ impl Script {
     /// Calls it.
     pub async fn call(&mut self, call: &Value) -> Value {
         self.input.write_all(format!("{call}\n").as_bytes()).await.expect("the program runs");
+        self.read().await
+    }
+
+    async fn read(&mut self) -> Value {
         let line = self.output.next_line().await.expect("the program runs").expect("an answer");
         serde_json::from_str(&line).expect("JSON")
     }

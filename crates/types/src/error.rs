@@ -45,6 +45,8 @@ text_enum! {
         LinkInvalid => "link_invalid",
         /// What a browser brought of a new passkey does not hold.
         PasskeyRefused => "passkey_refused",
+        /// A provider vouches for somebody who is no active user here.
+        IdentityUnknown => "identity_unknown",
         /// The bootstrap token is wrong, used or expired.
         BootstrapTokenInvalid => "bootstrap_token_invalid",
 
@@ -75,6 +77,8 @@ text_enum! {
         SessionNotFound => "session_not_found",
         /// The caller has no such passkey.
         PasskeyNotFound => "passkey_not_found",
+        /// The caller has no such link to a provider.
+        ExternalIdentityNotFound => "external_identity_not_found",
 
         // Certificate signing requests.
         /// Not a PKCS#10 request, or truncated.

@@ -78,6 +78,8 @@ ids! {
     PolicyId,
     /// `private_keys.id`.
     PrivateKeyId,
+    /// `external_identities.id`.
+    ExternalIdentityId,
     /// `passkeys.id`.
     PasskeyId,
     /// `certificate_requests.id`.

@@ -28,9 +28,9 @@ pub use clock::{Clock, Time};
 pub use entropy::Entropy;
 pub use error::{ErrorCode, Refusal};
 pub use ids::{
-    ApiKeyId, AuthorityId, CertificateId, JobId, MandateId, MassRevocationId, NotificationId, OperationId,
-    OrganizationId, PasskeyId, PolicyId, PrivateKeyId, RequestId, RoleId, SessionId, UserId, WorkflowId,
-    WorkflowInstanceId, WorkflowStepId,
+    ApiKeyId, AuthorityId, CertificateId, ExternalIdentityId, JobId, MandateId, MassRevocationId,
+    NotificationId, OperationId, OrganizationId, PasskeyId, PolicyId, PrivateKeyId, RequestId, RoleId,
+    SessionId, UserId, WorkflowId, WorkflowInstanceId, WorkflowStepId,
 };
 pub use issuance::{
     AuthorityRecord, CertificateRecord, CertificateSpec, IssuedCertificate, OwnerChange, RevocationRecord,

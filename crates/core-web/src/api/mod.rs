@@ -7,6 +7,7 @@ mod authorities;
 mod bootstrap;
 mod certificate_view;
 mod certificates;
+mod identity_providers;
 mod integrity;
 mod keys;
 mod mass_revocations;
@@ -47,6 +48,7 @@ pub(crate) fn router() -> OpenApiRouter<Edge> {
         .merge(sessions::router())
         .merge(second_factors::router())
         .merge(passkeys::router())
+        .merge(identity_providers::router())
         .merge(roles::router())
         .merge(role_assignments::router())
         .merge(api_keys::router())

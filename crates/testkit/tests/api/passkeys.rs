@@ -10,7 +10,7 @@ use crate::person::Person;
 use crate::sign_in::{PASSWORD, anonymous, come, sign_in};
 
 async fn chromium(office: &Office) -> Script {
-    Script::passkeys(&format!("{}/openapi.json", office.admin.url))
+    Script::browser(&format!("{}/openapi.json", office.admin.url))
 }
 
 /// What the browser brings back.

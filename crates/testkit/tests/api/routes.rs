@@ -81,6 +81,7 @@ async fn things(office: &Office) -> Vec<(&'static str, String)> {
         // Of a person, whatever the organization.
         ("/api/v1/sessions/", UNKNOWN.to_owned()),
         ("/api/v1/me/passkeys/", UNKNOWN.to_owned()),
+        ("/api/v1/me/identities/", UNKNOWN.to_owned()),
         // Of the whole installation.
         ("/api/v1/integrity/runs/", UNKNOWN.to_owned()),
         ("/api/v1/authorities/", UNKNOWN.to_owned()),

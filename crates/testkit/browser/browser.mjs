@@ -1,8 +1,9 @@
-// A browser with an authenticator of its own: makes and uses passkeys on a page of the service.
+// A browser with an authenticator of its own: makes and uses passkeys on a page of the service, and visits other pages.
 //
-// usage: node passkeys.mjs PROGRAM URL
+// usage: node browser.mjs PROGRAM URL
 // Reads a line for each call, {"create": OPTIONS} or {"get": OPTIONS}, and answers it with a line: {"credential": …} as
-// PublicKeyCredential.toJSON gives it, or {"error": NAME}. {"forget": true} takes another authenticator.
+// PublicKeyCredential.toJSON gives it, or {"error": NAME}. {"visit": URL} goes to a page and tells where it ended and what stands
+// there; {"press": SELECTOR} presses a button on it.
 
 import { createInterface } from "node:readline";
 import { execFileSync } from "node:child_process";
@@ -23,13 +24,23 @@ const options = {
   isUserVerified: true,
   automaticPresenceSimulation: true,
 };
-let { authenticatorId } = await devtools.send("WebAuthn.addVirtualAuthenticator", { options });
+await devtools.send("WebAuthn.addVirtualAuthenticator", { options });
+
+async function visit(go) {
+  // Where nobody listens, the address is what matters.
+  await go().catch(() => {});
+  return { url: elsewhere.url(), text: await elsewhere.innerText("body").catch(() => "") };
+}
+
+const elsewhere = await page.context().newPage();
+let last = "";
+elsewhere.on("request", (request) => request.isNavigationRequest() && (last = request.url()));
 
 async function answer(call) {
-  if (call.forget) {
-    await devtools.send("WebAuthn.removeVirtualAuthenticator", { authenticatorId });
-    ({ authenticatorId } = await devtools.send("WebAuthn.addVirtualAuthenticator", { options }));
-    return {};
+  if (call.visit) return { ...(await visit(() => elsewhere.goto(call.visit))), last };
+  if (call.press) {
+    const go = () => Promise.all([elsewhere.waitForNavigation(), elsewhere.click(call.press)]);
+    return { ...(await visit(go)), last };
   }
   return page.evaluate(async (call) => {
     try {
