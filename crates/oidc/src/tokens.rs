@@ -96,3 +96,155 @@ pub(crate) fn check(claims: &Claims, issuer: &str, audience: &str, now: Time) ->
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use chrono::DateTime;
+    use jsonwebtoken::{EncodingKey, encode};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const ISSUER: &str = "https://login.example.com";
+
+    /// A key of the issuer, and how it is published.
+    fn key(id: &str) -> (EncodingKey, Jwk) {
+        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+        let point = pair.public_key().as_ref();
+        let (x, y) = point[1..].split_at(32);
+        let encoded = |octets: &[u8]| URL_SAFE_NO_PAD.encode(octets);
+        let jwk = json!({"kty": "EC", "crv": "P-256", "kid": id, "use": "sig", "alg": "ES256", "x": encoded(x), "y": encoded(y)});
+        let pkcs8 = pair.to_pkcs8v1().unwrap();
+        (EncodingKey::from_ec_der(pkcs8.as_ref()), serde_json::from_value(jwk).unwrap())
+    }
+
+    fn now() -> Time {
+        DateTime::from_timestamp(1_800_000_000, 0).unwrap()
+    }
+
+    fn claims() -> Value {
+        let seconds = now().timestamp();
+        json!({"iss": ISSUER, "sub": "ann", "aud": "clm", "exp": seconds + 300, "iat": seconds})
+    }
+
+    fn signed(signer: &EncodingKey, claims: &Value) -> String {
+        let header = Header { kid: Some("one".to_owned()), ..Header::new(Algorithm::ES256) };
+        encode(&header, claims, signer).unwrap()
+    }
+
+    fn read(token: &str, keys: &[Jwk]) -> Result<Claims, OidcError> {
+        let header = header(token)?;
+        let key = key_for(keys, &header).ok_or_else(|| OidcError::refused("no such key"))?;
+        let claims = verified::<Claims>(token, key, &header)?;
+        check(&claims, ISSUER, "clm", now())?;
+        Ok(claims)
+    }
+
+    fn part(value: &Value) -> String {
+        URL_SAFE_NO_PAD.encode(value.to_string())
+    }
+
+    #[test]
+    fn a_token_of_the_issuer_is_read() {
+        let (signer, jwk) = key("one");
+        let read = read(&signed(&signer, &claims()), &[jwk]).unwrap();
+        assert_eq!((read.sub.as_str(), read.verified_email()), ("ann", None));
+    }
+
+    #[test]
+    fn an_algorithm_that_the_token_chooses_does_not_help() {
+        let (signer, jwk) = key("one");
+        let keys = [jwk];
+        let body = part(&claims());
+        // Without a signature, however it is spelled.
+        for name in ["none", "None", "NONE", "nOnE"] {
+            let bare = format!("{}.{body}.", part(&json!({"alg": name, "kid": "one"})));
+            assert!(read(&bare, &keys).is_err(), "{name}");
+        }
+        // A MAC whose key is what everybody knows: the published key.
+        let published = serde_json::to_vec(&keys[0]).unwrap();
+        for secret in [published.as_slice(), b"one"] {
+            let header = Header { kid: Some("one".to_owned()), ..Header::new(Algorithm::HS256) };
+            let token = encode(&header, &claims(), &EncodingKey::from_secret(secret).unwrap()).unwrap();
+            assert!(read(&token, &keys).is_err());
+        }
+        // Another algorithm than that of the key, and a key that the token brings along.
+        let whole = signed(&signer, &claims());
+        let signature = whole.rsplit('.').next().unwrap();
+        for header in [
+            json!({"alg": "RS256", "kid": "one"}),
+            json!({"alg": "ES384", "kid": "one"}),
+            json!({"alg": "ES256", "kid": "one", "crit": ["exp"]}),
+        ] {
+            assert!(read(&format!("{}.{body}.{signature}", part(&header)), &keys).is_err(), "{header}");
+        }
+        let (stranger, _) = key("one");
+        let header =
+            Header { jwk: Some(key("one").1), kid: Some("one".to_owned()), ..Header::new(Algorithm::ES256) };
+        assert!(read(&encode(&header, &claims(), &stranger).unwrap(), &keys).is_err());
+    }
+
+    #[test]
+    fn a_secret_among_the_published_keys_verifies_nothing() {
+        let oct = json!({"kty": "oct", "kid": "one", "k": URL_SAFE_NO_PAD.encode("secret"), "alg": "HS256"});
+        let keys: [Jwk; 1] = [serde_json::from_value(oct).unwrap()];
+        let header = Header { kid: Some("one".to_owned()), ..Header::new(Algorithm::HS256) };
+        let token = encode(&header, &claims(), &EncodingKey::from_secret(b"secret").unwrap()).unwrap();
+        assert!(read(&token, &keys).is_err());
+    }
+
+    #[test]
+    fn keys_for_other_purposes_and_other_names_are_not_taken() {
+        let (signer, jwk) = key("one");
+        let mut for_encryption = jwk.clone();
+        for_encryption.common.public_key_use = Some(PublicKeyUse::Encryption);
+        let token = signed(&signer, &claims());
+        assert!(read(&token, &[for_encryption]).is_err());
+        let mut renamed = jwk.clone();
+        renamed.common.key_id = Some("two".to_owned());
+        assert!(read(&token, std::slice::from_ref(&renamed)).is_err());
+        // Without a name, one key must be the only one.
+        let unnamed = encode(&Header::new(Algorithm::ES256), &claims(), &signer).unwrap();
+        assert!(read(&unnamed, std::slice::from_ref(&jwk)).is_ok());
+        assert!(read(&unnamed, &[jwk, renamed]).is_err());
+    }
+
+    #[test]
+    fn claims_that_do_not_hold_are_refused() {
+        let (signer, jwk) = key("one");
+        let keys = [jwk];
+        let seconds = now().timestamp();
+        for (name, value, right) in [
+            ("iss", json!("https://login.example.org"), false),
+            ("iss", json!("https://login.example.com/"), false),
+            ("aud", json!("other"), false),
+            ("aud", json!([]), false),
+            ("aud", json!(["clm"]), true),
+            ("aud", json!(["clm", "other"]), false),
+            ("azp", json!("other"), false),
+            ("azp", json!("clm"), true),
+            ("exp", json!(seconds - 60), false),
+            ("exp", json!(seconds - 59), true),
+            ("exp", json!("soon"), false),
+            ("exp", json!(1e300), false),
+            ("nbf", json!(seconds + 61), false),
+            ("nbf", json!(seconds + 60), true),
+            ("iat", json!(seconds + 61), false),
+            ("iat", json!(1_800_000_000.5), true),
+        ] {
+            let mut changed = claims();
+            changed[name] = value.clone();
+            assert_eq!(read(&signed(&signer, &changed), &keys).is_ok(), right, "{name}: {value}");
+        }
+        let mut endless = claims();
+        endless.as_object_mut().unwrap().remove("exp");
+        assert!(read(&signed(&signer, &endless), &keys).is_err());
+        let mut changed = signed(&signer, &claims());
+        changed.replace_range(60..61, if &changed[60..61] == "A" { "B" } else { "A" });
+        assert!(read(&changed, &keys).is_err());
+        assert!(read(&"a".repeat(LONGEST + 1), &keys).is_err());
+    }
+}

@@ -19,6 +19,7 @@ mod issuance;
 mod keys;
 mod lint;
 mod mass_revocations;
+mod oidc;
 mod openssl;
 mod passkeys;
 mod person;
