@@ -7,7 +7,7 @@ use clm_types::OrganizationId;
 use uuid::Uuid;
 
 use crate::{
-    access, api_keys, audit, authorities, certificates, contexts, crl, factors, integrity, login,
+    access, api_keys, audit, authorities, certificates, contexts, crl, factors, groups, integrity, login,
     mass_revocations, memberships, notifications, organizations, passwords, policies, requests, roles,
     sessions, users, workflows,
 };
@@ -195,6 +195,11 @@ pub(crate) enum Command {
     Role {
         #[command(subcommand)]
         command: roles::Command,
+    },
+    /// Groups of users, and the roles that they give
+    Group {
+        #[command(subcommand)]
+        command: groups::Command,
     },
     /// Organizations
     Org {

@@ -250,7 +250,8 @@ pub async fn set_status(
     expect_rows(&result, 1)
 }
 
-/// Deletes a user: the row stays, and its memberships, roles and keys end.
+/// Deletes a user: the row stays, and its memberships, groups, roles and keys end. No provisioning client calls it anything
+/// any more.
 ///
 /// # Errors
 /// `RowCount` when it has changed since `version`.
@@ -274,6 +275,15 @@ pub async fn delete(
              UPDATE user_roles r SET revoked_at = $4, revoked_by = $3, revocation_reason = 'the user was deleted', updated_at = $4,
                  version = version + 1
              FROM deleted WHERE r.user_id = deleted.id AND r.revoked_at IS NULL
+         ), left_groups AS (
+             UPDATE group_members g SET left_at = $4, updated_at = $4
+             FROM deleted WHERE g.user_id = deleted.id AND g.left_at IS NULL
+             RETURNING g.group_id
+         ), changed_groups AS (
+             UPDATE groups SET updated_at = $4, version = version + 1 WHERE id IN (SELECT group_id FROM left_groups)
+         ), provisioned AS (
+             UPDATE provisioned_users p SET external_id = NULL, updated_at = $4, version = version + 1
+             FROM deleted WHERE p.user_id = deleted.id AND p.external_id IS NOT NULL
          ), keys AS (
              UPDATE api_keys k SET revoked_at = $4, revoked_by = $3, updated_at = $4, version = version + 1
              FROM deleted WHERE k.user_id = deleted.id AND k.revoked_at IS NULL

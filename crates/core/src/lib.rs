@@ -22,6 +22,8 @@ mod defaults;
 pub mod error;
 mod fields;
 pub mod follower;
+pub mod group_members;
+pub mod groups;
 pub mod idempotency;
 mod identity;
 mod imports;
@@ -51,6 +53,9 @@ pub mod passwords;
 pub mod policies;
 pub mod policy_rules;
 pub mod proposal;
+pub mod provisioned_groups;
+pub mod provisioned_users;
+pub mod provisioning;
 mod records;
 mod references;
 pub mod refusals;
@@ -99,6 +104,7 @@ use jobs::Worker;
 use ocsp_questions::OcspQuestions;
 use passwords::Passwords;
 use policies::ReadPolicy;
+use provisioning::{Bookmark, BookmarkKey};
 use references::ReferenceCache;
 use refusals::Refusals;
 use sealed_secrets::SecretsKeys;
@@ -138,6 +144,8 @@ pub struct Core {
     pub(crate) identities: ShortCache<IdentityKey, Identity>,
     /// Keys and sessions whose use was noted within the last minute.
     pub(crate) used_credentials: Cache<Uuid, ()>,
+    /// Where lists that provisioning clients read go on.
+    pub(crate) bookmarks: Cache<BookmarkKey, Bookmark>,
     pub(crate) passwords: Passwords,
     pub(crate) secrets_keys: SecretsKeys,
     pub(crate) issuer: String,
@@ -179,6 +187,7 @@ impl Core {
                 .max_capacity(10_000)
                 .time_to_live(Duration::from_mins(1))
                 .build(),
+            bookmarks: Cache::builder().max_capacity(10_000).time_to_live(Duration::from_mins(10)).build(),
             passwords: Passwords::new(parts.sign_in.password_cost),
             secrets_keys: parts.sign_in.secrets_keys,
             issuer: parts.sign_in.issuer,

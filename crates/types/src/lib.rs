@@ -28,8 +28,8 @@ pub use clock::{Clock, Time};
 pub use entropy::Entropy;
 pub use error::{ErrorCode, Refusal};
 pub use ids::{
-    ApiKeyId, AuthorityId, CertificateId, JobId, MandateId, MassRevocationId, NotificationId, OperationId,
-    OrganizationId, PolicyId, PrivateKeyId, RequestId, RoleId, SessionId, UserId, WorkflowId,
+    ApiKeyId, AuthorityId, CertificateId, GroupId, JobId, MandateId, MassRevocationId, NotificationId,
+    OperationId, OrganizationId, PolicyId, PrivateKeyId, RequestId, RoleId, SessionId, UserId, WorkflowId,
     WorkflowInstanceId, WorkflowStepId,
 };
 pub use issuance::{

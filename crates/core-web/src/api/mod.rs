@@ -7,6 +7,7 @@ mod authorities;
 mod bootstrap;
 mod certificate_view;
 mod certificates;
+mod groups;
 mod integrity;
 mod keys;
 mod mass_revocations;
@@ -47,6 +48,7 @@ pub(crate) fn router() -> OpenApiRouter<Edge> {
         .merge(second_factors::router())
         .merge(roles::router())
         .merge(role_assignments::router())
+        .merge(groups::router())
         .merge(api_keys::router())
         .merge(notifications::router())
         .merge(audit::router())
