@@ -29,13 +29,14 @@ pub(crate) const SHORTEST_USUAL_LIFETIME: TimeDelta = TimeDelta::days(89);
 
 /// What is done in one's own name and binds others: whoever makes a key for somebody else and keeps it could
 /// approve, grant and command as that person.
-const DECIDING: [Permission; 7] = [
+const DECIDING: [Permission; 8] = [
     Permission::RequestApprove,
     Permission::PolicyWrite,
     Permission::WorkflowWrite,
     Permission::OrganizationWrite,
     Permission::UserWrite,
     Permission::RoleAssign,
+    Permission::GroupWrite,
     Permission::ApiKeyWrite,
 ];
 

@@ -47,13 +47,12 @@ impl Core {
         require_client(ctx)?;
         let (here, list) = (ctx.organization_id.0, format!("{filter:?}"));
         let mut tx = self.tenant_tx(ctx.organization_id).await?;
-        let (after, total) = match self.bookmarks.get(&window.key(ctx, &list)) {
-            Some(mark) => (Some(mark.after), mark.total),
-            None => {
-                let skipped = window.skipped()?;
-                let total = groups::count_fitting(&mut tx, here, filter).await?;
-                (groups::find_nth(&mut tx, here, filter, skipped).await?, total)
-            }
+        let (after, total) = if let Some(mark) = self.bookmarks.get(&window.key(ctx, &list)) {
+            (Some(mark.after), mark.total)
+        } else {
+            let skipped = window.skipped()?;
+            let total = groups::count_fitting(&mut tx, here, filter).await?;
+            (groups::find_nth(&mut tx, here, filter, skipped).await?, total)
         };
         let found = groups::list_fitting(&mut tx, here, filter, after, i64::from(window.count)).await?;
         self.leave_bookmark(ctx, &list, window, (found.len(), found.last().map(|row| row.id), total));

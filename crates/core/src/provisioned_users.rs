@@ -63,13 +63,12 @@ impl Core {
         require_client(ctx)?;
         let (here, list) = (ctx.organization_id.0, format!("{filter:?}"));
         let mut tx = self.tenant_tx(ctx.organization_id).await?;
-        let (after, total) = match self.bookmarks.get(&window.key(ctx, &list)) {
-            Some(mark) => (Some(mark.after), mark.total),
-            None => {
-                let skipped = window.skipped()?;
-                let total = provisioned_users::count(&mut tx, here, filter).await?;
-                (provisioned_users::find_nth(&mut tx, here, filter, skipped).await?, total)
-            }
+        let (after, total) = if let Some(mark) = self.bookmarks.get(&window.key(ctx, &list)) {
+            (Some(mark.after), mark.total)
+        } else {
+            let skipped = window.skipped()?;
+            let total = provisioned_users::count(&mut tx, here, filter).await?;
+            (provisioned_users::find_nth(&mut tx, here, filter, skipped).await?, total)
         };
         let items = provisioned_users::list(&mut tx, here, filter, after, i64::from(window.count)).await?;
         self.leave_bookmark(ctx, &list, window, (items.len(), items.last().map(|row| row.id), total));
@@ -131,7 +130,9 @@ impl Core {
         check_change(change)?;
         let changed = self
             .in_system("change_provisioned_user", |mut tx| async move {
-                role_assignments::lock_administrators(&mut tx).await?;
+                if change.active == Some(false) {
+                    role_assignments::lock_administrators(&mut tx).await?;
+                }
                 let old = lock(&mut tx, ctx, id, version).await?;
                 check_reach(&mut tx, ctx, id).await?;
                 self.change_person(&mut tx, ctx, &old, change).await?;

@@ -78,8 +78,8 @@ impl Core {
         window: Window,
         page: (usize, Option<Uuid>, i64),
     ) {
-        let (length, last, total) = page;
-        if let (Some(after), Ok(length)) = (last, u32::try_from(length)) {
+        let (length, after, total) = page;
+        if let (Some(after), Ok(length)) = (after, u32::try_from(length)) {
             let next = Window { start: window.start.saturating_add(length), ..window };
             self.bookmarks.insert(next.key(ctx, list), Bookmark { after, total });
         }

@@ -12,7 +12,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::failure::ScimFailure;
-use super::{GROUP, USER, answer, error_body, list_response, location};
+use super::{GROUP, USER, answer, error_body, list_response, location, with};
 use crate::failure::Failure;
 use crate::{Edge, PublicUrl};
 
@@ -72,7 +72,7 @@ async fn resource_type(
     State(url): State<PublicUrl>,
     Path(name): Path<String>,
 ) -> Result<Response, ScimFailure> {
-    let found = all_types(&url).into_iter().find(|one| one["id"] == name);
+    let found = all_types(&url).into_iter().find(|one| one.get("id").is_some_and(|id| *id == name));
     Ok(answer(StatusCode::OK, &found.ok_or_else(nothing)?))
 }
 
@@ -89,7 +89,7 @@ async fn schemas(State(url): State<PublicUrl>) -> Response {
 #[utoipa::path(get, path = "/Schemas/{name}", tag = "scim", params(("name" = String, Path)),
     responses((status = 200, body = Value, content_type = "application/scim+json")))]
 async fn schema(State(url): State<PublicUrl>, Path(name): Path<String>) -> Result<Response, ScimFailure> {
-    let found = SCHEMAS.iter().find(|one| one["id"] == name);
+    let found = SCHEMAS.iter().find(|one| one.get("id").is_some_and(|id| *id == name));
     Ok(answer(StatusCode::OK, &with_meta(&url, found.ok_or_else(nothing)?)))
 }
 
@@ -119,10 +119,9 @@ fn all_types(url: &PublicUrl) -> Vec<Value> {
 }
 
 fn with_meta(url: &PublicUrl, schema: &Value) -> Value {
-    let mut shown = schema.clone();
-    let id = schema["id"].as_str().unwrap_or_default();
-    shown["meta"] = json!({"resourceType": "Schema", "location": location(url, "Schemas", id)});
-    shown
+    let id = schema.get("id").and_then(Value::as_str).unwrap_or_default();
+    let meta = json!({"resourceType": "Schema", "location": location(url, "Schemas", id)});
+    with(schema.clone(), "meta", meta)
 }
 
 fn nothing() -> Failure {

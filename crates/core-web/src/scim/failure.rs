@@ -7,6 +7,7 @@ use clm_core::provisioned_users::NAME_FIELD;
 use clm_types::{ErrorCode, Refusal};
 use serde_json::{Value, json};
 
+use super::with;
 use crate::failure::Failure;
 
 /// Of bodies, both ways.
@@ -89,15 +90,15 @@ pub(crate) fn error_body(refusal: &Refusal, status: StatusCode, known: Option<Sc
         Some(hint) => format!("{}: {hint}", refusal.detail),
         None => refusal.detail.clone(),
     };
-    let mut body = json!({
+    let body = json!({
         "schemas": ["urn:ietf:params:scim:api:messages:2.0:Error"],
         "status": status.as_u16().to_string(),
         "detail": detail,
     });
-    if let Some(ScimType(name)) = known.or_else(|| of_refusal(refusal)) {
-        body["scimType"] = json!(name);
+    match known.or_else(|| of_refusal(refusal)) {
+        Some(ScimType(name)) => with(body, "scimType", json!(name)),
+        None => body,
     }
-    body
 }
 
 fn of_refusal(refusal: &Refusal) -> Option<ScimType> {

@@ -21,7 +21,7 @@ use super::list::ListQuery;
 use super::patch::{self, Kind, Operation};
 use super::shown::{Shown, ShownQuery};
 use super::version::{self, Wanted};
-use super::{GROUP, answer, filter, list_response, location, resource};
+use super::{GROUP, answer, filter, list_response, location, resource, with};
 use crate::extract::{Caller, Id, Query};
 use crate::{Edge, PublicUrl, etag};
 
@@ -163,7 +163,7 @@ fn view(url: &PublicUrl, found: &ProvisionedGroup) -> Value {
         let id = user.to_string();
         json!({"value": id, "$ref": location(url, "Users", &id), "type": "User"})
     });
-    let mut shown = json!({
+    let shown = json!({
         "schemas": [GROUP],
         "id": id,
         "displayName": group.display_name,
@@ -176,10 +176,10 @@ fn view(url: &PublicUrl, found: &ProvisionedGroup) -> Value {
             "version": version::tag(group.version),
         },
     });
-    if let Some(external_id) = &group.external_id {
-        shown["externalId"] = json!(external_id);
+    match &group.external_id {
+        Some(external_id) => with(shown, "externalId", json!(external_id)),
+        None => shown,
     }
-    shown
 }
 
 fn read_filter(text: &str) -> Result<GroupFilter, ScimFailure> {
@@ -285,7 +285,7 @@ mod tests {
     const ANN: &str = "0199f0c3-7d59-7014-a6e2-3f8b9a0d1e45";
     const BOB: &str = "0199f0c3-7d59-7014-a6e2-3f8b9a0d1e46";
 
-    fn patched(operations: Value) -> Result<ProvisionedGroupChange, ScimFailure> {
+    fn patched(operations: &Value) -> Result<ProvisionedGroupChange, ScimFailure> {
         let Value::Object(body) = json!({"Operations": operations}) else { unreachable!() };
         let mut change = ProvisionedGroupChange::default();
         for operation in patch::parse(&Members(body), GROUP)? {
@@ -300,18 +300,19 @@ mod tests {
 
     #[test]
     fn members_join_and_leave_as_identity_providers_say_it() {
-        let change = patched(json!([
+        let change = patched(&json!([
             {"op": "Add", "path": "members", "value": [{"value": ANN}, {"value": BOB}]},
             {"op": "Remove", "path": "members", "value": [{"value": BOB}]},
         ]));
         let expected = MemberChange { others_leave: false, added: set(&[ANN]), removed: set(&[BOB]) };
         assert_eq!(change.unwrap().members, expected);
-        let one = patched(json!([{"op": "remove", "path": format!("members[value eq \"{ANN}\"]")}])).unwrap();
+        let one =
+            patched(&json!([{"op": "remove", "path": format!("members[value eq \"{ANN}\"]")}])).unwrap();
         assert_eq!(one.members.removed, set(&[ANN]));
-        let all = patched(json!([{"op": "remove", "path": "members"}])).unwrap();
+        let all = patched(&json!([{"op": "remove", "path": "members"}])).unwrap();
         assert_eq!(all.members, MemberChange { others_leave: true, ..MemberChange::default() });
         let okta = json!([{"op": "replace", "value": {"id": "x", "displayName": "Web", "members": [{"value": ANN}]}}]);
-        let okta = patched(okta).unwrap();
+        let okta = patched(&okta).unwrap();
         assert_eq!(okta.display_name.as_deref(), Some("Web"));
         assert_eq!((okta.members.others_leave, okta.members.added), (true, set(&[ANN])));
     }
@@ -325,7 +326,7 @@ mod tests {
             (json!({"op": "remove", "path": "members[value sw \"0\"]"}), "invalidFilter"),
             (json!({"op": "add", "path": "roles", "value": "administrator"}), "invalidPath"),
         ] {
-            assert_eq!(patched(json!([operation])).unwrap_err().kind(), Some(kind), "{operation}");
+            assert_eq!(patched(&json!([operation])).unwrap_err().kind(), Some(kind), "{operation}");
         }
     }
 }

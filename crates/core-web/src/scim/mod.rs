@@ -49,13 +49,22 @@ fn answer(status: StatusCode, body: &Value) -> Response {
 /// An answer with one resource: its version as `ETag`, and where it is, as its `meta` says.
 fn resource(status: StatusCode, whole: &Value, shown: &Value) -> Response {
     let mut response = answer(status, shown);
-    for (name, member) in [(ETAG, "version"), (LOCATION, "location")] {
-        let value = whole["meta"][member].as_str().and_then(|text| HeaderValue::from_str(text).ok());
+    for (name, pointer) in [(ETAG, "/meta/version"), (LOCATION, "/meta/location")] {
+        let value = whole.pointer(pointer).and_then(Value::as_str);
+        let value = value.and_then(|text| HeaderValue::from_str(text).ok());
         if let Some(value) = value {
             response.headers_mut().insert(name, value);
         }
     }
     response
+}
+
+/// The object with one more member.
+fn with(mut object: Value, name: &str, value: Value) -> Value {
+    if let Value::Object(members) = &mut object {
+        members.insert(name.to_owned(), value);
+    }
+    object
 }
 
 /// A list, or a part of one.

@@ -104,7 +104,7 @@ mod tests {
     use crate::scim::USER;
     use serde_json::json;
 
-    fn read(operation: Value) -> Result<Vec<Operation>, ScimFailure> {
+    fn read(operation: &Value) -> Result<Vec<Operation>, ScimFailure> {
         let Value::Object(body) = json!({"Operations": [operation]}) else { unreachable!() };
         parse(&Members(body), USER)
     }
@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn paths_are_read_as_identity_providers_write_them() {
         let one = |path: &str| {
-            let read = read(json!({"op": "Replace", "path": path, "value": "x"})).unwrap().remove(0);
+            let read = read(&json!({"op": "Replace", "path": path, "value": "x"})).unwrap().remove(0);
             (read.attribute, read.filter, read.sub)
         };
         let plain = |name: &str| (name.to_owned(), None, None);
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn without_a_path_each_member_is_one() {
-        let read = read(json!({"op": "replace", "value": {"active": "False", "displayName": "A"}})).unwrap();
+        let read = read(&json!({"op": "replace", "value": {"active": "False", "displayName": "A"}})).unwrap();
         let names: Vec<_> = read.iter().map(|one| (one.attribute.as_str(), one.value.clone())).collect();
         assert_eq!(names, [("active", json!("False")), ("displayname", json!("A"))]);
     }
@@ -145,7 +145,7 @@ mod tests {
             (json!({"op": "add", "path": "a[b", "value": 7}), "invalidPath"),
             (json!({"op": "add", "path": "a[b]c", "value": 7}), "invalidPath"),
         ] {
-            assert_eq!(read(wrong.clone()).unwrap_err().kind(), Some(kind), "{wrong}");
+            assert_eq!(read(&wrong).unwrap_err().kind(), Some(kind), "{wrong}");
         }
         assert!(parse(&Members(serde_json::Map::new()), USER).is_err());
     }

@@ -20,7 +20,7 @@ use super::list::ListQuery;
 use super::patch::{self, Kind, Operation};
 use super::shown::ShownQuery;
 use super::version::{self, Wanted};
-use super::{USER, answer, filter, list_response, location, resource};
+use super::{USER, answer, filter, list_response, location, resource, with};
 use crate::extract::{Caller, Id, Query};
 use crate::{Edge, PublicUrl, etag};
 
@@ -172,12 +172,12 @@ async fn delete(
 
 fn view(url: &PublicUrl, user: &ProvisionedUser) -> Value {
     let id = user.id.to_string();
-    let mut shown = json!({
+    let shown = json!({
         "schemas": [USER],
         "id": id,
         "userName": user.username,
         "displayName": user.display_name,
-        "emails": [{"value": user.email, "type": "work", "primary": true}],
+        "emails": [{"value": user.email, "type": "work"}],
         "active": user.active,
         "meta": {
             "resourceType": "User",
@@ -187,10 +187,10 @@ fn view(url: &PublicUrl, user: &ProvisionedUser) -> Value {
             "version": version::tag(user.version),
         },
     });
-    if let Some(external_id) = &user.external_id {
-        shown["externalId"] = json!(external_id);
+    match &user.external_id {
+        Some(external_id) => with(shown, "externalId", json!(external_id)),
+        None => shown,
     }
-    shown
 }
 
 fn read_filter(text: &str) -> Result<ProvisionedUserFilter, ScimFailure> {
@@ -306,7 +306,7 @@ mod tests {
         Members(body)
     }
 
-    fn patched(operations: Value) -> Result<ProvisionedUserChange, ScimFailure> {
+    fn patched(operations: &Value) -> Result<ProvisionedUserChange, ScimFailure> {
         let mut change = ProvisionedUserChange::default();
         for operation in patch::parse(&members(json!({"Operations": operations})), USER)? {
             apply(&mut change, &operation)?;
@@ -323,13 +323,13 @@ mod tests {
             {"op": "Add", "path": "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:department", "value": "IT"},
             {"op": "Remove", "path": "externalId"},
         ]);
-        let change = patched(entra).unwrap();
+        let change = patched(&entra).unwrap();
         assert_eq!((change.active, change.email.as_deref()), (Some(false), Some("a@example.com")));
         assert_eq!((change.external_id, change.display_name), (Some(None), None));
-        let okta = patched(json!([{"op": "replace", "value": {"active": false}}])).unwrap();
+        let okta = patched(&json!([{"op": "replace", "value": {"active": false}}])).unwrap();
         assert_eq!(okta.active, Some(false));
         let listed =
-            patched(json!([{"op": "replace", "path": "active", "value": [{"value": "True"}]}])).unwrap();
+            patched(&json!([{"op": "replace", "path": "active", "value": [{"value": "True"}]}])).unwrap();
         assert_eq!(listed.active, Some(true));
     }
 
@@ -342,7 +342,7 @@ mod tests {
             (json!({"op": "replace", "path": "emails", "value": []}), "invalidValue"),
             (json!({"op": "replace", "path": "shoeSize", "value": 44}), "invalidPath"),
         ] {
-            assert_eq!(patched(json!([operation])).unwrap_err().kind(), Some(kind), "{operation}");
+            assert_eq!(patched(&json!([operation])).unwrap_err().kind(), Some(kind), "{operation}");
         }
     }
 

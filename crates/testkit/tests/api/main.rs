@@ -11,6 +11,7 @@ mod bad_requests;
 mod bad_states;
 mod cli;
 mod csr;
+mod groups;
 mod house;
 mod idempotency;
 mod imports;
