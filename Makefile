@@ -15,6 +15,10 @@ CARGO_DENY_VERSION := 0.20.2
 PKILINT := $(TARGET)/pkilint
 PKILINT_VERSION := 0.13.3
 BROWSER := crates/testkit/browser
+SCIM2_TESTER := $(TARGET)/scim2-tester
+SCIM2_TESTER_VERSION := 0.5.2
+# What it judges with: another version may judge otherwise.
+SCIM2_TESTER_PARTS := 'scim2-client[httpx2]==0.13.2' scim2-models==0.12.3
 # Cargo's progress bar on a terminal, nothing but warnings elsewhere.
 QUIET := $(shell [[ -t 2 ]] || echo --quiet)
 FAILPOINTS := --features clm-core-server/failpoints,clm-secure-server/failpoints
@@ -48,6 +52,13 @@ deps-test:
 		echo "Installing pkilint $(PKILINT_VERSION) into $(PKILINT)"
 		python3 -m venv $(PKILINT)
 		$(PKILINT)/bin/pip install --quiet --disable-pip-version-check pkilint==$(PKILINT_VERSION)
+	fi
+	if [[ ! -e $(SCIM2_TESTER)/installed ]]; then
+		echo "Installing scim2-tester $(SCIM2_TESTER_VERSION) into $(SCIM2_TESTER)"
+		python3 -m venv $(SCIM2_TESTER)
+		$(SCIM2_TESTER)/bin/pip install --quiet --disable-pip-version-check \
+			scim2-tester==$(SCIM2_TESTER_VERSION) $(SCIM2_TESTER_PARTS)
+		touch $(SCIM2_TESTER)/installed
 	fi
 
 # One build for programs and tests alike: another set of features or targets would build it all twice.

@@ -9,6 +9,7 @@ pub mod audit;
 pub mod authorities;
 pub mod bootstrap;
 pub mod certificates;
+pub mod groups;
 pub mod identity_providers;
 pub mod integrity;
 pub mod keys;

@@ -1,7 +1,7 @@
 //! Roles and who holds them.
 
 use chrono::{DateTime, Utc};
-use clm_types::{OrganizationId, RoleId, UserId};
+use clm_types::{GroupId, OrganizationId, RoleId, UserId};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
@@ -65,6 +65,10 @@ pub struct RoleAssignment {
     /// Where; absent for everywhere.
     #[schema(value_type = Option<Uuid>)]
     pub organization_id: Option<OrganizationId>,
+    /// The group whose members hold it; none: given to the user alone.
+    #[schema(value_type = Option<Uuid>)]
+    #[serde(default)]
+    pub group_id: Option<GroupId>,
     /// From when.
     pub valid_from: DateTime<Utc>,
     /// Until when (exclusive).

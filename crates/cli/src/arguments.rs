@@ -7,9 +7,9 @@ use clm_types::OrganizationId;
 use uuid::Uuid;
 
 use crate::{
-    access, api_keys, audit, authorities, certificates, contexts, crl, factors, identities, integrity, login,
-    mass_revocations, memberships, notifications, organizations, passkeys, passwords, policies, requests,
-    roles, sessions, users, workflows,
+    access, api_keys, audit, authorities, certificates, contexts, crl, factors, groups, identities,
+    integrity, login, mass_revocations, memberships, notifications, organizations, passkeys, passwords,
+    policies, requests, roles, sessions, users, workflows,
 };
 
 const EXAMPLES: &str = "\
@@ -205,6 +205,11 @@ pub(crate) enum Command {
     Role {
         #[command(subcommand)]
         command: roles::Command,
+    },
+    /// Groups of users, and the roles that they give
+    Group {
+        #[command(subcommand)]
+        command: groups::Command,
     },
     /// Organizations
     Org {

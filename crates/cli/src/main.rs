@@ -15,6 +15,7 @@ mod crl;
 mod error;
 mod factors;
 mod files;
+mod groups;
 mod identities;
 mod inspect;
 mod integrity;
@@ -107,6 +108,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
         Command::Member { command } => memberships::run_member(command, &session).await,
         Command::Membership { command } => memberships::run_membership(command, &session).await,
         Command::Role { command } => roles::run(command, &session).await,
+        Command::Group { command } => groups::run(command, &session).await,
         Command::Org { command } => organizations::run(command, &session).await,
         Command::Key { command } => api_keys::run(command, &session).await,
         Command::Audit { command } => audit::run(command, &session).await,

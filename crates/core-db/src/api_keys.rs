@@ -218,3 +218,22 @@ pub async fn touch(conn: &mut PgConnection, id: Uuid, now: Time) -> Result<(), D
     .await?;
     Ok(())
 }
+
+/// Ends all keys of a user, wherever they work.
+pub async fn revoke_all(
+    conn: &mut PgConnection,
+    user_id: Uuid,
+    by: Option<Uuid>,
+    now: Time,
+) -> Result<(), DbError> {
+    sqlx::query!(
+        "UPDATE api_keys SET revoked_at = $3, revoked_by = $2, updated_at = $3, version = version + 1
+         WHERE user_id = $1 AND revoked_at IS NULL",
+        user_id,
+        by,
+        now
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}

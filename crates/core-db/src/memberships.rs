@@ -121,7 +121,8 @@ pub async fn set_primary(
     expect_rows(&result, 1)
 }
 
-/// Ends what a user has in an organization: roles there, and keys that work there alone.
+/// Ends what a user has in an organization: roles and groups there, and keys that work there
+/// alone.
 pub async fn end_rights(
     conn: &mut PgConnection,
     user_id: Uuid,
@@ -134,6 +135,12 @@ pub async fn end_rights(
              UPDATE user_roles SET revoked_at = $4, revoked_by = $3, revocation_reason = 'the membership ended', updated_at = $4,
                  version = version + 1
              WHERE user_id = $1 AND organization_id = $2 AND revoked_at IS NULL
+         ), left_groups AS (
+             UPDATE group_members SET left_at = $4, updated_at = $4
+             WHERE user_id = $1 AND organization_id = $2 AND left_at IS NULL
+             RETURNING group_id
+         ), changed_groups AS (
+             UPDATE groups SET updated_at = $4, version = version + 1 WHERE id IN (SELECT group_id FROM left_groups)
          )
          UPDATE api_keys SET revoked_at = $4, revoked_by = $3, updated_at = $4, version = version + 1
          WHERE user_id = $1 AND organization_id = $2 AND revoked_at IS NULL",

@@ -91,3 +91,16 @@ pub async fn revoke_all(conn: &mut PgConnection, user_id: Uuid, now: Time) -> Re
     .await?;
     Ok(())
 }
+
+/// Ends all links of these users that were not used.
+pub async fn revoke_all_of(conn: &mut PgConnection, users: &[Uuid], now: Time) -> Result<(), DbError> {
+    sqlx::query!(
+        "UPDATE one_time_links SET revoked_at = $2, updated_at = $2
+         WHERE user_id = ANY($1) AND used_at IS NULL AND revoked_at IS NULL",
+        users,
+        now
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}

@@ -21,6 +21,8 @@ pub struct AssignmentRow {
     pub role_id: Uuid,
     /// Where; none: everywhere.
     pub organization_id: Option<Uuid>,
+    /// The group whose members hold it; none: given to the user alone.
+    pub group_id: Option<Uuid>,
     /// From when.
     pub valid_from: Time,
     /// Until before when.
@@ -63,7 +65,7 @@ impl HeldRoleRow {
     }
 }
 
-/// Gives a role.
+/// Gives a role to a user alone.
 ///
 /// # Errors
 /// `Conflict` when the user has it there already.
@@ -95,8 +97,8 @@ pub async fn find(
 ) -> Result<Option<AssignmentRow>, DbError> {
     Ok(sqlx::query_as!(
         AssignmentRow,
-        "SELECT id, user_id, role_id, organization_id, valid_from, valid_until, assigned_by, assignment_reason, revoked_at,
-                created_at, version
+        "SELECT id, user_id, role_id, organization_id, group_id, valid_from, valid_until, assigned_by, assignment_reason,
+                revoked_at, created_at, version
          FROM user_roles WHERE id = $1 AND (organization_id = $2 OR organization_id IS NULL)",
         id,
         organization_id
@@ -115,8 +117,8 @@ pub async fn list(
 ) -> Result<Vec<AssignmentRow>, DbError> {
     Ok(sqlx::query_as!(
         AssignmentRow,
-        "SELECT id, user_id, role_id, organization_id, valid_from, valid_until, assigned_by, assignment_reason, revoked_at,
-                created_at, version
+        "SELECT id, user_id, role_id, organization_id, group_id, valid_from, valid_until, assigned_by, assignment_reason,
+                revoked_at, created_at, version
          FROM user_roles
          WHERE (organization_id = $1 OR organization_id IS NULL) AND ($2::uuid IS NULL OR user_id = $2)
            AND ($3::uuid IS NULL OR id < $3)

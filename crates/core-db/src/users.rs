@@ -250,7 +250,8 @@ pub async fn set_status(
     expect_rows(&result, 1)
 }
 
-/// Deletes a user: the row stays, and its memberships, roles and keys end.
+/// Deletes a user: the row stays, and its memberships, groups, roles and keys end. No provisioning client calls it anything
+/// any more.
 ///
 /// # Errors
 /// `RowCount` when it has changed since `version`.
@@ -277,6 +278,18 @@ pub async fn delete(
          ), passkeys AS (
              UPDATE passkeys p SET revoked_at = $4, updated_at = $4
              FROM deleted WHERE p.user_id = deleted.id AND p.revoked_at IS NULL
+         ), identities AS (
+             UPDATE external_identities e SET revoked_at = $4, updated_at = $4
+             FROM deleted WHERE e.user_id = deleted.id AND e.revoked_at IS NULL
+         ), left_groups AS (
+             UPDATE group_members g SET left_at = $4, updated_at = $4
+             FROM deleted WHERE g.user_id = deleted.id AND g.left_at IS NULL
+             RETURNING g.group_id
+         ), changed_groups AS (
+             UPDATE groups SET updated_at = $4, version = version + 1 WHERE id IN (SELECT group_id FROM left_groups)
+         ), provisioned AS (
+             UPDATE provisioned_users p SET external_id = NULL, updated_at = $4, version = version + 1
+             FROM deleted WHERE p.user_id = deleted.id AND p.external_id IS NOT NULL
          ), keys AS (
              UPDATE api_keys k SET revoked_at = $4, revoked_by = $3, updated_at = $4, version = version + 1
              FROM deleted WHERE k.user_id = deleted.id AND k.revoked_at IS NULL

@@ -1,4 +1,4 @@
-//! The edge of the Core Service: the REST API, and what relying parties fetch (CRL, OCSP, CA certificates).
+//! The edge of the Core Service: the REST API, SCIM, and what relying parties fetch (CRL, OCSP, CA certificates).
 //!
 //! A handler parses, calls one rule of `clm-core` and renders. Everything that all routes have in common is in the
 //! layers: the surroundings (limits, request id, problem document) outside, the gate (credentials,
@@ -20,6 +20,7 @@ pub mod problem_kinds;
 mod problems;
 mod refusals;
 pub mod routes;
+mod scim;
 mod surroundings;
 mod validation;
 mod wait;
@@ -78,5 +79,8 @@ pub fn validation_router(core: Arc<Core>, metrics: HttpMetrics) -> Router {
 }
 
 fn routes() -> utoipa_axum::router::OpenApiRouter<Edge> {
-    utoipa_axum::router::OpenApiRouter::new().merge(problems::router()).nest("/api/v1", api::router())
+    utoipa_axum::router::OpenApiRouter::new()
+        .merge(problems::router())
+        .nest("/api/v1", api::router())
+        .nest("/scim/v2", scim::router())
 }

@@ -20,7 +20,8 @@ use crate::routes::{Access, Condition, Idempotency, ROUTES, Route};
         title = "CLM",
         description = "Certificate lifecycle management. Errors are problem documents (RFC 9457). Lists are read with \
                        `limit` and `cursor`. What changes carries an `ETag`; PUT and PATCH need it as `If-Match`, \
-                       actions on it take it.",
+                       actions on it take it. What lies under `/scim/v2` is SCIM 2.0 (RFC 7643, RFC 7644): its bodies \
+                       are described by `/scim/v2/Schemas`, its errors are those of SCIM.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
     components(schemas(clm_api::Problem, PolicyRules, WorkflowDefinition, AutoApproval))
@@ -100,6 +101,11 @@ fn complete(document: &mut Value, route: &Route) {
         parameters.extend(headers);
     }
     if let Some(Value::Object(responses)) = operation.get_mut("responses") {
+        if crate::scim::is_ours(route.path) {
+            let error = json!({"description": "An error of SCIM (RFC 7644 section 3.12)"});
+            responses.insert("default".to_owned(), error);
+            return;
+        }
         let problem = json!({"description": "A problem", "content": {"application/problem+json":
             {"schema": {"$ref": "#/components/schemas/Problem"}}}});
         responses.insert("default".to_owned(), problem);

@@ -49,6 +49,7 @@ const fn status(code: ErrorCode) -> StatusCode {
         | C::AuthorityNotFound
         | C::ProfileNotFound
         | C::RoleNotFound
+        | C::GroupNotFound
         | C::ApiKeyNotFound
         | C::SessionNotFound
         | C::PasskeyNotFound
@@ -234,6 +235,7 @@ const fn texts(code: ErrorCode) -> (&'static str, &'static str) {
         C::ProfileNotFound => {
             ("No such certificate profile", "Use a profile that the policy and the authority name.")
         }
+        C::GroupNotFound => ("No such group in this organization", "List the groups, and use the id of one."),
         C::RoleNotFound => ("No such role in this organization", "List the roles, and use the id of one."),
         C::SessionNotFound => ("No such open session", "List the sessions, and use the id of one."),
         C::ExternalIdentityNotFound => {

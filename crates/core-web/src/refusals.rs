@@ -42,7 +42,7 @@ impl Call {
 
 /// `noun.verb` and the noun: the first word of the path, and the last one, or what the method means.
 fn action(route: &Route) -> (String, String) {
-    let path = route.path.trim_start_matches("/api/v1");
+    let path = route.path.trim_start_matches("/api/v1").trim_start_matches("/scim/v2").to_ascii_lowercase();
     let mut words = path.split('/').filter(|word| !word.is_empty() && !word.starts_with('{'));
     let noun = words.next().map(singular).unwrap_or_default();
     let verb = words
@@ -81,6 +81,7 @@ mod tests {
         assert_eq!(of("POST", "/api/v1/api-keys"), "api_key.create");
         assert_eq!(of("POST", "/api/v1/role-assignments/{id}/revoke"), "role_assignment.revoke");
         assert_eq!(of("POST", "/api/v1/integrity/runs"), "integrity.run");
+        assert_eq!(of("PATCH", "/scim/v2/Users/{id}"), "user.update");
     }
 
     #[test]

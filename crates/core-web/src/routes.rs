@@ -90,6 +90,11 @@ const fn change(method: &'static str, path: &'static str, access: Access) -> Rou
     Route { condition: Condition::Required, ..route(method, path, access) }
 }
 
+/// A change that takes the version that was read, if the caller sends it.
+const fn if_read(method: &'static str, path: &'static str, access: Access) -> Route {
+    Route { condition: Condition::Accepted, ..route(method, path, access) }
+}
+
 const fn route(method: &'static str, path: &'static str, access: Access) -> Route {
     Route { method, path, access, idempotency: Idempotency::None, condition: Condition::None, fresh: false }
 }
@@ -220,12 +225,42 @@ pub const ROUTES: &[Route] = {
         fresh(post("/api/v1/role-assignments", may(P::RoleAssign))),
         get("/api/v1/role-assignments", may(P::UserRead)),
         fresh(act("/api/v1/role-assignments/{id}/revoke", may(P::RoleAssign))),
+        post("/api/v1/groups", may(P::GroupWrite)),
+        get("/api/v1/groups", may(P::UserRead)),
+        get("/api/v1/groups/{id}", may(P::UserRead)),
+        change("PUT", "/api/v1/groups/{id}", may(P::GroupWrite)),
+        change("DELETE", "/api/v1/groups/{id}", may(P::GroupWrite)),
+        get("/api/v1/groups/{id}/members", may(P::UserRead)),
+        // Who joins a group holds its roles.
+        fresh(post("/api/v1/groups/{id}/members", may(P::GroupWrite))),
+        post("/api/v1/groups/{id}/members/remove", may(P::GroupWrite)),
+        get("/api/v1/groups/{id}/roles", may(P::UserRead)),
+        fresh(post("/api/v1/groups/{id}/roles", may(P::RoleAssign))),
+        fresh(post("/api/v1/groups/{id}/roles/take", may(P::RoleAssign))),
         // Everybody has keys of their own; the rules ask for api_key:read and api_key:write beyond that.
         fresh(post("/api/v1/api-keys", SignedIn)),
         get("/api/v1/api-keys", SignedIn),
         get("/api/v1/api-keys/{id}", SignedIn),
         act("/api/v1/api-keys/{id}/revoke", SignedIn),
         fresh(post("/api/v1/api-keys/{id}/rotate", SignedIn)),
+        get("/scim/v2/ServiceProviderConfig", may(P::UserProvision)),
+        get("/scim/v2/ResourceTypes", may(P::UserProvision)),
+        get("/scim/v2/ResourceTypes/{name}", may(P::UserProvision)),
+        get("/scim/v2/Schemas", may(P::UserProvision)),
+        get("/scim/v2/Schemas/{name}", may(P::UserProvision)),
+        route("POST", "/scim/v2/.search", may(P::UserProvision)),
+        route("POST", "/scim/v2/Users", may(P::UserProvision)),
+        get("/scim/v2/Users", may(P::UserProvision)),
+        get("/scim/v2/Users/{id}", may(P::UserProvision)),
+        if_read("PUT", "/scim/v2/Users/{id}", may(P::UserProvision)),
+        if_read("PATCH", "/scim/v2/Users/{id}", may(P::UserProvision)),
+        if_read("DELETE", "/scim/v2/Users/{id}", may(P::UserProvision)),
+        route("POST", "/scim/v2/Groups", may(P::UserProvision)),
+        get("/scim/v2/Groups", may(P::UserProvision)),
+        get("/scim/v2/Groups/{id}", may(P::UserProvision)),
+        if_read("PUT", "/scim/v2/Groups/{id}", may(P::UserProvision)),
+        if_read("PATCH", "/scim/v2/Groups/{id}", may(P::UserProvision)),
+        if_read("DELETE", "/scim/v2/Groups/{id}", may(P::UserProvision)),
         get("/api/v1/notifications", may(P::NotificationRead)),
         post("/api/v1/notifications/{id}/read", may(P::NotificationRead)),
         get("/api/v1/audit", may(P::AuditRead)),

@@ -23,6 +23,7 @@ use crate::attempts;
 use crate::failure::Failure;
 use crate::metrics::HttpMetrics;
 use crate::problem_kinds::problem_kind;
+use crate::scim::{self, ScimType};
 use crate::wait::Arrival;
 
 /// Largest body that is read.
@@ -146,29 +147,35 @@ const SECURITY_HEADERS: &[(HeaderName, &str)] = &[
     (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
 ];
 
-/// Turns a failure, also one that the framework made without a body of ours, into a problem document.
+/// Turns a failure, also one that the framework made without a body of ours, into a problem document or SCIM's error.
 fn render_failure(response: Response, id: Uuid, path: &str) -> Response {
     let status = response.status();
     if !status.is_client_error() && !status.is_server_error() {
         return response;
     }
-    if response.headers().get(header::CONTENT_TYPE).is_some_and(|value| value == PROBLEM_MEDIA_TYPE) {
+    let is_ours = |value: &HeaderValue| value == PROBLEM_MEDIA_TYPE || value == scim::MEDIA_TYPE;
+    if response.headers().get(header::CONTENT_TYPE).is_some_and(is_ours) {
         return response;
     }
     let known = response.extensions().get::<Failure>().cloned();
     let failure = known.unwrap_or_else(|| Failure::of_status(status));
-    let mut rendered = render(&failure, id, path);
+    let scim_type = response.extensions().get::<ScimType>().copied();
+    let mut rendered = render(&failure, scim_type, id, path);
     if let Some(allow) = response.headers().get(header::ALLOW) {
         rendered.headers_mut().insert(header::ALLOW, allow.clone());
     }
     rendered
 }
 
-fn render(failure: &Failure, id: Uuid, path: &str) -> Response {
-    let problem = problem(failure, id, path);
+fn render(failure: &Failure, scim_type: Option<ScimType>, id: Uuid, path: &str) -> Response {
     let status = problem_kind(failure.0.code).status;
-    let content_type = [(header::CONTENT_TYPE, PROBLEM_MEDIA_TYPE)];
-    let body = serde_json::to_vec(&problem).unwrap_or_default();
+    let (media_type, body) = if scim::is_ours(path) {
+        (scim::MEDIA_TYPE, serde_json::to_vec(&scim::error_body(&failure.0, status, scim_type)))
+    } else {
+        (PROBLEM_MEDIA_TYPE, serde_json::to_vec(&problem(failure, id, path)))
+    };
+    let content_type = [(header::CONTENT_TYPE, media_type)];
+    let body = body.unwrap_or_default();
     let mut response = (status, content_type, body).into_response();
     let headers = response.headers_mut();
     if failure.0.code.is_retryable() {

@@ -1,7 +1,7 @@
 //! API keys: made once, shown once, never stronger than who makes them.
 
 use chrono::TimeDelta;
-use clm_core_db::{DbError, PgConnection, api_keys, audit, notices, users};
+use clm_core_db::{DbError, PgConnection, api_keys, audit, notices, role_assignments, users};
 use clm_types::{ApiKeyId, ErrorCode, Permission, Refusal, Time, UserId};
 use serde_json::json;
 use uuid::Uuid;
@@ -10,7 +10,7 @@ use crate::actor::PermissionSet;
 use crate::audit::AuditEntry;
 use crate::error::has_changed;
 use crate::fields::check_name;
-use crate::identity::texts;
+use crate::identity::{texts, union};
 use crate::ip_range::IpRange;
 use crate::page::{Page, PageRequest};
 use crate::roles::{check_grant, parse_permissions};
@@ -29,13 +29,14 @@ pub(crate) const SHORTEST_USUAL_LIFETIME: TimeDelta = TimeDelta::days(89);
 
 /// What is done in one's own name and binds others: whoever makes a key for somebody else and keeps it could
 /// approve, grant and command as that person.
-const DECIDING: [Permission; 7] = [
+const DECIDING: [Permission; 8] = [
     Permission::RequestApprove,
     Permission::PolicyWrite,
     Permission::WorkflowWrite,
     Permission::OrganizationWrite,
     Permission::UserWrite,
     Permission::RoleAssign,
+    Permission::GroupWrite,
     Permission::ApiKeyWrite,
 ];
 
@@ -255,7 +256,8 @@ fn check_may_create(ctx: &Ctx, new: &NewApiKey) -> Result<(UserId, PermissionSet
     Ok((user_id, scopes))
 }
 
-/// Fails if the key would let its maker act as somebody who may more, or decide in somebody's name.
+/// Fails if the key would let its maker act as somebody who may more, or decide in somebody's name. A key that provisions
+/// reaches as far as its user's roles, whatever its scopes: who makes it holds all of them, and may assign them.
 ///
 /// Who has neither password nor key cannot sign in, so the first key must come from somebody: from those who could make a
 /// person up altogether, the administrators of the installation.
@@ -267,6 +269,12 @@ async fn check_for_another(
 ) -> Result<(), CoreError> {
     if users::reaches_beyond(conn, user_id.0, ctx.organization_id.0).await? {
         ctx.require_global(Permission::ApiKeyWrite)?;
+    }
+    if scopes.contains(Permission::UserProvision) {
+        ctx.require(Permission::RoleAssign)?;
+        let held = role_assignments::list_held_from(conn, user_id.0, ctx.now).await?;
+        let theirs = union(held.iter().filter(|role| role.holds_in(ctx.organization_id.0)));
+        check_grant(theirs, ctx.actor.permissions)?;
     }
     let deciding = scopes.intersection(DECIDING.into_iter().collect());
     if deciding.is_empty() {

@@ -25,6 +25,8 @@ pub mod external_identities;
 pub mod external_sign_in;
 mod fields;
 pub mod follower;
+pub mod group_members;
+pub mod groups;
 pub mod idempotency;
 mod identity;
 pub mod identity_providers;
@@ -58,6 +60,9 @@ pub mod passwords;
 pub mod policies;
 pub mod policy_rules;
 pub mod proposal;
+pub mod provisioned_groups;
+pub mod provisioned_users;
+pub mod provisioning;
 mod records;
 mod recovery_codes;
 mod references;
@@ -109,6 +114,7 @@ use jobs::Worker;
 use ocsp_questions::OcspQuestions;
 use passwords::Passwords;
 use policies::ReadPolicy;
+use provisioning::{Bookmark, BookmarkKey};
 use references::ReferenceCache;
 use refusals::Refusals;
 use sealed_secrets::SecretsKeys;
@@ -149,6 +155,8 @@ pub struct Core {
     pub(crate) identities: ShortCache<IdentityKey, Identity>,
     /// Keys and sessions whose use was noted within the last minute.
     pub(crate) used_credentials: Cache<Uuid, ()>,
+    /// Where lists that provisioning clients read go on.
+    pub(crate) bookmarks: Cache<BookmarkKey, Bookmark>,
     pub(crate) passwords: Passwords,
     pub(crate) secrets_keys: SecretsKeys,
     pub(crate) issuer: String,
@@ -192,6 +200,7 @@ impl Core {
                 .max_capacity(10_000)
                 .time_to_live(Duration::from_mins(1))
                 .build(),
+            bookmarks: Cache::builder().max_capacity(10_000).time_to_live(Duration::from_mins(10)).build(),
             passwords: Passwords::new(parts.sign_in.password_cost),
             secrets_keys: parts.sign_in.secrets_keys,
             issuer: parts.sign_in.issuer,

@@ -224,7 +224,7 @@ impl Core {
 }
 
 /// Fails for the last membership of a user: who has none can neither sign in nor be administered.
-async fn check_other_membership(
+pub(crate) async fn check_other_membership(
     conn: &mut PgConnection,
     user_id: UserId,
     id: OrganizationId,

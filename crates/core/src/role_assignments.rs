@@ -80,6 +80,7 @@ impl Core {
             let found = role_assignments::find(&mut tx, id, ctx.organization_id.0).await?;
             let assignment = found.ok_or_else(|| assignment_not_found(id))?;
             check_version(&assignment, version)?;
+            check_by_hand(&assignment)?;
             let held = held_to_assign(ctx, assignment.organization_id.is_none())?;
             let taken = roles::list_permissions(&mut tx, assignment.role_id).await?;
             check_withdrawal(PermissionSet::from_texts(taken.iter().flat_map(texts)), held)?;
@@ -141,6 +142,13 @@ fn check_version(assignment: &AssignmentRow, asked: Option<i64>) -> Result<(), R
     }
 }
 
+/// What is held by a group ends with the membership or with the group's role; else it would come back.
+fn check_by_hand(assignment: &AssignmentRow) -> Result<(), Refusal> {
+    let Some(group) = assignment.group_id else { return Ok(()) };
+    Err(Refusal::new(ErrorCode::Conflict, format!("this role is held by the group {group}"))
+        .hint("take the user out of the group, or the role from it: clm group"))
+}
+
 fn check_window(ctx: &Ctx, new: &NewAssignment) -> Result<(), Refusal> {
     let from = new.valid_from.unwrap_or(ctx.now);
     match new.valid_until {
@@ -183,6 +191,7 @@ pub(crate) async fn insert_assignment(
         user_id: new.user_id.0,
         role_id: new.role_id.0,
         organization_id: (!new.everywhere).then_some(ctx.organization_id.0),
+        group_id: None,
         valid_from: new.valid_from.unwrap_or(ctx.now),
         valid_until: new.valid_until,
         assigned_by: ctx.actor.user_id.map(Into::into),

@@ -241,7 +241,7 @@ pub(crate) async fn find_for_change(
 
 /// A conflict on username or address, as `already_exists`; not which of them: users are global, and an organization
 /// does not learn whom others have.
-fn taken(error: CoreError) -> CoreError {
+pub(crate) fn taken(error: CoreError) -> CoreError {
     let CoreError::Database(DbError::Conflict { .. }) = &error else {
         return error;
     };

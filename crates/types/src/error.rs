@@ -71,6 +71,8 @@ text_enum! {
         ProfileNotFound => "profile_not_found",
         /// No such role.
         RoleNotFound => "role_not_found",
+        /// No such group.
+        GroupNotFound => "group_not_found",
         /// No such API key.
         ApiKeyNotFound => "api_key_not_found",
         /// No such open session.

@@ -62,6 +62,8 @@ ids! {
     AuthorityId,
     /// `certificates.certificate_id`: the public identity of a certificate.
     CertificateId,
+    /// `groups.id`.
+    GroupId,
     /// `jobs.id`.
     JobId,
     /// Identifies one mandate that Core gave to Secure.

@@ -28,7 +28,7 @@ pub use clock::{Clock, Time};
 pub use entropy::Entropy;
 pub use error::{ErrorCode, Refusal};
 pub use ids::{
-    ApiKeyId, AuthorityId, CertificateId, ExternalIdentityId, JobId, MandateId, MassRevocationId,
+    ApiKeyId, AuthorityId, CertificateId, ExternalIdentityId, GroupId, JobId, MandateId, MassRevocationId,
     NotificationId, OperationId, OrganizationId, PasskeyId, PolicyId, PrivateKeyId, RequestId, RoleId,
     SessionId, UserId, WorkflowId, WorkflowInstanceId, WorkflowStepId,
 };

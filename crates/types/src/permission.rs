@@ -47,8 +47,12 @@ text_enum! {
         UserRead => "user:read",
         /// Change users.
         UserWrite => "user:write",
+        /// Provision an organization's users and groups (SCIM).
+        UserProvision => "user:provision",
         /// Assign roles.
         RoleAssign => "role:assign",
+        /// Make groups, and say who belongs to them.
+        GroupWrite => "group:write",
         /// See API keys.
         ApiKeyRead => "api_key:read",
         /// Make and revoke API keys.

@@ -7,6 +7,7 @@ mod authorities;
 mod bootstrap;
 mod certificate_view;
 mod certificates;
+mod groups;
 mod identity_providers;
 mod integrity;
 mod keys;
@@ -51,6 +52,7 @@ pub(crate) fn router() -> OpenApiRouter<Edge> {
         .merge(identity_providers::router())
         .merge(roles::router())
         .merge(role_assignments::router())
+        .merge(groups::router())
         .merge(api_keys::router())
         .merge(notifications::router())
         .merge(audit::router())

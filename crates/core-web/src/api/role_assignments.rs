@@ -80,6 +80,7 @@ fn view(row: roles::RoleAssignment) -> RoleAssignment {
         user_id: row.user_id.into(),
         role_id: row.role_id.into(),
         organization_id: row.organization_id.map(Into::into),
+        group_id: row.group_id.map(Into::into),
         valid_from: row.valid_from,
         valid_until: row.valid_until,
         assigned_by: row.assigned_by.map(Into::into),

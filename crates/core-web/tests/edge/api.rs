@@ -23,15 +23,25 @@ fn check_problem(answer: &Answer, status: u16, code: &str) {
     assert!(problem["hint"].is_string() && problem["instance"].is_string());
 }
 
+fn check_scim_error(answer: &Answer, status: u16) {
+    let error = answer.json();
+    assert_eq!(answer.status.as_u16(), status, "{error}");
+    assert_eq!(answer.header("content-type"), "application/scim+json");
+    assert_eq!(error["schemas"][0], "urn:ietf:params:scim:api:messages:2.0:Error");
+    assert_eq!(error["status"], status.to_string());
+    assert!(error["detail"].is_string());
+}
+
 fn concrete(path: &str) -> String {
     let id = "0199f0c0-0000-7000-8000-000000000000";
-    path.replace("{id}", id).replace("{code}", "not_found")
+    path.replace("{id}", id).replace("{code}", "not_found").replace("{name}", "User")
 }
 
 #[tokio::test]
 async fn an_unknown_address_is_a_problem() {
     let answer = ask(api(), request("GET", "/api/v2/x").body(Body::empty()).unwrap()).await;
     check_problem(&answer, 404, "not_found");
+    check_scim_error(&ask(api(), request("GET", "/scim/v2/x").body(Body::empty()).unwrap()).await, 404);
 }
 
 #[tokio::test]
@@ -47,7 +57,11 @@ async fn every_route_but_the_public_ones_asks_for_credentials() {
     for route in ROUTES.iter().filter(|route| route.access != Access::Public) {
         let asked = request(route.method, &concrete(route.path));
         let answer = ask(router.clone(), asked.body(Body::empty()).unwrap()).await;
-        check_problem(&answer, 401, "unauthenticated");
+        if route.path.starts_with("/scim/") {
+            check_scim_error(&answer, 401);
+        } else {
+            check_problem(&answer, 401, "unauthenticated");
+        }
         assert_eq!(answer.header("www-authenticate"), "Bearer", "{}", route.path);
     }
 }

@@ -1,4 +1,4 @@
-//! The whole product, judged from outside: both processes, both databases, HTTP, openssl, pkilint and `clm`.
+//! The whole product, judged from outside: both processes, both databases, HTTP, openssl, pkilint, scim2-tester and `clm`.
 //! One installation serves all tests; each test has an organization of its own.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a helper that fails fails the test")]
@@ -11,6 +11,7 @@ mod bad_requests;
 mod bad_states;
 mod cli;
 mod csr;
+mod groups;
 mod house;
 mod idempotency;
 mod imports;
@@ -27,5 +28,6 @@ mod preconditions;
 mod renewals;
 mod revocations;
 mod routes;
+mod scim;
 mod sign_in;
 mod validation;

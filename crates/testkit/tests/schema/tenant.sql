@@ -56,3 +56,11 @@ VALUES ('0190000{n}-0000-7000-8000-00000000000e', '0190000{n}-0000-7000-8000-000
 INSERT INTO mass_revocation_items (organization_id, mass_revocation_id, certificate_id, authority_id, operation_id, status, created_at, updated_at)
 VALUES ('0190000{n}-0000-7000-8000-000000000000', '0190000{n}-0000-7000-8000-00000000000e', '0190000{n}-0000-7000-8000-00000000000c',
     '0190000{n}-0000-7000-8000-00000000000f', '0190000{n}-0000-7000-8000-0000000000aa', 'waiting', now(), now());
+INSERT INTO groups (id, organization_id, display_name, created_at, updated_at)
+VALUES ('0190000{n}-0000-7000-8000-00000000001a', '0190000{n}-0000-7000-8000-000000000000', 'Group', now(), now());
+INSERT INTO group_members (organization_id, group_id, user_id, created_at, updated_at)
+VALUES ('0190000{n}-0000-7000-8000-000000000000', '0190000{n}-0000-7000-8000-00000000001a', '0190000{n}-0000-7000-8000-000000000001', now(), now());
+INSERT INTO group_roles (organization_id, group_id, role_id, created_at, updated_at)
+VALUES ('0190000{n}-0000-7000-8000-000000000000', '0190000{n}-0000-7000-8000-00000000001a', '0190000{n}-0000-7000-8000-000000000003', now(), now());
+INSERT INTO provisioned_users (organization_id, user_id, external_id, created_at, updated_at)
+VALUES ('0190000{n}-0000-7000-8000-000000000000', '0190000{n}-0000-7000-8000-000000000001', 'one', now(), now());
