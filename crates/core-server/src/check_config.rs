@@ -16,6 +16,7 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
     let rpc = config.rpc.files();
     check_files(&rpc.ca_file, &rpc.cert_file, &rpc.key_file).context("[rpc]")?;
     config.sign_in.parts(PasswordCost::LEAST).context("[sign_in]")?;
+    config.limits.limits().context("[limits]")?;
     eprintln!("the configuration is complete and readable");
     Ok(())
 }

@@ -14,6 +14,8 @@ use clm_rpc::TlsFiles;
 use clm_service::{AdminConfig, LogConfig, Secret};
 use serde::Deserialize;
 
+use crate::limits_config::LimitsConfig;
+
 /// The whole file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -32,6 +34,9 @@ pub(crate) struct Config {
     pub(crate) rpc: RpcConfig,
     /// How people sign in.
     pub(crate) sign_in: SignInConfig,
+    /// How much the listeners take.
+    #[serde(default)]
+    pub(crate) limits: LimitsConfig,
     /// Comparing the databases.
     #[serde(default)]
     pub(crate) integrity: IntegrityConfig,

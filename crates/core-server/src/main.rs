@@ -4,6 +4,8 @@ mod administrator_key;
 mod bootstrap_token;
 mod check_config;
 mod config;
+mod connections;
+mod limits_config;
 mod listeners;
 mod metrics;
 mod password_cost;

@@ -11,10 +11,12 @@
 mod databases;
 mod installation;
 mod old_authority;
+mod second_core;
 mod softhsm;
 pub mod totp;
 
 pub use databases::{TestDatabase, TestDatabases};
 pub use installation::TestInstallation;
 pub use old_authority::OldAuthority;
+pub use second_core::SecondCore;
 pub use softhsm::SoftHsm;

@@ -35,7 +35,7 @@ async fn invite(office: &Office, name: &str, roles: &[&str]) -> (String, String)
 }
 
 /// A user with a password, signed in with it alone.
-async fn come(office: &Office, name: &str, roles: &[&str]) -> (Person, Value) {
+pub(crate) async fn come(office: &Office, name: &str, roles: &[&str]) -> (Person, Value) {
     let (id, token) = invite(office, name, roles).await;
     let set = anonymous(office, "/api/v1/links/use", &json!({"token": token, "password": PASSWORD})).await;
     assert_eq!(set.status, 204, "{}", set.text());
