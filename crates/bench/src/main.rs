@@ -9,6 +9,7 @@ mod installation;
 mod issue;
 mod load;
 mod options;
+mod overload;
 mod pgbench;
 mod report;
 mod revocation;
@@ -21,7 +22,7 @@ mod verification;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::options::{AllOptions, CustodyOptions, IssueOptions, RevocationOptions};
+use crate::options::{AllOptions, CustodyOptions, IssueOptions, OverloadOptions, RevocationOptions};
 
 /// Puts load on a throwaway installation and measures the machine's ceilings beside it.
 ///
@@ -41,6 +42,8 @@ enum Section {
     Revocation(RevocationOptions),
     /// Audited events, their verification and the rotation of keys, beside inserts, COPY and an update.
     Custody(CustodyOptions),
+    /// Three times as many requests as the API can answer, beside what it answers at most.
+    Overload(OverloadOptions),
     /// Every section.
     All(AllOptions),
 }
@@ -53,6 +56,7 @@ async fn main() -> Result<()> {
         Section::Issue(options) => issue::run(&options).await,
         Section::Revocation(options) => revocation::run(&options).await,
         Section::Custody(options) => custody::run(&options),
+        Section::Overload(options) => overload::run(&options).await,
         Section::All(options) => {
             issue::run(&options.issue).await?;
             revocation::run(&options.revocation()).await?;
