@@ -69,7 +69,7 @@ pub(crate) async fn run(options: &OverloadOptions) -> Result<()> {
     row("latency of what was answered, p50 and p99", latency(&overloaded));
     row("answers at saturation", in_words(&saturated.answers));
     row("answers in overload", in_words(&overloaded.answers));
-    row("CRLs and OCSP answers in overload", in_words(&overloaded.validation));
+    row("CRLs fetched meanwhile", in_words(&overloaded.validation));
     row("memory of clm-core before, at most, after", memory);
     row("writes acknowledged, lost", format!("{}, {lost}", acknowledged.len()));
     print(&table.to_string());

@@ -34,6 +34,16 @@ const PROVEN_FOR: Duration = Duration::from_hours(24);
 /// Slow bodies of one caller that are waited for at once.
 const MOST_READING: usize = 16;
 
+#[cfg(test)]
+fn new_clock() -> Clock {
+    Clock::default()
+}
+
+#[cfg(not(test))]
+const fn new_clock() -> Clock {
+    governor::clock::MonotonicClock
+}
+
 type Moment = <Clock as governor::clock::Clock>::Instant;
 type Bucket = RateLimiter<NotKeyed, InMemoryState, Clock, NoOpMiddleware<Moment>>;
 
@@ -96,7 +106,7 @@ pub(crate) struct Callers {
 
 impl Callers {
     pub(crate) fn new(limits: &Limits) -> Self {
-        Self::with_clock(limits, Clock::default())
+        Self::with_clock(limits, new_clock())
     }
 
     fn with_clock(limits: &Limits, clock: Clock) -> Self {

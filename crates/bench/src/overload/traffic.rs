@@ -155,7 +155,7 @@ impl Shared {
         let body = usize::try_from(number / self.write_every).ok().and_then(|at| self.bodies.get(at));
         let request = match body {
             Some(body) if number.is_multiple_of(self.write_every) => self.write(body),
-            _ => self.client.get(format!("{}/api/v1/certificates?limit=10", self.url)),
+            _ => self.client.get(format!("{}/api/v1/requests?limit=10", self.url)),
         };
         let began = Instant::now();
         let answer = read(request.bearer_auth(&self.key)).await;

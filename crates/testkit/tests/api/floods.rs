@@ -104,7 +104,7 @@ async fn a_flood_is_turned_away_and_loses_nothing_that_was_acknowledged() {
     for (answer, _) in &answers {
         *statuses.entry(answer.status).or_default() += 1;
         match answer.status {
-            200 | 201 | 202 => {}
+            200..=202 => {}
             429 => assert!(answer.refused(429, "rate_limited")["retryable"].as_bool().unwrap()),
             _ => assert!(answer.refused(503, "unavailable")["retryable"].as_bool().unwrap()),
         }
