@@ -77,6 +77,24 @@ pub(crate) struct CustodyOptions {
     pub seconds: u32,
 }
 
+/// How many callers there are.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct AccessOptions {
+    /// Clients that ask at once, each with its own connection.
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=120))]
+    pub clients: u16,
+    /// Seconds that each is measured.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    pub seconds: u32,
+}
+
+impl AccessOptions {
+    /// The measured time.
+    pub(crate) fn window(&self) -> Duration {
+        Duration::from_secs(self.seconds.into())
+    }
+}
+
 /// How much more than can be done is asked for.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct OverloadOptions {

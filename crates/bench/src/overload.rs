@@ -1,6 +1,5 @@
 //! The section `overload`: what the API still does when three times as much is asked of it as it can do.
 
-mod cores;
 mod memory;
 mod traffic;
 
@@ -11,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use clm_local::cluster::Database;
 use clm_local::process::Pid;
 
+use crate::cores::Cores;
 use crate::installation::BenchInstallation;
 use crate::load::client;
 use crate::options::OverloadOptions;
@@ -18,7 +18,6 @@ use crate::report::{LatencyMs, table};
 use crate::tenant::Tenant;
 use crate::{csrs, progress};
 
-use cores::Cores;
 use memory::MemoryWatch;
 use traffic::{Outcome, Traffic};
 

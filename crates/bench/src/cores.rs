@@ -21,6 +21,11 @@ impl Cores {
         Ok(Self { services, generator })
     }
 
+    /// How many the services have.
+    pub(crate) const fn services(&self) -> usize {
+        self.services.len()
+    }
+
     /// Runs this thread, and what it starts from now on, on the services' cores.
     pub(crate) fn move_to_services(&self) -> Result<()> {
         set(&self.services)
