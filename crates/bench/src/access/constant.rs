@@ -17,7 +17,7 @@ use crate::installation::BenchInstallation;
 /// As long as an answer of `/api/v1/me`.
 const ANSWER: &str = r#"{"user_id":"01900000-0000-7000-8000-000000000002","username":"bench","organization_id":"01900000-0000-7000-8000-000000000003","organization_code":"bench","permissions":["request:create","request:read"],"api_key_id":"01900000-0000-7000-8000-000000000004"}"#;
 
-/// Serves on the cores of this thread until the program ends: its base address.
+/// Serves on the cores of this thread until the program ends: its address.
 pub(crate) fn start(installation: &BenchInstallation) -> Result<String> {
     let config: Table = fs::read_to_string(installation.core.config_file())?.parse()?;
     let file = |key| {
@@ -27,11 +27,11 @@ pub(crate) fn start(installation: &BenchInstallation) -> Result<String> {
     let tls = clm_service::public_server(&file("cert_file")?, &file("key_file")?)?;
     let listener = TcpListener::bind("127.0.0.1:0")?;
     listener.set_nonblocking(true)?;
-    let address = format!("https://localhost:{}", listener.local_addr()?.port());
+    let address = format!("https://localhost:{}/constant", listener.local_addr()?.port());
     thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         runtime.block_on(async {
-            let router: Router = Router::new().route("/api/v1/me", get(async || ANSWER));
+            let router: Router = Router::new().route("/constant", get(async || ANSWER));
             let tls = RustlsConfig::from_config(Arc::new(tls));
             axum_server::from_tcp_rustls(listener, tls)?.serve(router.into_make_service()).await
         })

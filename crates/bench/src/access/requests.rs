@@ -8,21 +8,20 @@ use tokio::task::JoinSet;
 use crate::installation::BenchInstallation;
 use crate::load::client;
 use crate::options::AccessOptions;
-use crate::tenant::Tenant;
 
-/// Answers a second of the server at `url`, to clients that each wait for theirs.
+/// Answers a second from `url`, to clients that each wait for theirs.
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
 pub(crate) async fn per_second(
     installation: &BenchInstallation,
     url: &str,
-    tenant: &Tenant,
+    key: &str,
     options: &AccessOptions,
 ) -> Result<f64> {
     let until = Instant::now() + options.window();
     let mut clients = JoinSet::new();
     for _ in 0..options.clients {
         let call = client(&installation.ca_file())?;
-        let (url, key) = (format!("{url}/api/v1/me"), tenant.api_key.clone());
+        let (url, key) = (url.to_owned(), key.to_owned());
         clients.spawn(async move {
             let mut count = 0_u64;
             while Instant::now() < until {
