@@ -1,6 +1,8 @@
 //! The program `clm-bench`: load on a throwaway installation, beside the ceilings of the machine.
 #![expect(clippy::print_stdout, reason = "standard output is this program's purpose")]
 
+mod access;
+mod cores;
 mod cpu;
 mod csrs;
 mod custody;
@@ -9,6 +11,7 @@ mod installation;
 mod issue;
 mod load;
 mod options;
+mod overload;
 mod pgbench;
 mod report;
 mod revocation;
@@ -21,7 +24,9 @@ mod verification;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::options::{AllOptions, CustodyOptions, IssueOptions, RevocationOptions};
+use crate::options::{
+    AccessOptions, AllOptions, CustodyOptions, IssueOptions, OverloadOptions, RevocationOptions,
+};
 
 /// Puts load on a throwaway installation and measures the machine's ceilings beside it.
 ///
@@ -41,6 +46,10 @@ enum Section {
     Revocation(RevocationOptions),
     /// Audited events, their verification and the rotation of keys, beside inserts, COPY and an update.
     Custody(CustodyOptions),
+    /// Permission checks, sign-ins and authenticated requests, beside argon2id and a constant answer.
+    Access(AccessOptions),
+    /// Three times as many requests as the API can answer, beside what it answers at most.
+    Overload(OverloadOptions),
     /// Every section.
     All(AllOptions),
 }
@@ -53,6 +62,8 @@ async fn main() -> Result<()> {
         Section::Issue(options) => issue::run(&options).await,
         Section::Revocation(options) => revocation::run(&options).await,
         Section::Custody(options) => custody::run(&options),
+        Section::Access(options) => access::run(&options).await,
+        Section::Overload(options) => overload::run(&options).await,
         Section::All(options) => {
             issue::run(&options.issue).await?;
             revocation::run(&options.revocation()).await?;

@@ -77,6 +77,48 @@ pub(crate) struct CustodyOptions {
     pub seconds: u32,
 }
 
+/// How many callers there are.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct AccessOptions {
+    /// Clients that ask at once, each with its own connection.
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=120))]
+    pub clients: u16,
+    /// Seconds that each is measured.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    pub seconds: u32,
+}
+
+impl AccessOptions {
+    /// The measured time.
+    pub(crate) fn window(&self) -> Duration {
+        Duration::from_secs(self.seconds.into())
+    }
+}
+
+/// How much more than can be done is asked for.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct OverloadOptions {
+    /// Clients that find out what can be done at most.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=120))]
+    pub clients: u16,
+    /// Seconds that each of both is measured.
+    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..))]
+    pub seconds: u32,
+    /// How many times as much is offered then.
+    #[arg(long, default_value_t = 3.0)]
+    pub factor: f64,
+    /// One request in so many asks for a certificate; the others read.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    pub write_every: u32,
+}
+
+impl OverloadOptions {
+    /// The measured time of each.
+    pub(crate) fn window(&self) -> Duration {
+        Duration::from_secs(self.seconds.into())
+    }
+}
+
 /// What can be chosen for every section together.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct AllOptions {

@@ -61,7 +61,8 @@ impl Tenant {
         Ok(tenant)
     }
 
-    async fn post<T: DeserializeOwned>(
+    /// Posts as this tenant.
+    pub(crate) async fn post<T: DeserializeOwned>(
         &self,
         client: &Client,
         url: &str,

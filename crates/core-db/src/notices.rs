@@ -28,6 +28,8 @@ impl Listener {
     /// Takes a connection of the pool for as long as it lives.
     pub async fn open(pool: &PgPool) -> Result<Self, DbError> {
         let mut listener = PgListener::connect_with(pool).await?;
+        // The loss is to be told at once, not after the next connection has been made.
+        listener.eager_reconnect(false);
         listener.listen_all([IDENTITY, POLICY, VALIDATION]).await?;
         Ok(Self(listener))
     }

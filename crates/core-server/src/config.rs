@@ -16,6 +16,7 @@ use clm_service::{AdminConfig, LogConfig, Secret};
 use serde::Deserialize;
 
 use crate::identity_providers::IdentityProviderConfig;
+use crate::limits_config::LimitsConfig;
 
 /// The whole file.
 #[derive(Debug, Deserialize)]
@@ -38,6 +39,9 @@ pub(crate) struct Config {
     /// OpenID providers that are trusted.
     #[serde(default)]
     pub(crate) identity_providers: Vec<IdentityProviderConfig>,
+    /// How much the listeners take.
+    #[serde(default)]
+    pub(crate) limits: LimitsConfig,
     /// Comparing the databases.
     #[serde(default)]
     pub(crate) integrity: IntegrityConfig,

@@ -14,12 +14,19 @@ use hyper_util::server::conn::auto::Builder;
 use rustls::ServerConfig;
 use tokio_util::sync::CancellationToken;
 
-/// Longest wait for the head of a request, and for the next one on a kept connection.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+use crate::connections::Counted;
+use crate::limits_config::ListenerLimits;
+
 /// Longest wait for a TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often an HTTP/2 connection is asked whether somebody is still there.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// Requests on one HTTP/2 connection at once.
 const MOST_STREAMS: u32 = 256;
+/// Header fields of a request over HTTP/1.1; more are answered with 431.
+const MOST_FIELDS: usize = 100;
+/// Octets of the head of a request; more are answered with 431.
+const MOST_HEAD_BYTES: u32 = 32 * 1024;
 /// How long requests may go on when the service is stopped.
 const GRACE: Duration = Duration::from_secs(20);
 
@@ -36,12 +43,15 @@ pub(crate) async fn serve_tls(
     listener: TcpListener,
     tls: ServerConfig,
     router: Router,
+    limits: ListenerLimits,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let acceptor = RustlsAcceptor::new(RustlsConfig::from_config(Arc::new(tls)));
     let acceptor = acceptor.handshake_timeout(HANDSHAKE_TIMEOUT).acceptor(NoDelayAcceptor::new());
-    let mut server = axum_server::from_tcp(listener)?.handle(handle(shutdown)).acceptor(acceptor);
-    limit(server.http_builder());
+    let acceptor = Counted::new(acceptor, limits.connections);
+    let server = axum_server::from_tcp(listener)?.handle(handle(shutdown)).acceptor(acceptor);
+    let mut server = server.first_request_timeout(limits.head_time);
+    limit(server.http_builder(), limits.head_time);
     server
         .serve(router.into_make_service_with_connect_info::<SocketAddr>())
         .await
@@ -52,11 +62,13 @@ pub(crate) async fn serve_tls(
 pub(crate) async fn serve_plain(
     listener: TcpListener,
     router: Router,
+    limits: ListenerLimits,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let server = axum_server::from_tcp(listener)?.handle(handle(shutdown));
-    let mut server = server.acceptor(NoDelayAcceptor::new());
-    limit(server.http_builder());
+    let server = server.acceptor(Counted::new(NoDelayAcceptor::new(), limits.connections));
+    let mut server = server.first_request_timeout(limits.head_time);
+    limit(server.http_builder(), limits.head_time);
     server.serve(router.into_make_service()).await.context("the validation listener failed")
 }
 
@@ -70,11 +82,17 @@ fn handle(shutdown: CancellationToken) -> Handle<SocketAddr> {
     handle
 }
 
-fn limit(builder: &mut Builder<TokioExecutor>) {
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+fn limit(builder: &mut Builder<TokioExecutor>, head_time: Duration) {
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(head_time)
+        .max_headers(MOST_FIELDS)
+        .max_buf_size(MOST_HEAD_BYTES as usize);
     builder
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(MOST_STREAMS)
-        .keep_alive_interval(Some(HEAD_TIMEOUT));
+        .max_header_list_size(MOST_HEAD_BYTES)
+        .keep_alive_interval(Some(KEEP_ALIVE));
 }

@@ -65,6 +65,7 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
     #[cfg(feature = "failpoints")]
     clm_service::init_failpoints()?;
     let shutdown = clm_service::shutdown_on_signal()?;
+    let (limits, of_listeners) = (config.limits.limits().context("[limits]")?, config.limits.of_listeners());
     let tls = clm_service::public_server(&config.api.cert_file, &config.api.key_file)?;
     let api = listeners::bind("[api]", config.api.listen)?;
     let validation = listeners::bind("[validation]", config.validation.listen)?;
@@ -81,10 +82,10 @@ pub(crate) async fn serve(config: Config) -> anyhow::Result<()> {
         public_url: PublicUrl(config.api.public_url.trim_end_matches('/').into()),
         validation_url: ValidationUrl(config.validation.base_url.trim_end_matches('/').into()),
     };
-    let api_router = clm_core_web::api_router(edge, http.clone());
-    tasks.spawn(listeners::serve_tls(api, tls, api_router, shutdown.clone()));
-    let validation_router = clm_core_web::validation_router(Arc::clone(&core), http);
-    tasks.spawn(listeners::serve_plain(validation, validation_router, shutdown.clone()));
+    let api_router = clm_core_web::api_router(edge, http.clone(), &limits);
+    tasks.spawn(listeners::serve_tls(api, tls, api_router, of_listeners, shutdown.clone()));
+    let validation_router = clm_core_web::validation_router(Arc::clone(&core), http, &limits);
+    tasks.spawn(listeners::serve_plain(validation, validation_router, of_listeners, shutdown.clone()));
     spawn_rules(&mut tasks, &config, &core, &metrics, &shutdown);
     tasks.spawn(keep_house(opened.system.clone(), Arc::clone(&core), shutdown.clone()));
     let (admin, health, stop) = (config.admin.clone(), health(&opened), shutdown.clone());

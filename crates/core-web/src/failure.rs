@@ -1,5 +1,7 @@
 //! How a handler fails: with a refusal that the outermost layer renders.
 
+use std::time::Duration;
+
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use clm_core::CoreError;
@@ -7,14 +9,21 @@ use clm_types::{ErrorCode, Refusal};
 
 use crate::problem_kinds::problem_kind;
 
-/// A failed request. Rendered as a problem document by the outermost layer, which knows the request's id.
+/// A failed request, and after how many seconds the same one may succeed, where that is known. Rendered as a problem
+/// document by the outermost layer, which knows the request's id.
 #[derive(Debug, Clone)]
-pub struct Failure(pub Refusal);
+pub struct Failure(pub Refusal, pub(crate) Option<u64>);
 
 impl Failure {
     /// A failure without a hint.
     pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
-        Self(Refusal::new(code, detail))
+        Self(Refusal::new(code, detail), None)
+    }
+
+    /// The same one may succeed after this time: whole seconds, rounded up.
+    pub(crate) fn after(self, wait: Duration) -> Self {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        Self(self.0, Some(seconds.max(1)))
     }
 
     /// The failure that a bare status stands for.
@@ -36,7 +45,7 @@ impl Failure {
 
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
-        Self(refusal)
+        Self(refusal, None)
     }
 }
 
@@ -46,7 +55,7 @@ impl From<CoreError> for Failure {
         if !matches!(error, CoreError::Refused(_)) {
             tracing::error!(error = %chain(&error), "a request failed");
         }
-        Self(error.to_refusal())
+        Self(error.to_refusal(), None)
     }
 }
 

@@ -1,7 +1,8 @@
-//! The gate in front of every handler: credentials, permission, body limit, idempotency. It obeys the table in
+//! The gate in front of every handler: rates, credentials, permission, body limit, idempotency. It obeys the table in
 //! [`crate::routes`]; a route that is not in it cannot be reached.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,19 +18,21 @@ use clm_core::{Core, Ctx};
 use clm_types::{ErrorCode, OrganizationId, Refusal};
 use tokio::sync::Semaphore;
 
-use crate::attempts::Attempts;
+use crate::callers::{Budget, Callers, Presented};
 use crate::failure::Failure;
 use crate::idempotency;
+use crate::limits::Limits;
+use crate::places::{Permit, Places};
 use crate::refusals::Call;
 use crate::routes::{self, Access, Idempotency, Route};
-use crate::surroundings::{MAX_BODY_BYTES, RequestId, too_large};
+use crate::surroundings::{RequestId, too_large};
 
 /// The organization that a caller with several of them means.
 const ORGANIZATION_HEADER: &str = "clm-organization";
 /// Where passwords are sent to.
 const SIGN_IN: &str = "/api/v1/sessions";
-/// Longest wait for the rest of a body.
-const BODY_TIME: Duration = Duration::from_secs(10);
+/// A body that takes longer is a slow one: its sender holds no place to run meanwhile.
+const PROMPT: Duration = Duration::from_millis(50);
 /// Who shows no credentials can keep little of the service busy: this many bodies at once,
 const MAX_ANONYMOUS: usize = 16;
 /// of this size,
@@ -40,13 +43,23 @@ const ANONYMOUS_BODY_TIME: Duration = Duration::from_secs(5);
 /// What the gate works with.
 pub(crate) struct Gate {
     core: Arc<Core>,
+    callers: Callers,
+    places: Places,
     anonymous: Semaphore,
-    attempts: Attempts,
+    body_bytes: usize,
+    body_time: Duration,
 }
 
 impl Gate {
-    pub(crate) fn new(core: Arc<Core>) -> Arc<Self> {
-        Arc::new(Self { core, anonymous: Semaphore::new(MAX_ANONYMOUS), attempts: Attempts::new() })
+    pub(crate) fn new(core: Arc<Core>, limits: &Limits) -> Arc<Self> {
+        Arc::new(Self {
+            core,
+            callers: Callers::new(limits),
+            places: Places::new(limits.concurrent_requests),
+            anonymous: Semaphore::new(MAX_ANONYMOUS),
+            body_bytes: limits.body_bytes,
+            body_time: limits.body_time,
+        })
     }
 }
 
@@ -58,17 +71,28 @@ pub(crate) async fn guard(State(gate): State<Arc<Gate>>, request: Request, next:
     }
 }
 
+/// What is known of a call before anything is asked or read.
+struct Asker {
+    address: IpAddr,
+    /// Hash of the key or session; none of what is neither.
+    presented: Option<Presented>,
+    budget: Arc<Budget>,
+}
+
 impl Gate {
     async fn pass(&self, request: Request, next: Next) -> Result<Response, Failure> {
         let (mut parts, body) = request.into_parts();
         let Some(route) = route_of(&parts) else {
             return Ok(not_allowed(&parts));
         };
+        let is_read = matches!(parts.method, Method::GET | Method::HEAD);
+        let asker = self.admit(&parts, route, is_read)?;
+        let permit = self.places.enter(&asker.budget)?;
         // Before anything of the body is read.
         let ctx = match route.access {
             Access::Public => None,
             access => {
-                let ctx = self.authenticate(&parts).await?;
+                let ctx = self.authenticate(&parts, &asker).await?;
                 check_access(&ctx, access, route.fresh).inspect_err(|refusal| {
                     if let Some(call) = Call::new(&ctx, route, &parts.uri) {
                         call.note(&self.core, refusal);
@@ -77,70 +101,99 @@ impl Gate {
                 Some(ctx)
             }
         };
-        if matches!(parts.method, Method::GET | Method::HEAD) {
+        if is_read {
             if let Some(ctx) = ctx {
                 parts.extensions.insert(ctx);
             }
-            return Ok(next.run(Request::from_parts(parts, Body::empty())).await);
+            let response = next.run(Request::from_parts(parts, Body::empty())).await;
+            drop(permit);
+            return Ok(response);
         }
         let Some(ctx) = ctx else {
-            return self.pass_anonymous(route, parts, body, next).await;
+            return self.pass_anonymous(route, (parts, body), &asker, permit, next).await;
         };
-        let body = read(body, MAX_BODY_BYTES, BODY_TIME).await?;
+        let reading = read(body, self.body_bytes, self.body_time);
+        let (body, permit) = self.receive(&asker, permit, reading).await?;
+        parts.extensions.insert(permit.clone());
         let call = Call::new(&ctx, route, &parts.uri);
         let request = Request::from_parts(parts, Body::from(body.clone()));
         let answer = guarded(&self.core, route, ctx, request, &body, next).await;
         if let Some(call) = call {
             call.note_answer(&self.core, &answer);
         }
+        drop(permit);
         answer
+    }
+
+    /// Takes the call from its caller's budget, at no greater cost than a hash.
+    fn admit(&self, parts: &Parts, route: &Route, is_read: bool) -> Result<Asker, Failure> {
+        let address = address(parts).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let token = if route.access == Access::Public { None } else { bearer(&parts.headers).ok() };
+        // What is no key at all is none of anybody.
+        let presented = token.and_then(Token::parse).map(|token| token.hash());
+        let caller = self.callers.find(address, presented.as_ref());
+        let budget = self.callers.admit(caller, is_read)?;
+        Ok(Asker { address, presented, budget })
     }
 
     /// A change by somebody without credentials: there is a password or a token of its own in the body.
     async fn pass_anonymous(
         &self,
         route: &Route,
-        parts: Parts,
-        body: Body,
+        (parts, body): (Parts, Body),
+        asker: &Asker,
+        permit: Permit,
         next: Next,
     ) -> Result<Response, Failure> {
-        let busy =
-            || Failure::new(ErrorCode::Unavailable, "too many requests without credentials run at once");
-        let address = address(&parts);
-        let reading =
-            address.map(|address| self.attempts.begin_reading(address).ok_or_else(busy)).transpose()?;
-        let body = read(body, MAX_ANONYMOUS_BODY_BYTES, ANONYMOUS_BODY_TIME).await?;
-        drop(reading);
-        let _permit = self.anonymous.try_acquire().map_err(|_| busy())?;
+        let reading = read(body, MAX_ANONYMOUS_BODY_BYTES, ANONYMOUS_BODY_TIME);
+        let (body, permit) = self.receive(asker, permit, reading).await?;
+        let _place = self.anonymous.try_acquire().map_err(|_| {
+            Failure::new(ErrorCode::Unavailable, "too many requests without credentials run at once")
+        })?;
         // A token that was wrong stays wrong; a password may be right in a minute, and is kept nowhere.
         let presented = (route.path != SIGN_IN).then(|| idempotency::digest(&parts.uri, &body));
-        if let Some(address) = address {
-            self.attempts.check(address, presented)?;
-        }
+        self.callers.check(asker.address, presented)?;
         let response = next.run(Request::from_parts(parts, Body::from(body))).await;
-        if let (Some(address), Some(failure)) = (address, response.extensions().get::<Failure>())
+        if let Some(failure) = response.extensions().get::<Failure>()
             && is_wrong_secret(failure.0.code)
         {
-            self.attempts.note(address, presented, failure);
+            self.callers.note_failure(asker.address, presented, failure);
         }
+        drop(permit);
         Ok(response)
     }
 
-    async fn authenticate(&self, parts: &Parts) -> Result<Ctx, Failure> {
+    /// The body, and the place to run that is left to who has sent it.
+    async fn receive(
+        &self,
+        asker: &Asker,
+        permit: Permit,
+        reading: impl Future<Output = Result<Bytes, Failure>>,
+    ) -> Result<(Bytes, Permit), Failure> {
+        let mut reading = pin!(reading);
+        match tokio::time::timeout(PROMPT, &mut reading).await {
+            Ok(body) => Ok((body?, permit)),
+            Err(_) => self.places.leave_meanwhile(&asker.budget, permit, reading).await,
+        }
+    }
+
+    async fn authenticate(&self, parts: &Parts, asker: &Asker) -> Result<Ctx, Failure> {
         let token = bearer(&parts.headers)?;
         let organization = organization(&parts.headers)?;
         let id = parts.extensions.get::<RequestId>().map_or_else(uuid::Uuid::nil, |id| id.0);
-        let address = address(parts);
-        // What is no key at all costs no question to the database, and counts as no attempt.
-        let attempt = address.zip(Token::parse(token).map(|token| token.hash()));
-        if let Some((address, presented)) = attempt {
-            self.attempts.check(address, Some(presented))?;
+        // Good credentials go on working where others try wrong ones.
+        let is_proven = asker.presented.is_some_and(|presented| self.callers.is_proven(&presented));
+        if !is_proven && asker.presented.is_some() {
+            self.callers.check(asker.address, asker.presented)?;
         }
-        let ctx = self.core.authenticate(token, organization, id, address).await.map_err(Failure::from);
-        if let (Some((address, presented)), Err(failure)) = (attempt, &ctx)
-            && failure.0.code == ErrorCode::Unauthenticated
-        {
-            self.attempts.note(address, Some(presented), failure);
+        let ctx = self.core.authenticate(token, organization, id, address(parts)).await;
+        let ctx = ctx.map_err(Failure::from);
+        match (&ctx, asker.presented) {
+            (Ok(ctx), Some(presented)) => self.callers.note_success(presented, ctx),
+            (Err(failure), Some(_)) if failure.0.code == ErrorCode::Unauthenticated => {
+                self.callers.note_failure(asker.address, asker.presented, failure);
+            }
+            _ => {}
         }
         ctx
     }

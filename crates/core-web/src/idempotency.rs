@@ -15,11 +15,13 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::failure::Failure;
+use crate::places::Permit;
 use crate::routes::Route;
-use crate::surroundings::{MAX_BODY_BYTES, Permit};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+/// Largest answer that is stored.
+const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
 /// Longest key that is taken, in octets.
 const LONGEST_KEY: usize = 255;
 
@@ -40,10 +42,9 @@ pub(crate) fn key(headers: &HeaderMap) -> Result<Option<&str>, Failure> {
 
 /// The refusal of a call that needs a key and has none.
 pub(crate) fn missing_key() -> Failure {
-    Failure(
-        Refusal::new(ErrorCode::IdempotencyKeyRequired, "the header Idempotency-Key is missing")
-            .hint("send a fresh random value, and the same one when you repeat the same request"),
-    )
+    Refusal::new(ErrorCode::IdempotencyKeyRequired, "the header Idempotency-Key is missing")
+        .hint("send a fresh random value, and the same one when you repeat the same request")
+        .into()
 }
 
 /// Marks an answer with something that is shown this once: it is not stored.
@@ -158,7 +159,7 @@ fn warn(error: &CoreError) {
 
 async fn copy(response: Response, shown_once: bool) -> (StoredResponse, Response) {
     let (parts, body) = response.into_parts();
-    let bytes = axum::body::to_bytes(body, 16 * MAX_BODY_BYTES).await.unwrap_or_default();
+    let bytes = axum::body::to_bytes(body, MAX_ANSWER_BYTES).await.unwrap_or_default();
     let headers = parts.headers.iter().filter_map(|(name, value)| {
         let value = value.to_str().ok()?;
         Some((name.as_str().to_owned(), value.to_owned()))

@@ -6,16 +6,18 @@
 
 mod answer;
 mod api;
-mod attempts;
+mod callers;
 mod etag;
 mod extract;
 mod failure;
 mod gate;
 mod idempotency;
+mod limits;
 mod metrics;
 pub mod openapi;
 mod paging;
 mod pem;
+mod places;
 pub mod problem_kinds;
 mod problems;
 mod refusals;
@@ -35,10 +37,11 @@ use clm_core::Core;
 use tower_http::catch_panic::CatchPanicLayer;
 
 pub use failure::Failure;
+pub use limits::{Limits, Rate};
 pub use metrics::HttpMetrics;
 
 use gate::Gate;
-use surroundings::{MAX_BODY_BYTES, Surroundings};
+use surroundings::Surroundings;
 
 /// What the handlers work with.
 #[derive(Clone, FromRef)]
@@ -60,22 +63,22 @@ pub struct PublicUrl(pub Arc<str>);
 pub struct ValidationUrl(pub Arc<str>);
 
 /// The API listener's routes.
-pub fn api_router(edge: Edge, metrics: HttpMetrics) -> Router {
-    let surroundings = Surroundings::new(Arc::clone(&edge.core), metrics);
+pub fn api_router(edge: Edge, metrics: HttpMetrics, limits: &Limits) -> Router {
+    let surroundings = Surroundings::new(Arc::clone(&edge.core), metrics, limits);
     let description = openapi::answer_at(&edge.public_url);
     let (router, _) = routes().split_for_parts();
     router
         .route("/openapi.json", get(async move || description))
-        .route_layer(from_fn_with_state(Gate::new(Arc::clone(&edge.core)), gate::guard))
-        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .route_layer(from_fn_with_state(Gate::new(Arc::clone(&edge.core), limits), gate::guard))
+        .layer(DefaultBodyLimit::max(limits.body_bytes))
         .layer(CatchPanicLayer::custom(surroundings::panicked))
         .layer(from_fn_with_state(surroundings, surroundings::surround))
         .with_state(edge)
 }
 
 /// The validation listener's routes: public, signed bytes and nothing else.
-pub fn validation_router(core: Arc<Core>, metrics: HttpMetrics) -> Router {
-    validation::router(core, metrics)
+pub fn validation_router(core: Arc<Core>, metrics: HttpMetrics, limits: &Limits) -> Router {
+    validation::router(core, metrics, limits.concurrent_validations)
 }
 
 fn routes() -> utoipa_axum::router::OpenApiRouter<Edge> {

@@ -15,38 +15,34 @@ use axum::response::{IntoResponse, Response};
 use clm_api::problem::PROBLEM_MEDIA_TYPE;
 use clm_api::{FieldError, Problem};
 use clm_types::ErrorCode;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::Instrument;
 use uuid::Uuid;
 
-use crate::attempts;
 use crate::failure::Failure;
+use crate::limits::Limits;
 use crate::metrics::HttpMetrics;
 use crate::problem_kinds::problem_kind;
 use crate::scim::{self, ScimType};
 use crate::wait::Arrival;
 
-/// Largest body that is read.
-pub(crate) const MAX_BODY_BYTES: usize = 1024 * 1024;
-/// Longest time from the first octet of a request to its answer.
-const TIME_LIMIT: Duration = Duration::from_mins(1);
 /// How long the rest of a body that is refused may still come in.
 const LINGER: Duration = Duration::from_secs(10);
-/// Requests that run at once; more are turned away with 503.
-const MAX_CONCURRENT: usize = 1024;
+/// Seconds after which it is worth trying again, unless it is known better.
+const RETRY_AFTER: u64 = 2;
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What the layer needs.
 #[derive(Clone)]
 pub(crate) struct Surroundings {
-    pub(crate) metrics: HttpMetrics,
-    pub(crate) permits: Arc<Semaphore>,
-    pub(crate) core: Arc<clm_core::Core>,
+    metrics: HttpMetrics,
+    core: Arc<clm_core::Core>,
+    body_bytes: usize,
+    request_time: Duration,
 }
 
 impl Surroundings {
-    pub(crate) fn new(core: Arc<clm_core::Core>, metrics: HttpMetrics) -> Self {
-        Self { metrics, permits: Arc::new(Semaphore::new(MAX_CONCURRENT)), core }
+    pub(crate) fn new(core: Arc<clm_core::Core>, metrics: HttpMetrics, limits: &Limits) -> Self {
+        Self { metrics, core, body_bytes: limits.body_bytes, request_time: limits.request_time }
     }
 }
 
@@ -54,16 +50,12 @@ impl Surroundings {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RequestId(pub(crate) Uuid);
 
-/// The right to run. Who works on after the caller has hung up keeps a copy for that time.
-#[derive(Clone)]
-pub(crate) struct Permit(#[expect(dead_code, reason = "held, not read")] Arc<OwnedSemaphorePermit>);
-
 /// The layer.
 pub(crate) async fn surround(State(own): State<Surroundings>, mut request: Request, next: Next) -> Response {
     let began = Instant::now();
     let id = request_id(request.headers(), &own.core);
     request.extensions_mut().insert(RequestId(id));
-    request.extensions_mut().insert(Arrival(began.into()));
+    request.extensions_mut().insert(Arrival { at: began.into(), request_time: own.request_time });
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
@@ -72,29 +64,30 @@ pub(crate) async fn surround(State(own): State<Surroundings>, mut request: Reque
     let response = finish(response, id, &path);
     let (status, elapsed) = (response.status(), began.elapsed());
     own.metrics.observe(method.as_str(), &route, status.as_u16(), elapsed);
+    let milliseconds = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
     span.in_scope(|| {
-        tracing::info!(
-            status = status.as_u16(),
-            milliseconds = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
-            "answered"
-        );
+        // A flood is in the measurements; it shall not fill the log too.
+        if is_turned_away(status) {
+            tracing::debug!(status = status.as_u16(), milliseconds, "turned away");
+        } else {
+            tracing::info!(status = status.as_u16(), milliseconds, "answered");
+        }
     });
     response
 }
 
-async fn limited(own: &Surroundings, mut request: Request, next: Next) -> Response {
-    if content_length(request.headers()).is_some_and(|length| length > MAX_BODY_BYTES) {
+fn is_turned_away(status: StatusCode) -> bool {
+    matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
+}
+
+async fn limited(own: &Surroundings, request: Request, next: Next) -> Response {
+    if content_length(request.headers()).is_some_and(|length| length > own.body_bytes) {
         if request.version() == Version::HTTP_11 {
             linger(request.into_body());
         }
-        return too_large(MAX_BODY_BYTES).into_response();
+        return too_large(own.body_bytes).into_response();
     }
-    let Ok(permit) = Arc::clone(&own.permits).try_acquire_owned() else {
-        return Failure::new(ErrorCode::Unavailable, "too many requests run at once").into_response();
-    };
-    let permit = Permit(Arc::new(permit));
-    request.extensions_mut().insert(permit.clone());
-    match tokio::time::timeout(TIME_LIMIT, next.run(request)).await {
+    match tokio::time::timeout(own.request_time, next.run(request)).await {
         Ok(response) => response,
         Err(_) => Failure::new(ErrorCode::Unavailable, "the request took too long").into_response(),
     }
@@ -179,17 +172,12 @@ fn render(failure: &Failure, scim_type: Option<ScimType>, id: Uuid, path: &str) 
     let mut response = (status, content_type, body).into_response();
     let headers = response.headers_mut();
     if failure.0.code.is_retryable() {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_after(failure.0.code)));
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(failure.1.unwrap_or(RETRY_AFTER)));
     }
     if status == StatusCode::UNAUTHORIZED {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     response
-}
-
-/// Seconds until the same request may succeed.
-fn retry_after(code: ErrorCode) -> u64 {
-    if code == ErrorCode::RateLimited { attempts::WINDOW.as_secs() } else { 2 }
 }
 
 fn problem(failure: &Failure, id: Uuid, path: &str) -> Problem {

@@ -2,7 +2,7 @@
 
 use std::hash::Hash;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use moka::sync::Cache;
@@ -13,6 +13,8 @@ pub(crate) struct ShortCache<K, V> {
     /// Counts the times everything was dropped: an answer that was fetched before must not be
     /// stored after.
     generation: AtomicU64,
+    /// Whether nobody would tell what is no longer so: nothing is stored then.
+    deaf: AtomicBool,
 }
 
 impl<K: Hash + Eq + Send + Sync + 'static, V: Send + Sync + 'static> ShortCache<K, V> {
@@ -20,6 +22,7 @@ impl<K: Hash + Eq + Send + Sync + 'static, V: Send + Sync + 'static> ShortCache<
         Self {
             entries: Cache::builder().max_capacity(capacity).time_to_live(lifetime).build(),
             generation: AtomicU64::new(0),
+            deaf: AtomicBool::new(false),
         }
     }
 
@@ -37,13 +40,19 @@ impl<K: Hash + Eq + Send + Sync + 'static, V: Send + Sync + 'static> ShortCache<
     where
         K: Clone,
     {
-        if self.generation() == generation {
+        if self.generation() == generation && !self.deaf.load(Ordering::SeqCst) {
             self.entries.insert(key.clone(), value);
         }
         // A drop may have come between the question and the insert.
         if self.generation() != generation {
             self.entries.invalidate(key);
         }
+    }
+
+    /// Drops everything, and stores nothing from now on while `deaf`.
+    pub(crate) fn set_deaf(&self, deaf: bool) {
+        self.deaf.store(deaf, Ordering::SeqCst);
+        self.clear();
     }
 
     pub(crate) fn clear(&self) {
@@ -67,5 +76,19 @@ mod tests {
         assert_eq!(cache.get(&1).as_deref(), Some(&"new"));
         cache.clear();
         assert!(cache.get(&1).is_none());
+    }
+
+    #[test]
+    fn nothing_is_believed_while_no_notice_can_be_heard() {
+        let cache: ShortCache<u8, &str> = ShortCache::new(10, Duration::from_mins(1));
+        let store = |value| cache.insert(cache.generation(), &1, Arc::new(value));
+        store("before");
+        cache.set_deaf(true);
+        assert!(cache.get(&1).is_none());
+        store("meanwhile");
+        assert!(cache.get(&1).is_none());
+        cache.set_deaf(false);
+        store("after");
+        assert_eq!(cache.get(&1).as_deref(), Some(&"after"));
     }
 }

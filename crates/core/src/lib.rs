@@ -123,8 +123,10 @@ use validation::Validation;
 use webauthn::RelyingParty;
 use workflow_plan::ReadWorkflow;
 
-/// How long keys, roles, policies and workflows are believed without asking again. Changes are
-/// announced to every process and take effect at once; this bounds the wait if that fails.
+/// How long keys, sessions and roles are believed without asking again. Changes are announced to every process and
+/// take effect at once; this bounds the wait, to a second with what asking takes, if an announcement is lost.
+const IDENTITY_BELIEVED: Duration = Duration::from_millis(900);
+/// The same of policies and workflows.
 const BELIEVED: Duration = Duration::from_secs(5);
 
 /// What the rules work with.
@@ -195,7 +197,7 @@ impl Core {
             secure: parts.secure,
             clock: parts.clock,
             entropy: parts.entropy,
-            identities: ShortCache::new(10_000, BELIEVED),
+            identities: ShortCache::new(10_000, IDENTITY_BELIEVED),
             used_credentials: Cache::builder()
                 .max_capacity(10_000)
                 .time_to_live(Duration::from_mins(1))
@@ -229,6 +231,15 @@ impl Core {
         self.references.clear();
         self.validation.forget_all();
         self.forget_policies();
+    }
+
+    /// Drops everything believed, and believes nothing while `deaf`.
+    pub(crate) fn set_deaf(&self, deaf: bool) {
+        self.identities.set_deaf(deaf);
+        self.references.set_deaf(deaf);
+        self.policies.set_deaf(deaf);
+        self.workflows.set_deaf(deaf);
+        self.forget_everything();
     }
 
     pub(crate) fn forget_policies(&self) {

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Core;
 
-/// How long to wait before listening again after a loss. Nothing is believed for longer meanwhile.
+/// How long to wait before listening again after a loss. Nothing is believed meanwhile.
 const AFTER_LOSS: Duration = Duration::from_secs(1);
 
 impl Core {
@@ -21,7 +21,7 @@ impl Core {
                 () = shutdown.cancelled() => return,
                 ended = self.listen() => ended,
             };
-            self.forget_everything();
+            self.set_deaf(true);
             if let Err(error) = ended
                 && !is_lost
             {
@@ -39,7 +39,7 @@ impl Core {
     async fn listen(&self) -> Result<(), DbError> {
         let mut listener = Listener::open(&self.system).await?;
         // Whatever was announced before this moment was not heard.
-        self.forget_everything();
+        self.set_deaf(false);
         while let Some(heard) = listener.next().await? {
             self.heed_notice(&heard);
         }

@@ -1,7 +1,6 @@
 //! Whether what a request points to in Core exists and is active.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use clm_core_db::PgConnection;
 use clm_core_db::references::{self, ReferenceRow};
@@ -9,7 +8,7 @@ use clm_core_db::requests::InstanceRow;
 use clm_types::{ErrorCode, OrganizationId, Refusal, Time, UserId, WorkflowKind};
 
 use crate::cache::ShortCache;
-use crate::{Core, CoreError, Ctx};
+use crate::{Core, CoreError, Ctx, IDENTITY_BELIEVED};
 
 /// References found lately; those not found are looked up again each time. Foreign keys and the
 /// integrity job stand behind it.
@@ -17,7 +16,7 @@ pub(crate) type ReferenceCache = ShortCache<(OrganizationId, UserId), ReferenceR
 
 /// An empty cache.
 pub(crate) fn new_cache() -> ReferenceCache {
-    ShortCache::new(10_000, Duration::from_secs(5))
+    ShortCache::new(10_000, IDENTITY_BELIEVED)
 }
 
 impl Core {

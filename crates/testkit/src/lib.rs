@@ -13,6 +13,7 @@ mod browser;
 mod databases;
 mod installation;
 mod old_authority;
+mod second_core;
 mod softhsm;
 pub mod totp;
 
@@ -20,4 +21,5 @@ pub use browser::Script;
 pub use databases::{TestDatabase, TestDatabases};
 pub use installation::TestInstallation;
 pub use old_authority::OldAuthority;
+pub use second_core::SecondCore;
 pub use softhsm::SoftHsm;

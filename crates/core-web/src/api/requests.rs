@@ -130,7 +130,7 @@ pub(crate) async fn begun(
 ) -> Result<Response, Failure> {
     // What this call began bears this call's time.
     let is_replay = request.created_at != ctx.now;
-    let response = outcome(wait_for_end(core, ctx, request, until.0).await?)?;
+    let response = outcome(wait_for_end(core, ctx, request, &until).await?)?;
     Ok(if is_replay { idempotency::replayed(response) } else { response })
 }
 
@@ -162,11 +162,14 @@ async fn wait_for_end(
     core: &Core,
     ctx: &Ctx,
     mut request: request_view::Request,
-    until: Instant,
+    wait: &WaitUntil,
 ) -> Result<request_view::Request, Failure> {
     let may_look = ctx.require(Permission::RequestRead).is_ok();
-    while may_look && !request.status.is_final() && Instant::now() < until {
-        tokio::time::sleep_until(until.min(Instant::now() + LOOK)).await;
+    if !may_look || request.status.is_final() || !wait.begin() {
+        return Ok(request);
+    }
+    while !request.status.is_final() && Instant::now() < wait.until {
+        tokio::time::sleep_until(wait.until.min(Instant::now() + LOOK)).await;
         request = core.show_request(ctx, request.id).await?;
     }
     Ok(request)

@@ -32,8 +32,6 @@ const MAX_BODY_BYTES: usize = 16 * 1024;
 const BODY_TIME: Duration = Duration::from_secs(5);
 /// Longest time for the answer.
 const TIME_LIMIT: Duration = Duration::from_secs(15);
-/// Requests that are being answered at once; more are told to try later.
-const MAX_CONCURRENT: usize = 512;
 
 /// What the layer needs.
 #[derive(Clone)]
@@ -42,8 +40,9 @@ struct Surroundings {
     permits: Arc<Semaphore>,
 }
 
-pub(crate) fn router(core: Arc<Core>, metrics: HttpMetrics) -> Router {
-    let surroundings = Surroundings { metrics, permits: Arc::new(Semaphore::new(MAX_CONCURRENT)) };
+/// Answers `most` requests at once; more are told to try later.
+pub(crate) fn router(core: Arc<Core>, metrics: HttpMetrics, most: usize) -> Router {
+    let surroundings = Surroundings { metrics, permits: Arc::new(Semaphore::new(most)) };
     Router::new()
         .route("/crl/{file}", get(crl::serve))
         .route("/crl/{authority}/{file}", get(crl::serve_part))

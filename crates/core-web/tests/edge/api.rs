@@ -2,13 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 
-use crate::harness::{Answer, api, ask, request};
+use crate::harness::{Answer, api, api_within, ask, request};
 use axum::body::{Body, Bytes};
 use axum::extract::ConnectInfo;
 use axum::http::{Request, StatusCode};
 use clm_core::tokens::{Token, TokenKind};
 use clm_core_web::routes::{Access, ROUTES};
+use clm_core_web::{Limits, Rate};
 use clm_types::{Entropy, ErrorCode};
 use serde_json::Value;
 
@@ -171,21 +173,20 @@ fn endless_bootstrap() -> Request<Body> {
         .unwrap()
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn slow_bodies_without_credentials_keep_only_each_other_waiting() {
-    let router = api();
-    let mut slow = Vec::new();
-    for _ in 0..16 {
-        let mut one = Box::pin(ask(router.clone(), endless_bootstrap()));
-        assert!(futures::poll!(&mut one).is_pending());
-        slow.push(one);
-    }
+    // Who sends slowly holds no place to run.
+    let router =
+        api_within(&Limits { concurrent_requests: 20, concurrent_per_caller: 20, ..Limits::default() });
+    let slow: Vec<_> = (0..16).map(|_| tokio::spawn(ask(router.clone(), endless_bootstrap()))).collect();
+    tokio::time::sleep(std::time::Duration::from_millis(60)).await;
     check_problem(&ask(router.clone(), endless_bootstrap()).await, 503, "unavailable");
     let other = request("GET", "/problems").body(Body::empty()).unwrap();
     assert_eq!(ask(router.clone(), other).await.status, StatusCode::OK);
     // Without credentials the body of any other route is not waited for.
     let other = request("POST", "/api/v1/users").body(endless_body()).unwrap();
     check_problem(&ask(router, other).await, 401, "unauthenticated");
+    assert!(slow.iter().all(|one| !one.is_finished()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -217,9 +218,32 @@ async fn an_address_that_sends_many_different_wrong_tokens_has_to_wait() {
     }
     let answer = ask(router.clone(), attempt("192.0.2.1:2", 60)).await;
     check_problem(&answer, 429, "rate_limited");
-    assert_eq!(answer.header("retry-after"), "60");
+    assert_eq!(answer.header("retry-after"), "1");
     let answer = ask(router, attempt("192.0.2.2:1", 60)).await;
     check_problem(&answer, 403, "bootstrap_token_invalid");
+}
+
+#[tokio::test]
+async fn who_asks_too_often_is_refused_before_the_database_is_asked() {
+    let rate = Rate { per_second: NonZeroU32::MIN, burst: NonZeroU32::new(3).unwrap() };
+    let router = api_within(&Limits { reads: rate, writes: rate, ..Limits::default() });
+    let ask_from = |address: &str, method: &str| {
+        let peer: SocketAddr = address.parse().unwrap();
+        let token = Token::generate(TokenKind::Personal, &Entropy::system());
+        let asked = request(method, "/api/v1/requests").extension(ConnectInfo(peer));
+        let asked = asked.header("authorization", format!("Bearer {}", token.expose()));
+        ask(router.clone(), asked.body(endless_body()).unwrap())
+    };
+    for _ in 0..3 {
+        // The database is away.
+        check_problem(&ask_from("192.0.2.1:1", "GET").await, 503, "unavailable");
+    }
+    // Another key, invented too, does not help.
+    let answer = ask_from("192.0.2.1:2", "GET").await;
+    check_problem(&answer, 429, "rate_limited");
+    assert_eq!(answer.header("retry-after"), "1");
+    check_problem(&ask_from("192.0.2.1:1", "POST").await, 503, "unavailable");
+    check_problem(&ask_from("[2001:db8::1]:1", "GET").await, 503, "unavailable");
 }
 
 #[tokio::test]

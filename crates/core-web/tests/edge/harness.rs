@@ -10,7 +10,7 @@ use clm_core::sealed_secrets::SecretsKeys;
 use clm_core::sign_in::SignInParts;
 use clm_core::webauthn::RelyingParty;
 use clm_core::{Core, CoreParts};
-use clm_core_web::{Edge, HttpMetrics, PublicUrl, ValidationUrl};
+use clm_core_web::{Edge, HttpMetrics, Limits, PublicUrl, ValidationUrl};
 use clm_rpc::{SecureClient, TlsFiles};
 use clm_types::{Clock, Entropy};
 use serde_json::Value;
@@ -34,12 +34,16 @@ impl Answer {
 }
 
 pub(crate) fn api() -> Router {
+    api_within(&Limits::default())
+}
+
+pub(crate) fn api_within(limits: &Limits) -> Router {
     let edge = Edge {
         core: core(NOBODY),
         public_url: PublicUrl("https://clm.example.com:8443".into()),
         validation_url: ValidationUrl("http://localhost:8080".into()),
     };
-    clm_core_web::api_router(edge, HttpMetrics::default())
+    clm_core_web::api_router(edge, HttpMetrics::default(), limits)
 }
 
 pub(crate) fn validation() -> Router {
@@ -48,7 +52,7 @@ pub(crate) fn validation() -> Router {
 
 /// The validation listener over a Secure Service at this address.
 pub(crate) fn validation_over(secure: &str) -> Router {
-    clm_core_web::validation_router(core(secure), HttpMetrics::default())
+    clm_core_web::validation_router(core(secure), HttpMetrics::default(), &Limits::default())
 }
 
 /// An address where nobody listens.

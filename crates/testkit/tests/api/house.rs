@@ -22,7 +22,7 @@ pub(crate) const ROOT: &str = "CLM Sandbox Root";
 pub(crate) const ISSUING: &str = "CLM Sandbox Issuing CA";
 
 /// Statics are not dropped: the folder's reaper notices that the process is gone.
-static HOUSE: OnceCell<House> = OnceCell::const_new();
+pub(crate) static HOUSE: OnceCell<House> = OnceCell::const_new();
 
 pub(crate) struct House {
     pub(crate) installation: TestInstallation,
