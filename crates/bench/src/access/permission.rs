@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow};
 use clm_core::sealed_secrets::SecretsKeys;
 use clm_core::sign_in::SignInParts;
+use clm_core::webauthn::RelyingParty;
 use clm_core::{Core, CoreParts};
 use clm_pg::PgConfig;
 use clm_rpc::{SecureClient, TlsFiles};
@@ -52,6 +53,7 @@ async fn core(installation: &BenchInstallation) -> Result<Arc<Core>> {
         Ok(clm_pg::connect(&config, "clm-bench").await?)
     };
     let keys = SecretsKeys::parse(&SecretsKeys::generate(&entropy)).map_err(|fault| anyhow!(fault))?;
+    let party = RelyingParty::at("https://localhost").map_err(|fault| anyhow!(fault))?;
     Ok(Core::new(CoreParts {
         app: pool("database").await?,
         system: pool("system_database").await?,
@@ -59,6 +61,6 @@ async fn core(installation: &BenchInstallation) -> Result<Arc<Core>> {
             .map_err(|error| anyhow!(error))?,
         clock: Clock::system(),
         entropy,
-        sign_in: SignInParts::usual(keys),
+        sign_in: SignInParts::usual(keys, party),
     }))
 }
