@@ -100,13 +100,16 @@ pub async fn find_credential(
     .await?)
 }
 
-/// Whether a user has a way to sign in: a password, or a key, anywhere, that works now.
+/// Whether a user has a way to sign in: a password, a passkey, a provider that vouches for them, or a key, anywhere, that
+/// works now.
 pub async fn can_sign_in(conn: &mut PgConnection, user_id: Uuid, now: Time) -> Result<bool, DbError> {
     Ok(sqlx::query_scalar!(
         r#"SELECT EXISTS (SELECT FROM api_keys
                           WHERE user_id = $1 AND revoked_at IS NULL AND deleted_at IS NULL
                             AND (expires_at IS NULL OR $2 < expires_at))
-                  OR EXISTS (SELECT FROM users WHERE id = $1 AND password_hash IS NOT NULL) AS "can!""#,
+                  OR EXISTS (SELECT FROM users WHERE id = $1 AND password_hash IS NOT NULL)
+                  OR EXISTS (SELECT FROM passkeys WHERE user_id = $1 AND revoked_at IS NULL)
+                  OR EXISTS (SELECT FROM external_identities WHERE user_id = $1 AND revoked_at IS NULL) AS "can!""#,
         user_id,
         now
     )

@@ -18,6 +18,8 @@ pub struct ExternalIdentityRow {
     pub issuer: String,
     /// Whom it means.
     pub subject: String,
+    /// Whether its user has made it in a session; else the provider's word alone did.
+    pub confirmed: bool,
     /// When it last signed in.
     pub last_used_at: Option<Time>,
     /// When it was made.
@@ -30,13 +32,14 @@ pub struct ExternalIdentityRow {
 /// A unique violation when the subject is linked.
 pub async fn insert(conn: &mut PgConnection, row: &ExternalIdentityRow) -> Result<(), DbError> {
     sqlx::query!(
-        "INSERT INTO external_identities (id, user_id, provider, issuer, subject, created_at, updated_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $6)",
+        "INSERT INTO external_identities (id, user_id, provider, issuer, subject, confirmed, created_at, updated_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $7)",
         row.id,
         row.user_id,
         row.provider,
         row.issuer,
         row.subject,
+        row.confirmed,
         row.created_at
     )
     .execute(conn)
@@ -52,7 +55,7 @@ pub async fn find(
 ) -> Result<Option<ExternalIdentityRow>, DbError> {
     Ok(sqlx::query_as!(
         ExternalIdentityRow,
-        "SELECT id, user_id, provider, issuer, subject, last_used_at, created_at
+        "SELECT id, user_id, provider, issuer, subject, confirmed, last_used_at, created_at
          FROM external_identities WHERE issuer = $1 AND subject = $2 AND revoked_at IS NULL",
         issuer,
         subject
@@ -61,7 +64,19 @@ pub async fn find(
     .await?)
 }
 
-/// Links of a user, newest first; one for each provider that somebody uses.
+/// Whether a subject was linked to a user once, and no longer.
+pub async fn was_revoked(conn: &mut PgConnection, issuer: &str, subject: &str) -> Result<bool, DbError> {
+    Ok(sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM external_identities
+                          WHERE issuer = $1 AND subject = $2 AND revoked_at IS NOT NULL) AS "was!""#,
+        issuer,
+        subject
+    )
+    .fetch_one(conn)
+    .await?)
+}
+
+/// Links of a user, newest first; at most one to each provider.
 pub async fn list(
     conn: &mut PgConnection,
     user_id: Uuid,
@@ -69,7 +84,7 @@ pub async fn list(
 ) -> Result<Vec<ExternalIdentityRow>, DbError> {
     Ok(sqlx::query_as!(
         ExternalIdentityRow,
-        "SELECT id, user_id, provider, issuer, subject, last_used_at, created_at
+        "SELECT id, user_id, provider, issuer, subject, confirmed, last_used_at, created_at
          FROM external_identities WHERE user_id = $1 AND revoked_at IS NULL ORDER BY id DESC LIMIT $2",
         user_id,
         limit
@@ -81,6 +96,14 @@ pub async fn list(
 /// Notes a sign-in.
 pub async fn note_use(conn: &mut PgConnection, id: Uuid, now: Time) -> Result<(), DbError> {
     sqlx::query!("UPDATE external_identities SET last_used_at = $2, updated_at = $2 WHERE id = $1", id, now)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Notes that the user has made the link too.
+pub async fn confirm(conn: &mut PgConnection, id: Uuid, now: Time) -> Result<(), DbError> {
+    sqlx::query!("UPDATE external_identities SET confirmed = true, updated_at = $2 WHERE id = $1", id, now)
         .execute(conn)
         .await?;
     Ok(())
@@ -103,17 +126,33 @@ pub async fn revoke(conn: &mut PgConnection, user_id: Uuid, id: Uuid, now: Time)
     expect_rows(&result, 1)
 }
 
-/// The user of this address whose home is this organization and who belongs nowhere else, holds no role everywhere, and has no
-/// link to this issuer yet.
-pub async fn find_user_by_email(
+/// By what a user is recognised who comes for the first time.
+#[derive(Debug, Clone, Copy)]
+pub enum Sign<'a> {
+    /// The address.
+    Email(&'a str),
+    /// What the organization's provisioning client calls it.
+    ExternalId(&'a str),
+}
+
+/// The user of an organization who is recognised so, belongs nowhere else, holds no role elsewhere or everywhere, and never had a
+/// link to this issuer. Kept from changing until the transaction ends.
+pub async fn find_newcomer(
     conn: &mut PgConnection,
     organization_id: Uuid,
-    email: &str,
+    sign: Sign<'_>,
     issuer: &str,
 ) -> Result<Option<Uuid>, DbError> {
+    let (email, external_id) = match sign {
+        Sign::Email(email) => (Some(email), None),
+        Sign::ExternalId(id) => (None, Some(id)),
+    };
     Ok(sqlx::query_scalar!(
         "SELECT u.id FROM users u
-         WHERE lower(u.email) = lower($2) AND u.deleted_at IS NULL AND u.status <> 'disabled'
+         WHERE ($2::text IS NULL OR lower(u.email) = lower($2))
+           AND ($3::text IS NULL OR u.id = (SELECT p.user_id FROM provisioned_users p
+                                            WHERE p.organization_id = $1 AND p.external_id = $3))
+           AND u.deleted_at IS NULL AND u.status = 'active'
            AND EXISTS (SELECT FROM user_organizations m
                        WHERE m.user_id = u.id AND m.organization_id = $1 AND m.status = 'active')
            AND NOT EXISTS (SELECT FROM user_organizations m
@@ -122,10 +161,11 @@ pub async fn find_user_by_email(
                            WHERE r.user_id = u.id AND r.revoked_at IS NULL
                              AND (r.organization_id IS NULL OR r.organization_id <> $1))
            AND NOT EXISTS (SELECT FROM external_identities e
-                           WHERE e.user_id = u.id AND e.issuer = $3 AND e.revoked_at IS NULL)
+                           WHERE e.user_id = u.id AND e.issuer = $4)
          FOR UPDATE OF u",
         organization_id,
         email,
+        external_id,
         issuer
     )
     .fetch_optional(conn)

@@ -210,12 +210,52 @@ pub async fn list_of(
     Ok(rows.into_iter().map(|row| (row.group_id, row.user_id)).collect())
 }
 
-/// How many members a group has.
-pub async fn count(conn: &mut PgConnection, group_id: Uuid) -> Result<i64, DbError> {
+/// How many members a group has when these users, each named once, have joined it.
+pub async fn count_with(conn: &mut PgConnection, group_id: Uuid, users: &[Uuid]) -> Result<i64, DbError> {
     Ok(sqlx::query_scalar!(
-        r#"SELECT count(*) AS "count!" FROM group_members WHERE group_id = $1 AND left_at IS NULL"#,
-        group_id
+        r#"SELECT (SELECT count(*) FROM group_members WHERE group_id = $1 AND left_at IS NULL)
+                  + (SELECT count(*) FROM unnest($2::uuid[]) AS new (user_id)
+                     WHERE NOT EXISTS (SELECT FROM group_members m
+                                       WHERE m.group_id = $1 AND m.user_id = new.user_id AND m.left_at IS NULL)) AS "count!""#,
+        group_id,
+        users
     )
     .fetch_one(conn)
+    .await?)
+}
+
+/// One of several groups, and whether a user belongs to it.
+#[derive(Debug, Clone)]
+pub struct GovernedGroupRow {
+    /// The group.
+    pub id: Uuid,
+    /// Its name.
+    pub display_name: String,
+    /// What the provisioning client calls it.
+    pub external_id: Option<String>,
+    /// Whether the user belongs to it.
+    pub is_member: bool,
+}
+
+/// The groups of an organization of these names (in small letters), by id.
+pub async fn list_governed(
+    conn: &mut PgConnection,
+    organization_id: Uuid,
+    user_id: Uuid,
+    names: &[String],
+) -> Result<Vec<GovernedGroupRow>, DbError> {
+    Ok(sqlx::query_as!(
+        GovernedGroupRow,
+        r#"SELECT g.id, g.display_name, g.external_id,
+                  EXISTS (SELECT FROM group_members m
+                          WHERE m.group_id = g.id AND m.user_id = $2 AND m.left_at IS NULL) AS "is_member!"
+           FROM groups g
+           WHERE g.organization_id = $1 AND g.deleted_at IS NULL AND lower(g.display_name) = ANY ($3)
+           ORDER BY g.id"#,
+        organization_id,
+        user_id,
+        names
+    )
+    .fetch_all(conn)
     .await?)
 }

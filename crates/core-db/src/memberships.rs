@@ -121,8 +121,28 @@ pub async fn set_primary(
     expect_rows(&result, 1)
 }
 
+/// Lets nobody else change the groups of an organization that a user belongs to until the transaction ends. Groups are locked
+/// before memberships, as by those who change groups.
+pub async fn lock_groups(
+    conn: &mut PgConnection,
+    user_id: Uuid,
+    organization_id: Uuid,
+) -> Result<(), DbError> {
+    sqlx::query!(
+        "SELECT g.id FROM groups g JOIN group_members m ON m.group_id = g.id
+         WHERE m.user_id = $1 AND m.organization_id = $2 AND m.left_at IS NULL
+         ORDER BY g.id
+         FOR UPDATE OF g",
+        user_id,
+        organization_id
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(())
+}
+
 /// Ends what a user has in an organization: roles and groups there, and keys that work there
-/// alone.
+/// alone. The caller holds [`lock_groups`] and the membership.
 pub async fn end_rights(
     conn: &mut PgConnection,
     user_id: Uuid,
@@ -130,6 +150,9 @@ pub async fn end_rights(
     by: Option<Uuid>,
     now: Time,
 ) -> Result<(), DbError> {
+    // A statement sees what was there when it began: by then no group of theirs may be giving a role, not even one that they
+    // joined since the caller's look.
+    lock_groups(conn, user_id, organization_id).await?;
     sqlx::query!(
         "WITH roles AS (
              UPDATE user_roles SET revoked_at = $4, revoked_by = $3, revocation_reason = 'the membership ended', updated_at = $4,

@@ -106,7 +106,7 @@ pub struct PasskeyUse<'a> {
 }
 
 /// Takes an answer, unless its challenge was answered before, the passkey was removed, or the authenticator's counter has not
-/// risen (section 7.2 of the standard: perhaps there is a copy). Whether it was taken; the challenge is used up in any case.
+/// risen (section 7.2 of the standard: perhaps there is a copy). Whether it was taken.
 pub async fn take_use(conn: &mut PgConnection, taken: &PasskeyUse<'_>) -> Result<bool, DbError> {
     let result = sqlx::query!(
         "WITH used AS (

@@ -9,6 +9,9 @@ use clm_service::Secret;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
+/// Groups that one provider governs at most.
+const MOST_GROUPS: usize = 100;
+
 /// One provider.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -31,6 +34,15 @@ pub(crate) struct IdentityProviderConfig {
     /// What becomes of people who come for the first time; refused unless given.
     #[serde(default)]
     newcomers: Newcomers,
+    /// The claim that external ids of provisioned users are equal to; `sub` unless given.
+    #[serde(default = "subject")]
+    external_id_claim: String,
+    /// The claim that names a user's groups; `groups` unless given.
+    #[serde(default = "usual_groups_claim")]
+    groups_claim: String,
+    /// Names of the organization's groups that people join and leave as that claim says; none unless given.
+    #[serde(default)]
+    groups: Vec<String>,
     /// Ways of authentication (`amr`, RFC 8176) that count as a second factor; none unless given.
     #[serde(default)]
     factor_methods: Vec<String>,
@@ -38,6 +50,14 @@ pub(crate) struct IdentityProviderConfig {
 
 fn usual_scopes() -> Vec<String> {
     ["profile", "email"].map(str::to_owned).to_vec()
+}
+
+fn subject() -> String {
+    "sub".to_owned()
+}
+
+fn usual_groups_claim() -> String {
+    "groups".to_owned()
 }
 
 impl IdentityProviderConfig {
@@ -49,6 +69,7 @@ impl IdentityProviderConfig {
             "the name `{}` is not 1 to 40 small letters, digits and hyphens",
             self.name
         );
+        ensure!(self.groups.len() <= MOST_GROUPS, "{}: {MOST_GROUPS} groups at most", self.name);
         ensure!(self.issuer.starts_with("https://"), "{}: the issuer is an HTTPS address", self.name);
         let client = self.client_id.as_ref().map(|id| self.client(id)).transpose()?;
         let tls = clm_service::public_client(&self.ca_file).context("ca_file")?;
@@ -63,7 +84,10 @@ impl IdentityProviderConfig {
             client,
             organization_code: self.organization.clone(),
             newcomers: self.newcomers,
+            external_id_claim: self.external_id_claim.clone(),
             factor_methods: self.factor_methods.clone(),
+            groups_claim: self.groups_claim.clone(),
+            groups: self.groups.clone(),
         })
     }
 

@@ -22,7 +22,7 @@ use crate::callers::{Budget, Callers, Presented};
 use crate::failure::Failure;
 use crate::idempotency;
 use crate::limits::Limits;
-use crate::places::{Permit, Places};
+use crate::places::{Permit, Places, Reading};
 use crate::refusals::Call;
 use crate::routes::{self, Access, Idempotency, Route};
 use crate::surroundings::{RequestId, too_large};
@@ -33,11 +33,11 @@ const ORGANIZATION_HEADER: &str = "clm-organization";
 const SIGN_IN: &str = "/api/v1/sessions";
 /// A body that takes longer is a slow one: its sender holds no place to run meanwhile.
 const PROMPT: Duration = Duration::from_millis(50);
-/// Who shows no credentials can keep little of the service busy: this many bodies at once,
+/// Who shows no credentials can keep little of the service busy: this many of their changes run at once, after their bodies,
 const MAX_ANONYMOUS: usize = 16;
-/// of this size,
+/// which are no larger than this,
 const MAX_ANONYMOUS_BODY_BYTES: usize = 4 * 1024;
-/// for this long.
+/// and come within this time. Slow ones wait in places of their own: [`Reading::Anonymous`].
 const ANONYMOUS_BODY_TIME: Duration = Duration::from_secs(5);
 
 /// What the gate works with.
@@ -113,7 +113,7 @@ impl Gate {
             return self.pass_anonymous(route, (parts, body), &asker, permit, next).await;
         };
         let reading = read(body, self.body_bytes, self.body_time);
-        let (body, permit) = self.receive(&asker, permit, reading).await?;
+        let (body, permit) = self.receive(&asker, Reading::Authenticated, permit, reading).await?;
         parts.extensions.insert(permit.clone());
         let call = Call::new(&ctx, route, &parts.uri);
         let request = Request::from_parts(parts, Body::from(body.clone()));
@@ -146,7 +146,7 @@ impl Gate {
         next: Next,
     ) -> Result<Response, Failure> {
         let reading = read(body, MAX_ANONYMOUS_BODY_BYTES, ANONYMOUS_BODY_TIME);
-        let (body, permit) = self.receive(asker, permit, reading).await?;
+        let (body, permit) = self.receive(asker, Reading::Anonymous, permit, reading).await?;
         let _place = self.anonymous.try_acquire().map_err(|_| {
             Failure::new(ErrorCode::Unavailable, "too many requests without credentials run at once")
         })?;
@@ -167,13 +167,14 @@ impl Gate {
     async fn receive(
         &self,
         asker: &Asker,
+        pool: Reading,
         permit: Permit,
         reading: impl Future<Output = Result<Bytes, Failure>>,
     ) -> Result<(Bytes, Permit), Failure> {
         let mut reading = pin!(reading);
         match tokio::time::timeout(PROMPT, &mut reading).await {
             Ok(body) => Ok((body?, permit)),
-            Err(_) => self.places.leave_meanwhile(&asker.budget, permit, reading).await,
+            Err(_) => self.places.leave_meanwhile(&asker.budget, pool, permit, reading).await,
         }
     }
 

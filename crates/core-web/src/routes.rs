@@ -127,10 +127,10 @@ pub const ROUTES: &[Route] = {
         route("POST", "/api/v1/sessions/passkey/options", Public),
         route("POST", "/api/v1/sessions/passkey", Public),
         get("/api/v1/identity-providers", Public),
+        get("/api/v1/identity-providers/{name}/callback", Public),
         // A signed token of the provider is checked.
         route("POST", "/api/v1/identity-providers/{name}/logout", Public),
         route("POST", "/api/v1/sessions/oidc/start", Public),
-        get("/api/v1/sessions/oidc/callback", Public),
         route("POST", "/api/v1/sessions/oidc", Public),
         route("POST", "/api/v1/links/use", Public),
         // With the present password.
@@ -211,7 +211,8 @@ pub const ROUTES: &[Route] = {
         // Everybody may see themselves.
         get("/api/v1/users/{id}", SignedIn),
         get("/api/v1/users/{id}/access", SignedIn),
-        change("PUT", "/api/v1/users/{id}", may(P::UserWrite)),
+        // The address may be what an identity provider finds a user by.
+        fresh(change("PUT", "/api/v1/users/{id}", may(P::UserWrite))),
         act("/api/v1/users/{id}/disable", may(P::UserWrite)),
         act("/api/v1/users/{id}/enable", may(P::UserWrite)),
         change("DELETE", "/api/v1/users/{id}", may(P::UserWrite)),
@@ -228,12 +229,12 @@ pub const ROUTES: &[Route] = {
         post("/api/v1/groups", may(P::GroupWrite)),
         get("/api/v1/groups", may(P::UserRead)),
         get("/api/v1/groups/{id}", may(P::UserRead)),
-        change("PUT", "/api/v1/groups/{id}", may(P::GroupWrite)),
-        change("DELETE", "/api/v1/groups/{id}", may(P::GroupWrite)),
+        fresh(change("PUT", "/api/v1/groups/{id}", may(P::GroupWrite))),
+        fresh(change("DELETE", "/api/v1/groups/{id}", may(P::GroupWrite))),
         get("/api/v1/groups/{id}/members", may(P::UserRead)),
         // Who joins a group holds its roles.
         fresh(post("/api/v1/groups/{id}/members", may(P::GroupWrite))),
-        post("/api/v1/groups/{id}/members/remove", may(P::GroupWrite)),
+        fresh(post("/api/v1/groups/{id}/members/remove", may(P::GroupWrite))),
         get("/api/v1/groups/{id}/roles", may(P::UserRead)),
         fresh(post("/api/v1/groups/{id}/roles", may(P::RoleAssign))),
         fresh(post("/api/v1/groups/{id}/roles/take", may(P::RoleAssign))),

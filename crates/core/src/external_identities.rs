@@ -50,12 +50,20 @@ impl Core {
         let subject = claims.sub.as_str();
         self.in_system("add_external_identity", |mut tx| async move {
             sign_in::lock(&mut tx, user_id.0).await?.ok_or_else(sign_in_failed)?;
-            if external_identities::find(&mut tx, found.provider.issuer(), subject).await?.is_some() {
+            let known = external_identities::find(&mut tx, found.provider.issuer(), subject).await?;
+            if let Some(known) = known {
+                if known.user_id == user_id.0 && !known.confirmed {
+                    external_identities::confirm(&mut tx, known.id, ctx.now).await?;
+                    let entry =
+                        AuditEntry::of(ctx, &self.entropy, "identity.confirm", "user").object(user_id);
+                    audit::insert(&mut tx, entry.row()).await?;
+                    return Ok((tx, known));
+                }
                 return Err(Refusal::new(ErrorCode::Conflict, "whom the provider names is linked already")
                     .hint("remove that link first, as whoever has it: clm identity remove")
                     .into());
             }
-            let row = self.insert_identity(&mut tx, ctx, found, subject, user_id.0).await?;
+            let row = self.insert_identity(&mut tx, ctx, found, subject, (user_id.0, true)).await?;
             Ok((tx, row))
         })
         .await

@@ -1,13 +1,17 @@
 //! Signing in by an OpenID provider, and the end of sessions when the provider says so.
 
-use clm_core_db::external_identities::{self, ExternalIdentityRow};
+use std::collections::BTreeSet;
+
+use clm_core_db::external_identities::{self, ExternalIdentityRow, Sign};
 use clm_core_db::sessions::{self, SessionEnd, SessionRow};
-use clm_core_db::{PgConnection, audit, notices, organizations, sign_in};
+use clm_core_db::{DbError, PgConnection, audit, group_members, notices, organizations, sign_in, users};
 use clm_oidc::{Claims, OidcError};
-use clm_types::{ErrorCode, OrganizationId, Refusal, ids};
+use clm_types::{ErrorCode, GroupId, OrganizationId, Refusal, UserId, ids};
 use uuid::Uuid;
 
 use crate::audit::AuditEntry;
+use crate::group_members::MemberChange;
+use crate::groups::lock_group;
 use crate::identity_providers::{Departure, Errand, IdentityProvider, Newcomers, Return, told};
 use crate::sign_in::{SignInMethod, SignedIn, Visitor};
 use crate::tokens::{Token, TokenKind};
@@ -30,12 +34,18 @@ impl Core {
     /// for somebody who is no user here.
     pub async fn sign_in_externally(&self, back: &Return, visitor: &Visitor) -> Result<SignedIn, CoreError> {
         let now = self.clock.now();
-        let (found, claims) = self.arrive(back, Errand::SignIn, now).await?;
+        let arrived = self.arrive(back, Errand::SignIn, now).await;
+        if let Err(CoreError::Refused(refusal)) = &arrived
+            && refusal.code == ErrorCode::SignInFailed
+        {
+            self.note_refused(&visitor.ctx(now, None), "a provider", refusal).await?;
+        }
+        let (found, claims) = arrived?;
         let home = self.home_of(found).await?;
         let ctx = &visitor.ctx(now, Some(home.0));
         let opened = self.open_external_session(ctx, found, &claims, visitor.user_agent.as_deref()).await;
         if let Err(CoreError::Refused(refusal)) = &opened {
-            self.note_refused(ctx, found, refusal).await?;
+            self.note_refused(ctx, &found.name, refusal).await?;
         }
         opened
     }
@@ -56,6 +66,7 @@ impl Core {
                 return Err(identity_unknown(found).into());
             }
             external_identities::note_use(&mut tx, identity.id, ctx.now).await?;
+            self.follow_groups(&mut tx, ctx, found, claims, UserId(identity.user_id)).await?;
             let row = self.external_session(ctx, found, claims, &identity, user_agent);
             let missing = self.insert_session(&mut tx, ctx, &row, token_hash).await?;
             Ok((tx, (row, missing)))
@@ -125,21 +136,34 @@ impl Core {
         claims: &Claims,
     ) -> Result<ExternalIdentityRow, CoreError> {
         let issuer = found.provider.issuer();
+        let home = ctx.organization_id.0;
         if let Some(known) = external_identities::find(conn, issuer, &claims.sub).await? {
-            return Ok(known);
+            // The provider speaks for its organization's people. Who has left, or come to reach further, says so in a session.
+            let speaks_for = known.confirmed
+                || (users::find_membership_status(conn, known.user_id, home).await?.as_deref()
+                    == Some("active")
+                    && !users::reaches_beyond(conn, known.user_id, home).await?);
+            return if speaks_for { Ok(known) } else { Err(identity_unknown(found).into()) };
         }
-        let matched = match (found.newcomers, claims.verified_email()) {
-            (Newcomers::Refused, _) | (_, None) => None,
-            (_, Some(email)) => {
-                external_identities::find_user_by_email(conn, ctx.organization_id.0, email, issuer).await?
-            }
+        // Whoever has removed the link, or was deleted, does not come back by the provider's word.
+        if external_identities::was_revoked(conn, issuer, &claims.sub).await? {
+            return Err(identity_unknown(found).into());
+        }
+        let sign = match found.newcomers {
+            Newcomers::Refused => None,
+            Newcomers::MatchedByExternalId => claims.text(&found.external_id_claim).map(Sign::ExternalId),
+            Newcomers::MatchedByEmail | Newcomers::Created => claims.verified_email().map(Sign::Email),
+        };
+        let matched = match sign {
+            Some(sign) => external_identities::find_newcomer(conn, home, sign, issuer).await?,
+            None => None,
         };
         let user_id = match (matched, found.newcomers) {
             (Some(user_id), _) => user_id,
             (None, Newcomers::Created) => self.create_newcomer(conn, ctx, claims).await?,
             (None, _) => return Err(identity_unknown(found).into()),
         };
-        self.insert_identity(conn, ctx, found, &claims.sub, user_id).await
+        self.insert_identity(conn, ctx, found, &claims.sub, (user_id, false)).await
     }
 
     /// A user for somebody who has none, made by the service at the word of the provider.
@@ -172,7 +196,7 @@ impl Core {
         ctx: &Ctx,
         found: &IdentityProvider,
         subject: &str,
-        user_id: Uuid,
+        (user_id, confirmed): (Uuid, bool),
     ) -> Result<ExternalIdentityRow, CoreError> {
         let row = ExternalIdentityRow {
             id: ids::new_uuid(ctx.now, &self.entropy),
@@ -180,15 +204,51 @@ impl Core {
             provider: found.name.clone(),
             issuer: found.provider.issuer().to_owned(),
             subject: subject.to_owned(),
+            confirmed,
             last_used_at: None,
             created_at: ctx.now,
         };
-        external_identities::insert(conn, &row).await?;
+        external_identities::insert(conn, &row).await.map_err(linked_meanwhile)?;
         let entry = AuditEntry::of(ctx, &self.entropy, "identity.link", "user")
             .object(user_id)
             .after(serde_json::json!({"provider": row.provider, "subject": row.subject}));
         audit::insert(conn, entry.row()).await?;
         Ok(row)
+    }
+
+    /// Lets the user join and leave the groups that the provider governs, as its claim says, in an open transaction. It is the
+    /// operator who has named them, so it does not matter what they grant.
+    async fn follow_groups(
+        &self,
+        conn: &mut PgConnection,
+        ctx: &Ctx,
+        found: &IdentityProvider,
+        claims: &Claims,
+        user_id: UserId,
+    ) -> Result<(), CoreError> {
+        let home = ctx.organization_id.0;
+        let status = users::find_membership_status(conn, user_id.0, home).await?;
+        if found.groups.is_empty() || status.as_deref() != Some("active") {
+            return Ok(());
+        }
+        let names: Vec<String> = found.groups.iter().map(|name| name.to_lowercase()).collect();
+        let named = claims.texts(&found.groups_claim);
+        let ctx = &Ctx { actor: Actor::system(), ..ctx.clone() };
+        for governed in group_members::list_governed(conn, home, user_id.0, &names).await? {
+            let belongs =
+                named.iter().any(|name| governed.display_name.to_lowercase() == name.to_lowercase());
+            if belongs == governed.is_member {
+                continue;
+            }
+            let one = BTreeSet::from([user_id]);
+            let wanted = match belongs {
+                true => MemberChange { added: one, ..MemberChange::default() },
+                false => MemberChange { removed: one, ..MemberChange::default() },
+            };
+            let group = lock_group(conn, ctx, GroupId(governed.id), None).await?;
+            self.change_members(conn, ctx, &group, &wanted, ctx.actor.permissions).await?;
+        }
+        Ok(())
     }
 
     /// The provider's own check of a second factor counts from when the user was authenticated.
@@ -201,7 +261,7 @@ impl Core {
         user_agent: Option<&str>,
     ) -> SessionRow {
         let has_factor = claims.amr.iter().any(|method| found.factor_methods.contains(method));
-        let factor_at = claims.authenticated_at().filter(|_| has_factor).map(|at| at.min(ctx.now));
+        let factor_at = claims.authenticated_at(ctx.now).filter(|_| has_factor);
         SessionRow {
             mfa_at: factor_at,
             external_identity_id: Some(identity.id),
@@ -210,21 +270,26 @@ impl Core {
         }
     }
 
-    async fn note_refused(
-        &self,
-        ctx: &Ctx,
-        found: &IdentityProvider,
-        refusal: &Refusal,
-    ) -> Result<(), CoreError> {
+    async fn note_refused(&self, ctx: &Ctx, provider: &str, refusal: &Refusal) -> Result<(), CoreError> {
         self.in_system("note_refused_external_sign_in", |mut tx| async move {
             let entry = AuditEntry::of(ctx, &self.entropy, "session.open", "user")
                 .outcome("refused")
                 .of_installation()
-                .detail(format!("{}: {}", found.name, refusal.code));
+                .detail(format!("{provider}: {}", refusal.code));
             audit::insert(&mut tx, entry.row()).await?;
             Ok((tx, ()))
         })
         .await
+    }
+}
+
+/// Two came at once, or the user has another link to this provider.
+fn linked_meanwhile(error: DbError) -> CoreError {
+    match error {
+        DbError::Conflict { .. } => Refusal::new(ErrorCode::Conflict, "a link to this provider is there already")
+            .hint("sign in again; to link another account of the provider, remove the link first: clm identity remove")
+            .into(),
+        other => other.into(),
     }
 }
 

@@ -147,17 +147,10 @@ impl Core {
         check_belonging(conn, ctx, &wanted.added).await?;
         let reason = reason(group);
         let change = change(ctx, group, &reason);
-        let rows: Vec<Uuid> = wanted.added.iter().map(|_| ids::new_uuid(ctx.now, &self.entropy)).collect();
-        let joined = group_members::add(conn, change, &rows, &uuids(&wanted.added)).await?;
-        let members = group_members::count(conn, group.id).await?;
-        if usize::try_from(members).unwrap_or(usize::MAX) > MOST_MEMBERS {
-            return Err(Refusal::new(
-                ErrorCode::Conflict,
-                format!("a group has {MOST_MEMBERS} members at most"),
-            )
-            .hint("make several groups, and give each the same roles")
-            .into());
-        }
+        let added = uuids(&wanted.added);
+        check_room(conn, group, &added).await?;
+        let rows: Vec<Uuid> = added.iter().map(|_| ids::new_uuid(ctx.now, &self.entropy)).collect();
+        let joined = group_members::add(conn, change, &rows, &added).await?;
         if !joined.is_empty() {
             self.assign_by_group(conn, change, Some(&joined), None).await?;
         }
@@ -192,6 +185,17 @@ async fn check_belonging(
         Some(&missing) => Err(user_not_found(missing).into()),
         None => Ok(()),
     }
+}
+
+/// Fails when a locked group would have too many members with these.
+async fn check_room(conn: &mut PgConnection, group: &Group, added: &[Uuid]) -> Result<(), CoreError> {
+    let members = group_members::count_with(conn, group.id, added).await?;
+    if usize::try_from(members).unwrap_or(usize::MAX) <= MOST_MEMBERS {
+        return Ok(());
+    }
+    Err(Refusal::new(ErrorCode::Conflict, format!("a group has {MOST_MEMBERS} members at most"))
+        .hint("make several groups, and give each the same roles")
+        .into())
 }
 
 fn uuids(users: &BTreeSet<UserId>) -> Vec<Uuid> {

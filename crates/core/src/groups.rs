@@ -90,7 +90,10 @@ impl Core {
         Ok(Page::cut(rows, page, |row| row.id))
     }
 
-    /// Calls a group otherwise.
+    /// Calls a group otherwise. By its name or external id others say who belongs to it.
+    ///
+    /// # Errors
+    /// `permission_denied` for a group whose roles grant more than the caller holds.
     pub async fn update_group(
         &self,
         ctx: &Ctx,
@@ -102,6 +105,7 @@ impl Core {
         names.check()?;
         self.in_system("update_group", |mut tx| async move {
             let old = lock_group(&mut tx, ctx, id, Some(version)).await?;
+            check_withdrawal(granted_by(&mut tx, old.id).await?, ctx.actor.permissions)?;
             let group = self.rename_group(&mut tx, ctx, &old, names).await?;
             Ok((tx, group))
         })

@@ -19,6 +19,8 @@ const LIFETIME: TimeDelta = TimeDelta::minutes(10);
 const RANDOM_OCTETS: usize = 16;
 /// Longest state that is read, in octets.
 const LONGEST_STATE: usize = 2048;
+/// Longest name of a user at a provider (OpenID Connect Core 1.0, section 2).
+const LONGEST_SUBJECT: usize = 255;
 /// Octets of SHA-256 in base64url.
 const CHALLENGE_LENGTH: usize = 43;
 
@@ -34,8 +36,14 @@ pub struct IdentityProvider {
     pub organization_code: String,
     /// What becomes of people who come for the first time.
     pub newcomers: Newcomers,
+    /// The claim that a provisioning client's external ids are equal to.
+    pub external_id_claim: String,
     /// Ways of authentication (`amr`) that count as a second factor.
     pub factor_methods: Vec<String>,
+    /// The claim that names a user's groups.
+    pub groups_claim: String,
+    /// Names of the organization's groups that people join and leave as that claim says.
+    pub groups: Vec<String>,
 }
 
 /// Who may come for the first time.
@@ -45,6 +53,8 @@ pub enum Newcomers {
     /// Only who has been linked.
     #[default]
     Refused,
+    /// Also who is a user of the organization with the external id that the provider names.
+    MatchedByExternalId,
     /// Also who has the address of a user of the organization, if the provider has checked it.
     MatchedByEmail,
     /// Everybody: a user is made for whoever has none.
@@ -131,7 +141,7 @@ impl Core {
         };
         let verifier = self.derive("verifier", &state)?;
         let request = AuthorizationRequest {
-            redirect_uri: &self.redirect_uri(),
+            redirect_uri: &self.redirect_uri(found),
             state: &self.seal_state(&state)?,
             nonce: &self.derive("nonce", &state)?,
             code_challenge: &URL_SAFE_NO_PAD.encode(sha256(verifier.as_bytes())),
@@ -142,12 +152,16 @@ impl Core {
         Ok(url.into())
     }
 
-    /// The port of the caller's machine to which a browser goes on that comes back with this state.
+    /// The port of the caller's machine to which a browser goes on that a provider sends back with this state.
     ///
     /// # Errors
-    /// `invalid_request` for a state that is not of this service, or too old.
-    pub fn port_of_state(&self, state: &str) -> Result<u16, CoreError> {
-        Ok(self.open_state(state, self.clock.now())?.port)
+    /// `invalid_request` for a state that is not of this service, was given to another provider, or is too old.
+    pub fn port_of_state(&self, provider: &str, state: &str) -> Result<u16, CoreError> {
+        let state = self.open_state(state, self.clock.now())?;
+        if state.provider != provider {
+            return Err(foreign_state().into());
+        }
+        Ok(state.port)
     }
 
     /// Gives what came back for the claims about the user, if it belongs to the errand and the caller has sent the browser.
@@ -169,12 +183,17 @@ impl Core {
         let (found, client) = self.find_provider(&state.provider)?;
         let redemption = Redemption {
             code: &back.code,
-            redirect_uri: &self.redirect_uri(),
+            redirect_uri: &self.redirect_uri(found),
             code_verifier: &self.derive("verifier", &state)?,
             nonce: &self.derive("nonce", &state)?,
         };
         let claims =
             found.provider.redeem(client, &redemption, now).await.map_err(|error| told(found, &error))?;
+        if !(1..=LONGEST_SUBJECT).contains(&claims.sub.chars().count()) {
+            return Err(
+                told(found, &OidcError::Refused("the subject is of no such length".to_owned())).into()
+            );
+        }
         Ok((found, claims))
     }
 
@@ -183,12 +202,13 @@ impl Core {
         let found = self.identity_providers.iter().find(|one| one.name == name);
         found.and_then(|found| Some((found, found.client.as_ref()?))).ok_or_else(|| {
             Refusal::new(ErrorCode::NotFound, "there is no such provider to sign in by")
-                .hint("list them: clm login URL --provider ?, or ask the operator ([[identity_providers]] in core.toml)")
+                .hint("GET /api/v1/identity-providers lists them; the operator names them in core.toml")
         })
     }
 
-    fn redirect_uri(&self) -> String {
-        format!("{}/api/v1/sessions/oidc/callback", self.relying_party.origin)
+    /// Each provider has its own: what one sends cannot be taken for what another was asked (RFC 9700 section 4.4).
+    fn redirect_uri(&self, found: &IdentityProvider) -> String {
+        format!("{}/api/v1/identity-providers/{}/callback", self.relying_party.origin, found.name)
     }
 
     fn derive(&self, what: &str, state: &State) -> Result<String, CoreError> {

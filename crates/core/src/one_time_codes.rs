@@ -65,23 +65,28 @@ impl Core {
         })
     }
 
-    /// Puts the secret to use, once the caller has shown a code of it. From now on it is asked for at each sign-in.
+    /// Puts the secret to use, once the caller has shown a code of it. From now on it is asked for at each sign-in. Wrong codes
+    /// count as everywhere, and who has a factor has shown it just now: a secret is the user's, whoever has set it up.
     ///
     /// # Errors
-    /// `sign_in_failed` for a wrong code; `conflict` without a secret to confirm.
+    /// `sign_in_failed` for a wrong code; `step_up_required`; `conflict` without a secret to confirm.
     pub async fn confirm_totp(&self, ctx: &Ctx, code: &str) -> Result<Confirmed, CoreError> {
         let (user_id, session) = proof(ctx)?;
-        let (row, sealed) = self.find_secret(user_id).await?;
-        if row.totp_enabled {
-            return Err(in_use().into());
-        }
-        let Some(step) = self.matching_step(user_id, &sealed, code, ctx.now)? else {
-            return Err(sign_in_failed().into());
-        };
+        let (_, sealed) = self.find_secret(user_id).await?;
+        let step = self.matching_step(user_id, &sealed, code, ctx.now)?;
         let token = Token::generate(TokenKind::Session, &self.entropy);
         let codes = new_codes(&self.entropy, user_id);
         let (hashes, token_hash, sealed) = (&codes.hashes, &token.hash(), &sealed);
-        self.in_system("confirm_totp", |mut tx| async move {
+        let outcome = self.in_system("confirm_totp", |mut tx| async move {
+            sign_in::lock(&mut tx, user_id.0).await?.ok_or_else(sign_in_failed)?;
+            let row = second_factors::find_totp(&mut tx, user_id.0).await?.ok_or_else(not_set_up)?;
+            if row.mfa_enabled {
+                ctx.require_fresh_factor()?;
+            }
+            let Some(step) = step else {
+                let locked = self.note_wrong_code(&mut tx, ctx, user_id, session).await?;
+                return Ok((tx, Err(locked)));
+            };
             let enabled = second_factors::enable_totp(&mut tx, user_id.0, sealed, ctx.now).await;
             enabled.map_err(in_use_already)?;
             second_factors::take_step(&mut tx, user_id.0, step).await?;
@@ -94,11 +99,14 @@ impl Core {
             self.end_sessions(&mut tx, ctx, user_id, Some(session.id), "factor_changed").await?;
             let entry = AuditEntry::of(ctx, &self.entropy, "factor.enable", "user").object(user_id);
             audit::insert(&mut tx, entry.row()).await?;
-            Ok((tx, ()))
-        })
-        .await?;
+            Ok((tx, Ok(!row.mfa_enabled)))
+        });
+        let outcome = outcome.await?;
         self.identities.clear();
-        Ok(Confirmed { token, recovery_codes: (!row.mfa_enabled).then_some(codes.shown) })
+        match outcome {
+            Ok(is_first) => Ok(Confirmed { token, recovery_codes: is_first.then_some(codes.shown) }),
+            Err(locked) => Err(self.wrong_factor(ctx, user_id, locked)),
+        }
     }
 
     /// Takes the caller's one-time codes away.

@@ -97,7 +97,11 @@ impl Core {
                 sign_in::lock(&mut tx, user_id.0).await?.ok_or_else(sign_in_failed)?;
                 check_count(passkeys::list(&mut tx, user_id.0, limit()).await?.len())?;
                 let totp = second_factors::find_totp(&mut tx, user_id.0).await?;
-                let is_first = totp.is_none_or(|totp| !totp.mfa_enabled);
+                let is_first = totp.as_ref().is_none_or(|totp| !totp.mfa_enabled);
+                // A secret that was never confirmed is not left for others to confirm.
+                if totp.is_some_and(|totp| !totp.totp_enabled) {
+                    second_factors::clear_totp(&mut tx, user_id.0, ctx.now).await?;
+                }
                 let inserted = passkeys::insert(&mut tx, row).await;
                 inserted
                     .map_err(|error| exists_already(error, "this passkey is known already", "/credential"))?;

@@ -1,13 +1,14 @@
 //! Changing a password: one's own, with the present one; by a one-time link without it.
 
 use clm_core_db::sign_in::{self, SignInRow};
-use clm_core_db::{PgConnection, audit, one_time_links};
+use clm_core_db::{PgConnection, audit, one_time_links, second_factors};
 use clm_pg::DbError;
 use clm_types::{ErrorCode, Refusal, UserId};
 use zeroize::Zeroizing;
 
 use crate::audit::AuditEntry;
 use crate::passwords::{HashedPassword, check_password};
+use crate::second_factors::check_just_opened;
 use crate::sign_in::sign_in_failed;
 use crate::users::user_not_found;
 use crate::{Core, CoreError, Ctx};
@@ -25,7 +26,7 @@ impl Core {
     /// Changes the caller's password, or sets the first one. All other sessions of the caller end.
     ///
     /// # Errors
-    /// `sign_in_failed` when `current` is not the present one; `password_too_weak`, `invalid_request`.
+    /// `sign_in_failed` when `current` is not the present one; `step_up_required` for who has none; `password_too_weak`, `invalid_request`.
     pub async fn change_password(
         &self,
         ctx: &Ctx,
@@ -35,6 +36,9 @@ impl Core {
         let user_id = ctx.user_id()?;
         ctx.require_unrestricted()?;
         let user = self.check_current_password(ctx, user_id, current).await?;
+        if user.password_hash.is_none() {
+            self.check_first_password(ctx, user_id).await?;
+        }
         let new = &self.prepare_password(&user, password).await?;
         self.in_system("change_password", |mut tx| async move {
             self.replace_password(&mut tx, ctx, user_id, new).await?;
@@ -45,6 +49,20 @@ impl Core {
         .await?;
         self.identities.clear();
         Ok(())
+    }
+
+    /// Fails unless somebody without a password may set one: a session that others find open does not suffice. An API key of
+    /// theirs that is not cut down does, as before the first sign-in of the first administrator.
+    async fn check_first_password(&self, ctx: &Ctx, user_id: UserId) -> Result<(), CoreError> {
+        let Some(session) = ctx.actor.session else {
+            return Ok(());
+        };
+        let mut tx = clm_pg::begin(&self.system).await?;
+        let factors = second_factors::find_totp(&mut tx, user_id.0).await?;
+        if factors.is_some_and(|factors| factors.mfa_enabled) {
+            return Ok(ctx.require_fresh_factor()?);
+        }
+        Ok(check_just_opened(ctx, session)?)
     }
 
     /// The user, if this is the password; a failure counts like one at sign-in.

@@ -100,7 +100,7 @@ impl Core {
     ///
     /// # Errors
     /// `group_not_found`, `already_exists`; `invalid_request` for a member who does not belong to the organization;
-    /// `permission_denied` for members of a group whose roles grant more than the client's user holds.
+    /// `permission_denied` for names and members of a group whose roles grant more than the client's user holds.
     pub async fn change_provisioned_group(
         &self,
         ctx: &Ctx,
@@ -121,6 +121,8 @@ impl Core {
                 {
                     old
                 } else {
+                    let held = held_by_client(&mut tx, ctx).await?;
+                    check_withdrawal(granted_by(&mut tx, old.id).await?, held)?;
                     self.rename_group(&mut tx, ctx, &old, &names).await?
                 };
                 self.change_provisioned_members(&mut tx, ctx, &group, &change.members).await?;

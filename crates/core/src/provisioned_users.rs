@@ -11,9 +11,7 @@ use serde_json::json;
 use crate::audit::AuditEntry;
 use crate::error::{changed_since, has_changed};
 use crate::fields::{check_email, check_name};
-use crate::memberships::check_other_membership;
 use crate::provisioning::{Window, Windowed, check_reach, require_client};
-use crate::role_assignments::{administrates, check_other_administrator};
 use crate::users::{NewUser, find_user, insert_user, taken, user_not_found};
 use crate::{Core, CoreError, Ctx, licenses};
 
@@ -48,7 +46,7 @@ pub struct ProvisionedUserChange {
     pub display_name: Option<String>,
     /// What the client calls it, or that it calls it nothing.
     pub external_id: Option<Option<String>>,
-    /// Whether the membership is active: without, everything that the user has here ends at once.
+    /// Whether the membership is active; `false` ends everything that the user has here at once.
     pub active: Option<bool>,
 }
 
@@ -118,7 +116,8 @@ impl Core {
     ///
     /// # Errors
     /// `user_not_found`; `permission_denied` for somebody who holds more than the client's user, and for name and address of
-    /// somebody who belongs to other organizations too; `already_exists`; `conflict` for the last administrator.
+    /// somebody who belongs to other organizations too; `already_exists`; `conflict` for ending somebody who holds a role
+    /// everywhere.
     pub async fn change_provisioned_user(
         &self,
         ctx: &Ctx,
@@ -131,7 +130,7 @@ impl Core {
         let changed = self
             .in_system("change_provisioned_user", |mut tx| async move {
                 if change.active == Some(false) {
-                    role_assignments::lock_administrators(&mut tx).await?;
+                    memberships::lock_groups(&mut tx, id.0, ctx.organization_id.0).await?;
                 }
                 let old = lock(&mut tx, ctx, id, version).await?;
                 check_reach(&mut tx, ctx, id).await?;
@@ -151,7 +150,8 @@ impl Core {
     }
 
     /// Ends a membership with everything that the user has here; who belongs nowhere else is deleted, and the name is never
-    /// given to another user.
+    /// given to another user. Of those who are suspended everywhere else the membership is only suspended: without any they
+    /// could not be administered.
     ///
     /// # Errors
     /// As [`Self::change_provisioned_user`].
@@ -163,15 +163,17 @@ impl Core {
     ) -> Result<(), CoreError> {
         require_client(ctx)?;
         self.in_system("delete_provisioned_user", |mut tx| async move {
-            role_assignments::lock_administrators(&mut tx).await?;
+            memberships::lock_groups(&mut tx, id.0, ctx.organization_id.0).await?;
             let old = lock(&mut tx, ctx, id, version).await?;
             check_reach(&mut tx, ctx, id).await?;
             let reaches = users::reaches_beyond(&mut tx, id.0, ctx.organization_id.0).await?;
             self.end_access(&mut tx, ctx, id).await?;
             let action = if reaches {
-                check_other_membership(&mut tx, id, ctx.organization_id).await?;
-                set_status(&mut tx, ctx, id, &old.membership_status, "left").await?;
-                "member.remove"
+                let has_other = memberships::has_other(&mut tx, id.0, ctx.organization_id.0).await?;
+                let (to, action) =
+                    if has_other { ("left", "member.remove") } else { ("suspended", "member.suspend") };
+                set_status(&mut tx, ctx, id, &old.membership_status, to).await?;
+                action
             } else {
                 let user = find_user(&mut tx, ctx, id).await?;
                 let by = ctx.actor.user_id.map(Into::into);
@@ -266,9 +268,7 @@ impl Core {
     /// Ends what a leaver has: roles, groups and API keys here and, of those who belong nowhere else, sessions, links and all
     /// other keys. None of it comes back by itself.
     async fn end_access(&self, conn: &mut PgConnection, ctx: &Ctx, id: UserId) -> Result<(), CoreError> {
-        if administrates(conn, ctx, id).await? {
-            check_other_administrator(conn, ctx, id).await?;
-        }
+        check_nothing_everywhere(conn, ctx, id).await?;
         let by = ctx.actor.user_id.map(Into::into);
         memberships::end_rights(conn, id.0, ctx.organization_id.0, by, ctx.now).await?;
         if !users::reaches_beyond(conn, id.0, ctx.organization_id.0).await? {
@@ -278,6 +278,17 @@ impl Core {
         }
         Ok(notices::send(conn, notices::IDENTITY).await?)
     }
+}
+
+/// Fails for somebody who holds a role everywhere: that would stay, and no organization ends it.
+async fn check_nothing_everywhere(conn: &mut PgConnection, ctx: &Ctx, id: UserId) -> Result<(), CoreError> {
+    let held = role_assignments::list_held_from(conn, id.0, ctx.now).await?;
+    if held.iter().all(|role| role.organization_id.is_some()) {
+        return Ok(());
+    }
+    Err(Refusal::new(ErrorCode::Conflict, "this user holds a role in all organizations, and would keep it")
+        .hint("an administrator of the installation ends them: clm user disable")
+        .into())
 }
 
 fn name_stays() -> Refusal {

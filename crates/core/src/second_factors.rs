@@ -103,13 +103,16 @@ impl Core {
         self.identities.clear();
         match outcome {
             Ok(()) => Ok(token),
-            Err(locked) => {
-                if locked {
-                    self.tell_of_lock(ctx, user_id.0);
-                }
-                Err(sign_in_failed().into())
-            }
+            Err(locked) => Err(self.wrong_factor(ctx, user_id, locked)),
         }
+    }
+
+    /// The answer to a wrong factor, which may have locked the user.
+    pub(crate) fn wrong_factor(&self, ctx: &Ctx, user_id: UserId, locked: bool) -> CoreError {
+        if locked {
+            self.tell_of_lock(ctx, user_id.0);
+        }
+        sign_in_failed().into()
     }
 
     async fn check_factor(
@@ -152,7 +155,7 @@ impl Core {
     }
 
     /// Counts it for the user and for the session, which ends at the fifth. Whether it locked the user.
-    async fn note_wrong_code(
+    pub(crate) async fn note_wrong_code(
         &self,
         conn: &mut PgConnection,
         ctx: &Ctx,
@@ -175,6 +178,7 @@ impl Core {
         let except = if own { Some(proof(ctx)?.1.id) } else { None };
         self.in_system("remove_factors", |mut tx| async move {
             find_for_change(&mut tx, ctx, user_id).await?;
+            sign_in::lock(&mut tx, user_id.0).await?.ok_or_else(not_set_up)?;
             let had_totp = second_factors::clear_totp(&mut tx, user_id.0, ctx.now).await?;
             let passkeys = second_factors::clear_passkeys(&mut tx, user_id.0, ctx.now).await?;
             if !had_totp && passkeys == 0 {
@@ -210,7 +214,7 @@ impl Core {
 }
 
 /// Fails unless a session was opened within the time that a factor counts as fresh.
-fn check_just_opened(ctx: &Ctx, session: SessionProof) -> Result<(), Refusal> {
+pub(crate) fn check_just_opened(ctx: &Ctx, session: SessionProof) -> Result<(), Refusal> {
     // A session's id holds the time of its making (UUIDv7).
     let opened = session.id.0.get_timestamp().map_or(0, |timestamp| timestamp.to_unix().0);
     let age = ctx.now.timestamp().saturating_sub(i64::try_from(opened).unwrap_or(0));

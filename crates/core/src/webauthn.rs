@@ -3,7 +3,8 @@
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_ASN1, ED25519, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents, UnparsedPublicKey,
+    ECDSA_P256_SHA256_ASN1, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents,
+    UnparsedPublicKey,
 };
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -19,6 +20,11 @@ use uuid::Uuid;
 pub const ALGORITHMS: [i64; 3] = [-7, -8, -257];
 /// Longest credential id (section 5.8.3).
 const LONGEST_CREDENTIAL_ID: usize = 1023;
+
+/// Longest COSE_Key that is kept, in octets.
+const LONGEST_KEY: usize = 2048;
+/// Octets of RSA moduli: 2048 to 8192 bits.
+const RSA_OCTETS: std::ops::RangeInclusive<usize> = 256..=1024;
 
 // Authenticator data, section 6.1.
 const RP_ID_HASH: usize = 32;
@@ -119,7 +125,10 @@ impl RelyingParty {
         }
         let state = state(flags, sign_count)?;
         let (model, credential_id, public_key) = split_credential(rest)?;
-        read_key(public_key)?;
+        if public_key.len() > LONGEST_KEY {
+            return Err(Unsound("the public key is too long"));
+        }
+        read_key(public_key)?.check()?;
         Ok(MadePasskey {
             credential_id: credential_id.to_vec(),
             public_key: public_key.to_vec(),
@@ -238,6 +247,18 @@ enum PublicKey {
     Ecdsa(Vec<u8>),
     EdDsa(Vec<u8>),
     Rsa { n: Vec<u8>, e: Vec<u8> },
+}
+
+impl PublicKey {
+    /// Fails for one that no signature could ever fit.
+    fn check(&self) -> Result<(), Unsound> {
+        let fits = match self {
+            Self::Ecdsa(point) => ParsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, point).is_ok(),
+            Self::EdDsa(key) => ParsedPublicKey::new(&ED25519, key).is_ok(),
+            Self::Rsa { n, .. } => RSA_OCTETS.contains(&n.len()),
+        };
+        if fits { Ok(()) } else { Err(Unsound("the public key is none")) }
+    }
 }
 
 fn read_key(cose: &[u8]) -> Result<PublicKey, Unsound> {

@@ -5,6 +5,8 @@ use clm_types::Time;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::tokens::LEEWAY;
+
 /// Claims of a token whose signature, issuer, audience and times hold.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Claims {
@@ -53,9 +55,22 @@ impl Claims {
         self.text("email").filter(|_| is_verified)
     }
 
-    /// When the user showed who they are.
-    pub fn authenticated_at(&self) -> Option<Time> {
-        self.auth_time.and_then(time)
+    /// When the user showed who they are; not in the future, but for what clocks may differ by.
+    pub fn authenticated_at(&self, now: Time) -> Option<Time> {
+        let at = self.auth_time.and_then(time)?;
+        (at <= now + LEEWAY).then_some(at.min(now))
+    }
+
+    /// Adds what the provider's user info says and the token does not. An address comes with the word on whether it was checked
+    /// from one of them alone.
+    pub(crate) fn complete(&mut self, mut info: Map<String, Value>) {
+        if self.others.contains_key("email") || self.others.contains_key("email_verified") {
+            info.remove("email");
+            info.remove("email_verified");
+        }
+        for (name, value) in info {
+            self.others.entry(name).or_insert(value);
+        }
     }
 }
 

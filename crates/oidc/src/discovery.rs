@@ -1,20 +1,22 @@
-//! What a provider says of itself (Discovery 1.0), and its keys (RFC 7517). Believed for an hour; read anew, not more often than
-//! every half minute, when a token names a key that is not known.
+//! What a provider says of itself (Discovery 1.0), and its keys (RFC 7517). Believed for an hour, and on while the provider does
+//! not answer; read anew, not more often than every half minute, when a token names a key that is not known. One call at a time
+//! reads; whoever comes meanwhile goes by what is known, and after a failure everybody is told so for some seconds.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jsonwebtoken::jwk::Jwk;
 use reqwest::Client;
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::sync::Mutex;
 use url::Url;
 
 use crate::OidcError;
 use crate::fetch::{address, get};
 
 const BELIEVED: Duration = Duration::from_hours(1);
+/// How long after a failure nobody tries again.
+const PAUSE: Duration = Duration::from_secs(5);
 const AT_MOST_EVERY: Duration = Duration::from_secs(30);
 /// Most keys that are read of a provider.
 const MOST_KEYS: usize = 100;
@@ -42,41 +44,61 @@ pub(crate) struct Known {
 pub(crate) struct Discovery {
     issuer: String,
     client: Client,
-    known: Mutex<Memory>,
+    memory: Mutex<Memory>,
+    reading: tokio::sync::Mutex<()>,
 }
 
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct Memory {
     known: Option<Arc<Known>>,
     tried_at: Option<Instant>,
 }
 
+impl Memory {
+    fn was_tried_within(&self, time: Duration) -> bool {
+        self.tried_at.is_some_and(|at| at.elapsed() < time)
+    }
+}
+
 impl Discovery {
     pub(crate) fn new(issuer: String, client: Client) -> Self {
-        Self { issuer, client, known: Mutex::default() }
+        Self { issuer, client, memory: Mutex::default(), reading: tokio::sync::Mutex::default() }
     }
 
     /// What is known, read anew if it is old.
     pub(crate) async fn known(&self) -> Result<Arc<Known>, OidcError> {
-        let mut memory = self.known.lock().await;
-        if let Some(known) = memory.known.as_ref().filter(|known| known.read_at.elapsed() < BELIEVED) {
-            return Ok(Arc::clone(known));
+        match self.memory().known {
+            Some(known) if known.read_at.elapsed() < BELIEVED => Ok(known),
+            Some(known) => Ok(self.read_once(PAUSE).await.unwrap_or(known)),
+            None => self.read_once(PAUSE).await,
         }
-        self.read(&mut memory).await
     }
 
     /// The same, read anew unless that was done a moment ago: a key is missing in it.
     pub(crate) async fn renewed(&self) -> Result<Arc<Known>, OidcError> {
-        let mut memory = self.known.lock().await;
-        match &memory.known {
-            Some(known) if was_a_moment_ago(memory.tried_at) => Ok(Arc::clone(known)),
-            _ => self.read(&mut memory).await,
-        }
+        self.read_once(AT_MOST_EVERY).await
     }
 
-    /// One call at a time: others wait for its result.
-    async fn read(&self, memory: &mut Memory) -> Result<Arc<Known>, OidcError> {
-        memory.tried_at = Some(Instant::now());
+    /// Reads, unless that was tried within `pause`.
+    async fn read_once(&self, pause: Duration) -> Result<Arc<Known>, OidcError> {
+        let _one_at_a_time = match (self.reading.try_lock(), self.memory().known) {
+            (Ok(turn), _) => turn,
+            (Err(_), Some(known)) => return Ok(known),
+            (Err(_), None) => self.reading.lock().await,
+        };
+        let memory = self.memory();
+        if memory.was_tried_within(pause) {
+            return memory
+                .known
+                .ok_or_else(|| OidcError::unavailable("the provider did not answer a moment ago"));
+        }
+        self.remember(None);
+        let known = Arc::new(self.read().await?);
+        self.remember(Some(Arc::clone(&known)));
+        Ok(known)
+    }
+
+    async fn read(&self) -> Result<Known, OidcError> {
         let url = description_of(&self.issuer)?;
         let metadata: Metadata = get(&self.client, url).await?;
         if metadata.issuer != self.issuer {
@@ -87,19 +109,23 @@ impl Discovery {
         let set: KeySet = get(&self.client, address(&metadata.jwks_uri)?).await?;
         // Keys of kinds that are not known here are no fault of the others.
         let keys = set.keys.into_iter().take(MOST_KEYS).filter_map(|key| serde_json::from_value(key).ok());
-        let known = Arc::new(Known { metadata, keys: keys.collect(), read_at: Instant::now() });
-        memory.known = Some(Arc::clone(&known));
-        Ok(known)
+        Ok(Known { metadata, keys: keys.collect(), read_at: Instant::now() })
+    }
+
+    fn memory(&self) -> Memory {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn remember(&self, known: Option<Arc<Known>>) {
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        memory.tried_at = Some(Instant::now());
+        memory.known = known.or(memory.known.take());
     }
 }
 
 #[derive(Deserialize)]
 struct KeySet {
     keys: Vec<Value>,
-}
-
-fn was_a_moment_ago(tried_at: Option<Instant>) -> bool {
-    tried_at.is_some_and(|at| at.elapsed() < AT_MOST_EVERY)
 }
 
 /// Discovery 1.0, section 4.

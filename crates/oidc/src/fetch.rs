@@ -8,7 +8,7 @@ use url::Url;
 
 use crate::OidcError;
 
-const TIME: Duration = Duration::from_secs(10);
+const TIME: Duration = Duration::from_secs(5);
 /// Largest answer that is read, in octets.
 const LARGEST: usize = 256 * 1024;
 

@@ -111,16 +111,14 @@ impl Provider {
         if claims.nonce.as_deref() != Some(redemption.nonce) {
             return Err(OidcError::refused("the token answers another request (`nonce`)"));
         }
-        if let Some(more) = self.user_info(&answer, &claims.sub).await? {
-            for (name, value) in more {
-                claims.others.entry(name).or_insert(value);
-            }
+        if let Some(info) = self.user_info(&answer, &claims.sub).await? {
+            claims.complete(info);
         }
         Ok(claims)
     }
 
     /// Checks a token of this provider for an audience: signature, issuer, audience, times.
-    pub async fn verify(&self, token: &str, audience: &str, now: Time) -> Result<Claims, OidcError> {
+    async fn verify(&self, token: &str, audience: &str, now: Time) -> Result<Claims, OidcError> {
         let claims: Claims = self.read_signed(token).await?;
         tokens::check(&claims, &self.issuer, audience, now)?;
         Ok(claims)
@@ -140,7 +138,8 @@ impl Provider {
             && claims.events.contains_key(LOGOUT_EVENT)
             && claims.nonce.is_none()
             && (claims.sub.is_some() || claims.sid.is_some());
-        if !holds || now - issued > LOGOUT_AGE || issued - now > LOGOUT_AGE {
+        let is_over = claims.exp.is_some_and(|end| time(end).is_none_or(|end| end <= now - tokens::LEEWAY));
+        if !holds || is_over || now - issued > LOGOUT_AGE || issued - now > LOGOUT_AGE {
             return Err(OidcError::refused("this is no logout token for this service and now"));
         }
         Ok(LogoutClaims { subject: claims.sub, session: claims.sid })
@@ -211,11 +210,6 @@ impl Provider {
         }
         Ok(Some(info))
     }
-
-    /// Reads what the provider says of itself, to find faults before somebody signs in.
-    pub async fn check(&self) -> Result<(), OidcError> {
-        self.discovery.known().await.map(drop)
-    }
 }
 
 #[derive(Deserialize)]
@@ -229,6 +223,7 @@ struct LogoutToken {
     iss: String,
     aud: crate::claims::OneOrMany,
     iat: f64,
+    exp: Option<f64>,
     #[serde(default)]
     events: Map<String, Value>,
     nonce: Option<Value>,

@@ -24,7 +24,7 @@ const ALGORITHMS: [Algorithm; 9] = [
 /// Longest token, in octets.
 const LONGEST: usize = 16 * 1024;
 /// By how much clocks may differ.
-const LEEWAY: TimeDelta = TimeDelta::seconds(60);
+pub(crate) const LEEWAY: TimeDelta = TimeDelta::seconds(60);
 
 /// The header of a token that may be worth a look at its signature.
 pub(crate) fn header(token: &str) -> Result<Header, OidcError> {
@@ -89,7 +89,7 @@ pub(crate) fn check(claims: &Claims, issuer: &str, audience: &str, now: Time) ->
     if claims.azp.as_deref().map_or(claims.aud.is_several(), |party| party != audience) {
         return Err(OidcError::refused("the token was made for another party (`azp`)"));
     }
-    let is_over = time(claims.exp).is_none_or(|end| end + LEEWAY <= now);
+    let is_over = time(claims.exp).is_none_or(|end| end <= now - LEEWAY);
     let is_early = |at: f64| time(at).is_none_or(|at| now + LEEWAY < at);
     if is_over || claims.nbf.is_some_and(is_early) || claims.iat.is_some_and(is_early) {
         return Err(OidcError::refused("the token's time is over or has not come"));
@@ -230,6 +230,7 @@ mod tests {
             ("exp", json!(seconds - 59), true),
             ("exp", json!("soon"), false),
             ("exp", json!(1e300), false),
+            ("exp", json!(8_210_266_876_799_i64), true),
             ("nbf", json!(seconds + 61), false),
             ("nbf", json!(seconds + 60), true),
             ("iat", json!(seconds + 61), false),

@@ -42,6 +42,7 @@ async function answer(call) {
     const go = () => Promise.all([elsewhere.waitForNavigation(), elsewhere.click(call.press)]);
     return { ...(await visit(go)), last };
   }
+  await page.bringToFront();
   return page.evaluate(async (call) => {
     try {
       const credential = call.create

@@ -60,10 +60,15 @@ async fn begin(
 }
 
 /// Where providers send browsers back to: it sends them on to the port of the caller who sent them.
-#[utoipa::path(get, path = "/sessions/oidc/callback", tag = "sessions", params(Callback),
+#[utoipa::path(get, path = "/identity-providers/{name}/callback", tag = "sessions",
+    params(("name" = String, Path), Callback),
     responses((status = 303, description = "To 127.0.0.1 at the caller's port.")))]
-async fn callback(State(core): State<Arc<Core>>, Query(back): Query<Callback>) -> Result<Response, Failure> {
-    let port = core.port_of_state(&back.state)?;
+async fn callback(
+    State(core): State<Arc<Core>>,
+    Path(name): Path<String>,
+    Query(back): Query<Callback>,
+) -> Result<Response, Failure> {
+    let port = core.port_of_state(&name, &back.state)?;
     let mut query = form_urlencoded::Serializer::new(String::new());
     query.append_pair("state", &back.state);
     match (&back.code, &back.error) {

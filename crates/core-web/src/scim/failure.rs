@@ -50,6 +50,11 @@ impl ScimFailure {
         Self::new("invalidValue", detail)
     }
 
+    /// More than is done in one call.
+    pub(super) fn too_many(detail: impl Into<String>) -> Self {
+        Self::new("tooMany", detail)
+    }
+
     #[cfg(test)]
     pub(super) fn kind(&self) -> Option<&'static str> {
         self.scim_type.map(|kind| kind.0)

@@ -25,6 +25,8 @@ use super::{GROUP, answer, filter, list_response, location, resource, with};
 use crate::extract::{Caller, Id, Query};
 use crate::{Edge, PublicUrl, etag};
 
+/// Members named in all changes of one call at most.
+const MOST_NAMED: usize = 10_000;
 /// What is filtered on, in words.
 const FILTERS: &str = "id, displayName and externalId";
 
@@ -131,10 +133,7 @@ async fn change(
     body: Members,
 ) -> Result<Response, ScimFailure> {
     let shown = shown.read(GROUP)?;
-    let mut change = ProvisionedGroupChange::default();
-    for operation in patch::parse(&body, GROUP)? {
-        apply(&mut change, &operation)?;
-    }
+    let change = read_change(&body)?;
     let group = core.change_provisioned_group(&ctx, id, version, &change).await?;
     Ok(one(&url, StatusCode::OK, &group, &shown))
 }
@@ -219,6 +218,19 @@ fn parse_id(id: &str) -> Result<UserId, ScimFailure> {
     id.parse().map_err(|_| ScimFailure::value("a member is named by the id of a user"))
 }
 
+fn read_change(body: &Members) -> Result<ProvisionedGroupChange, ScimFailure> {
+    let operations = patch::parse(body, GROUP)?;
+    let of_members = operations.iter().filter(|operation| operation.attribute == "members");
+    if of_members.map(|operation| each(&operation.value).len()).sum::<usize>() > MOST_NAMED {
+        return Err(ScimFailure::too_many(format!("one call names {MOST_NAMED} members at most")));
+    }
+    let mut change = ProvisionedGroupChange::default();
+    for operation in &operations {
+        apply(&mut change, operation)?;
+    }
+    Ok(change)
+}
+
 fn apply(change: &mut ProvisionedGroupChange, operation: &Operation) -> Result<(), ScimFailure> {
     let Operation { kind, attribute, value, .. } = operation;
     match attribute.as_str() {
@@ -240,25 +252,30 @@ fn apply(change: &mut ProvisionedGroupChange, operation: &Operation) -> Result<(
 
 /// Adds a change of members to those before it, so that all of them are made at once.
 fn change_members(change: &mut MemberChange, operation: &Operation) -> Result<(), ScimFailure> {
-    let named = named(operation)?;
-    match (operation.kind, named) {
+    if operation.sub.is_some() {
+        return Err(ScimFailure::path("members have no attribute that is changed by itself"));
+    }
+    match (operation.kind, named(operation)?) {
         (Kind::Add, Some(users)) => {
-            change.removed.retain(|user| !users.contains(user));
+            for user in &users {
+                change.removed.remove(user);
+            }
             change.added.extend(users);
         }
-        (Kind::Add, None) => {}
         (Kind::Remove, Some(users)) => {
-            change.added.retain(|user| !users.contains(user));
+            for user in &users {
+                change.added.remove(user);
+            }
             change.removed.extend(users);
         }
-        (Kind::Replace, users) => {
-            *change = MemberChange {
-                others_leave: true,
-                added: users.unwrap_or_default(),
-                removed: BTreeSet::new(),
-            };
+        (Kind::Replace, Some(added)) => {
+            *change = MemberChange { others_leave: true, added, removed: BTreeSet::new() };
         }
         (Kind::Remove, None) => *change = MemberChange { others_leave: true, ..MemberChange::default() },
+        // Only who says so takes everybody out.
+        (Kind::Add | Kind::Replace, None) => {
+            return Err(ScimFailure::value("the value is missing: a list of members"));
+        }
     }
     Ok(())
 }
@@ -287,11 +304,7 @@ mod tests {
 
     fn patched(operations: &Value) -> Result<ProvisionedGroupChange, ScimFailure> {
         let Value::Object(body) = json!({"Operations": operations}) else { unreachable!() };
-        let mut change = ProvisionedGroupChange::default();
-        for operation in patch::parse(&Members(body), GROUP)? {
-            apply(&mut change, &operation)?;
-        }
-        Ok(change)
+        read_change(&Members(body))
     }
 
     fn set(ids: &[&str]) -> BTreeSet<UserId> {
@@ -322,11 +335,29 @@ mod tests {
         for (operation, kind) in [
             (json!({"op": "add", "path": "members", "value": [{"value": "ann"}]}), "invalidValue"),
             (json!({"op": "add", "path": "members", "value": [{}]}), "invalidValue"),
+            (json!({"op": "replace", "path": "members"}), "invalidValue"),
+            (json!({"op": "replace", "path": "members", "value": null}), "invalidValue"),
+            (json!({"op": "replace", "value": {"members": null}}), "invalidValue"),
+            (json!({"op": "add", "path": "members"}), "invalidValue"),
+            (json!({"op": "replace", "path": "members.display", "value": "Ann"}), "invalidPath"),
+            (json!({"op": "remove", "path": "members.display"}), "invalidPath"),
+            (json!({"op": "remove", "path": format!("members[value eq \"{ANN}\"].display")}), "invalidPath"),
             (json!({"op": "remove", "path": "members[display eq \"Ann\"]"}), "invalidPath"),
             (json!({"op": "remove", "path": "members[value sw \"0\"]"}), "invalidFilter"),
             (json!({"op": "add", "path": "roles", "value": "administrator"}), "invalidPath"),
         ] {
             assert_eq!(patched(&json!([operation])).unwrap_err().kind(), Some(kind), "{operation}");
         }
+        let emptied = patched(&json!([{"op": "replace", "path": "members", "value": []}])).unwrap();
+        assert_eq!(emptied.members, MemberChange { others_leave: true, ..MemberChange::default() });
+    }
+
+    #[test]
+    fn the_members_named_in_one_call_are_counted_together() {
+        let half =
+            json!({"op": "add", "path": "members", "value": vec![json!({"value": ANN}); MOST_NAMED / 2]});
+        let one = json!({"op": "remove", "path": format!("members[value eq \"{BOB}\"]")});
+        assert!(patched(&json!([half, half])).is_ok());
+        assert_eq!(patched(&json!([half, one, half])).unwrap_err().kind(), Some("tooMany"));
     }
 }

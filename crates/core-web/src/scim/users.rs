@@ -108,7 +108,7 @@ async fn show(
     Ok(resource(StatusCode::OK, &whole, &shown.of(&whole)))
 }
 
-/// Replaces what is known of a member. Without `active` everything ends that the user has here.
+/// Replaces what is known of a member. `active: false` ends everything that the user has here; without `active` that stays.
 #[utoipa::path(put, path = "/Users/{id}", tag = "scim", params(("id" = Uuid, Path)),
     request_body(content = Value, content_type = "application/scim+json"),
     responses((status = 200, body = Value, content_type = "application/scim+json")))]
@@ -281,7 +281,10 @@ fn apply(change: &mut ProvisionedUserChange, operation: &Operation) -> Result<()
             let value = value.as_object().and_then(|value| member(value, "value")).unwrap_or(value);
             change.active = Some(truth("active", value)?);
         }
-        "emails" if operation.sub.as_deref().is_none_or(|sub| sub == "value") => {
+        "emails"
+            if operation.sub.as_deref().is_none_or(|sub| sub == "value")
+                && operation.filter.as_deref().is_none_or(is_of_kept_address) =>
+        {
             needed("emails")?;
             let address = one_address(value)?.ok_or_else(|| ScimFailure::value("emails is empty"))?;
             change.email = Some(address);
@@ -295,6 +298,16 @@ fn apply(change: &mut ProvisionedUserChange, operation: &Operation) -> Result<()
         other => return Err(patch::not_understood(other)),
     }
     Ok(())
+}
+
+/// Whether a filter on addresses means the one that is kept, which is shown as that of work.
+fn is_of_kept_address(filter: &str) -> bool {
+    let words: Vec<_> =
+        filter.split_whitespace().map(|word| word.trim_matches('"').to_ascii_lowercase()).collect();
+    words.split(|word| word == "and").all(|term| {
+        let term: Vec<_> = term.iter().map(String::as_str).collect();
+        matches!(term.as_slice(), ["type", "eq", "work"] | ["primary", "eq", "true"])
+    })
 }
 
 #[cfg(test)]
@@ -331,6 +344,20 @@ mod tests {
         let listed =
             patched(&json!([{"op": "replace", "path": "active", "value": [{"value": "True"}]}])).unwrap();
         assert_eq!(listed.active, Some(true));
+    }
+
+    #[test]
+    fn addresses_of_other_types_do_not_become_the_one_that_is_kept() {
+        let address = |path: &str| {
+            patched(&json!([{"op": "replace", "path": path, "value": "a@example.com"}])).unwrap().email
+        };
+        for kept in ["type eq \"Work\"", "primary eq true", "type eq \"work\" and primary eq True"] {
+            assert!(address(&format!("emails[{kept}].value")).is_some(), "{kept}");
+        }
+        for other in ["type eq \"home\"", "type eq \"work\" and type eq \"home\"", "primary eq false", ""] {
+            assert_eq!(address(&format!("emails[{other}].value")), None, "{other}");
+        }
+        assert!(address("emails").is_some() && address("emails.value").is_some());
     }
 
     #[test]

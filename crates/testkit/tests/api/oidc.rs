@@ -51,7 +51,7 @@ impl Site {
         let (mut provider, issuer) = Script::provider(&certificate, &key, &installation.ca_file()).await;
         let registered = json!({"client": {
             "client_id": "clm", "client_secret": SECRET,
-            "redirect_uris": [format!("{url}/api/v1/sessions/oidc/callback")],
+            "redirect_uris": [format!("{url}/api/v1/identity-providers/corp/callback")],
             "backchannel_logout_uri": format!("{url}/api/v1/identity-providers/corp/logout"),
             "backchannel_logout_session_required": true}});
         provider.call(&registered).await;
@@ -155,11 +155,56 @@ async fn whoever_the_provider_vouches_for_signs_in_until_it_says_otherwise() {
     assert_eq!(person.send(person.call(Method::DELETE, &path)).await.status, 204);
     person.get("/api/v1/me").await.refused(401, "unauthenticated");
 
-    // Who is disabled does not come in by the provider either.
-    let user = site.admin.get(&format!("/api/v1/users/{ann}")).await.expect(200);
-    let path = format!("/api/v1/users/{ann}/disable");
-    site.admin.change(Method::POST, &path, &user["version"], &json!({})).await.expect(200);
+    // Not again by the provider's word alone, nor whoever is disabled, nor who has come to reach beyond its organization.
     site.come("ann").await.refused(403, "identity_unknown");
+    let bob = site.hire("bob").await;
+    site.come("bob").await.expect(201);
+    let user = site.admin.get(&format!("/api/v1/users/{bob}")).await.expect(200);
+    let path = format!("/api/v1/users/{bob}/disable");
+    site.admin.change(Method::POST, &path, &user["version"], &json!({})).await.expect(200);
+    site.come("bob").await.refused(403, "identity_unknown");
+    let cleo = site.hire("cleo").await;
+    let opened = site.come("cleo").await.expect(201);
+    let person = site.as_session(&opened);
+    let body = json!({"user_id": cleo, "role_id": REQUESTER, "everywhere": true});
+    site.admin.post("/api/v1/role-assignments", &body).await.expect(201);
+    site.come("cleo").await.refused(403, "identity_unknown");
+    person.get("/api/v1/me").await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_join_and_leave_the_groups_that_the_operator_has_named() {
+    let more =
+        "newcomers = \"matched-by-email\"\nscopes = [\"email\", \"groups\"]\ngroups = [\"requesters\"]";
+    let mut site = Site::open(more).await;
+    let group = async |name: &str| {
+        let made = site.admin.post("/api/v1/groups", &json!({"display_name": name})).await.expect(201);
+        let id = text(&made, "id");
+        let path = format!("/api/v1/groups/{id}/roles");
+        let given = site.admin.post(&path, &json!({"role_id": REQUESTER})).await;
+        assert!(given.status < 300, "{}", given.text());
+        id
+    };
+    // The provider names both; the operator has named one.
+    let governed = group("Requesters").await;
+    group("Elsewhere").await;
+    let mut people = Vec::new();
+    for name in ["dora", "guest"] {
+        let body = json!({"username": name, "email": format!("{name}@example.com")});
+        people.push(text(&site.admin.post("/api/v1/users", &body).await.expect(201), "id"));
+    }
+    let path = format!("/api/v1/groups/{governed}/members");
+    let added = site.admin.post(&path, &json!({"user_ids": [people[1]]})).await;
+    assert!(added.status < 300, "{}", added.text());
+    let opened = site.come("dora").await.expect(201);
+    let dora = site.as_session(&opened);
+    dora.get("/api/v1/requests").await.expect(200);
+    let opened = site.come("guest").await.expect(201);
+    let guest = site.as_session(&opened);
+    guest.get("/api/v1/requests").await.refused(403, "permission_denied");
+    let members = site.admin.list(&format!("/api/v1/groups/{governed}/members")).await;
+    let ids: Vec<&Value> = members.iter().map(|member| &member["user_id"]).collect();
+    assert_eq!(ids, [&json!(people[0])]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -192,8 +237,11 @@ async fn nobody_else_can_use_what_a_browser_brings_back() {
         let answer = site.anonymous("/api/v1/sessions/oidc/start", &body).await;
         assert!(matches!(answer.status, 400 | 404), "{member}: {}", answer.text());
     }
-    let path = "/api/v1/sessions/oidc/callback?code=x&state=e30.e30";
+    let path = "/api/v1/identity-providers/corp/callback?code=x&state=e30.e30";
     site.admin.get(path).await.refused(400, "invalid_request");
+    // What one provider sends is not taken for what another was asked.
+    let path = format!("/api/v1/identity-providers/other/callback?code=x&state={}", text(&back, "state"));
+    site.admin.get(&path).await.refused(400, "invalid_request");
     let logout = format!("{}/api/v1/identity-providers/corp/logout", site.admin.url);
     for token in ["", "x.y.z", "eyJhbGciOiJub25lIn0.e30."] {
         let call = site.admin.client.post(&logout).form(&[("logout_token", token)]);

@@ -142,6 +142,33 @@ async fn an_approver_s_first_key_comes_from_an_administrator_and_only_while_ther
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nobody_decides_for_somebody_who_signs_in_by_passkey_or_provider() {
+    let office = Office::open().await;
+    let ctx = office.as_administrator().await;
+    let pool = office.database.superuser().await;
+    let ways = [
+        ("passkeys", "INSERT INTO passkeys (user_id, credential_id, public_key, name, authenticator_model, sign_count,
+             backup_eligible, backed_up, created_at, updated_at)
+         VALUES ($1, 'a', 'a', 'a', uuid_generate_v7(), 0, false, false, now(), now())"),
+        ("external_identities", "INSERT INTO external_identities (user_id, provider, issuer, subject, confirmed, created_at, updated_at)
+         VALUES ($1, 'a', 'https://a.example', 'a', true, now(), now())"),
+    ];
+    for (table, insert) in ways {
+        let user = UserId(office.hire(&ctx, &table.replace('_', "-"), APPROVER).await.id);
+        sqlx::query(insert).bind(user.0).execute(&pool).await.unwrap();
+        let key = new_key(Some(user), &["request:approve"]);
+        assert_eq!(
+            refused(office.core.create_api_key(&ctx, &key).await),
+            ErrorCode::PermissionDenied,
+            "{table}"
+        );
+        let revoke = format!("UPDATE {table} SET revoked_at = now() WHERE user_id = $1");
+        sqlx::query(sqlx::AssertSqlSafe(revoke)).bind(user.0).execute(&pool).await.unwrap();
+        office.core.create_api_key(&ctx, &key).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_key_bound_to_networks_makes_none_that_is_not() {
     let office = Office::open().await;
     let ctx = office.as_administrator().await;

@@ -124,7 +124,15 @@ async fn nobody_hands_out_or_takes_away_by_a_group_what_they_do_not_hold() {
     let version = core.show_group(&ctx, id).await.unwrap().version;
     assert_eq!(refused(core.delete_group(&inside, id, version).await), ErrorCode::PermissionDenied);
     assert_eq!(refused(core.take_group_role(&inside, id, ADMINISTRATOR).await), ErrorCode::PermissionDenied);
+    // Others say by its name or external id who belongs to it.
+    let names = [named("Others"), GroupNames { external_id: Some("others".to_owned()), ..named("Bosses") }];
+    for names in &names {
+        let attempt = core.update_group(&inside, id, version, names).await;
+        assert_eq!(refused(attempt), ErrorCode::PermissionDenied, "{names:?}");
+    }
     core.change_group_members(&inside, GroupId(own.id), &joining(&[UserId(boss.id)])).await.unwrap();
+    let version = core.show_group(&ctx, GroupId(own.id)).await.unwrap().version;
+    core.update_group(&inside, GroupId(own.id), version, &named("Others")).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

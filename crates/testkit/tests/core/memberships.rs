@@ -1,8 +1,9 @@
-use clm_core::roles::{ADMINISTRATOR, NewRole, REQUESTER};
+use clm_core::roles::{ADMINISTRATOR, APPROVER, NewRole, REQUESTER};
 use clm_core::{Core, Ctx};
-use clm_types::{ErrorCode, OrganizationId, Permission, UserId};
+use clm_types::{ErrorCode, GroupId, OrganizationId, Permission, UserId};
 use uuid::Uuid;
 
+use crate::groups::{group, joining};
 use crate::office::{FIRST, Office, assignment, refused};
 use crate::sign_in::PASSWORD;
 
@@ -103,6 +104,40 @@ async fn a_membership_is_suspended_and_ended_with_its_rights() {
     core.remove_member(&theirs, id(&ann)).await.unwrap();
     assert_eq!(states(core, &ann).await, ["active"]);
     assert_eq!(refused(core.remove_member(&theirs, id(&ann)).await), ErrorCode::UserNotFound);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_that_a_group_is_just_given_does_not_outlive_the_membership() {
+    let (office, other, theirs, ann) = neighbours().await;
+    let core = &office.core;
+    core.invite_member(&theirs, "ann").await.unwrap();
+    core.accept_membership(&ann, other).await.unwrap();
+    let web = group(core, &theirs, "Web", REQUESTER).await;
+    core.change_group_members(&theirs, GroupId(web.id), &joining(&[id(&ann)])).await.unwrap();
+    let pool = office.database.superuser().await;
+    // As who gives the group another role: begun before she is removed, and ended while that waits.
+    let mut giving = pool.begin().await.unwrap();
+    sqlx::query("SELECT id FROM groups WHERE id = $1 FOR UPDATE")
+        .bind(web.id)
+        .execute(&mut *giving)
+        .await
+        .unwrap();
+    let given = async {
+        let waits = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')";
+        while !sqlx::query_scalar::<_, bool>(waits).fetch_one(&pool).await.unwrap() {
+            tokio::task::yield_now().await;
+        }
+        let assign = "INSERT INTO user_roles (user_id, role_id, organization_id, group_id, valid_from, created_at, updated_at)
+                      VALUES ($1, $2, $3, $4, now(), now(), now())";
+        let assign = sqlx::query(assign).bind(id(&ann).0).bind(APPROVER.0).bind(other.0).bind(web.id);
+        assign.execute(&mut *giving).await.unwrap();
+        giving.commit().await.unwrap();
+    };
+    let both = async { tokio::join!(core.remove_member(&theirs, id(&ann)), given) };
+    let (removed, ()) = tokio::time::timeout(std::time::Duration::from_secs(20), both).await.unwrap();
+    removed.unwrap();
+    let left = core.list_assignments(&theirs, Some(id(&ann)), FIRST).await.unwrap().items;
+    assert!(left.len() == 2 && left.iter().all(|one| one.revoked_at.is_some()), "{left:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

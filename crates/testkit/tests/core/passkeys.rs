@@ -272,3 +272,55 @@ async fn guesses_at_a_password_do_not_keep_a_passkey_out_and_leaving_does() {
     office.core.delete_user(&ctx, UserId(ann.id), user.version).await.unwrap();
     assert_eq!(refused(office.enter_with(&holder).await), ErrorCode::SignInFailed);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_somebody_else_has_set_up_completes_no_sign_in() {
+    let office = Office::open().await;
+    let ctx = office.as_administrator().await;
+    office.welcome(&ctx, "ann", REQUESTER).await;
+    // Who knows the password sets up a secret and keeps it; then Ann makes a passkey.
+    let thief = office.signed_in("ann").await;
+    let kept = office.core.set_up_totp(&thief, Some(secret(PASSWORD))).await.unwrap();
+    let holder = authenticator();
+    office.add_passkey(&office.signed_in("ann").await, &holder).await.unwrap();
+    let partial = office.signed_in("ann").await;
+    let code = totp::code(&kept.secret, office.core.clock.now());
+    assert_eq!(refused(office.core.confirm_totp(&partial, &code).await), ErrorCode::Conflict);
+    // One that Ann has begun herself is hers to finish, with a fresh factor.
+    let ann = office.confirm_with(&partial, &holder).await.unwrap();
+    let begun = office.core.set_up_totp(&ann, None).await.unwrap();
+    let code = totp::code(&begun.secret, office.core.clock.now());
+    let partial = office.signed_in("ann").await;
+    assert_eq!(refused(office.core.confirm_totp(&partial, &code).await), ErrorCode::StepUpRequired);
+    for _ in 0..5 {
+        assert_eq!(refused(office.core.confirm_totp(&ann, "000000").await), ErrorCode::SignInFailed);
+    }
+    // Guesses count: the session has ended, and passwords are locked.
+    assert_eq!(refused(office.core.confirm_totp(&ann, &code).await), ErrorCode::PreconditionFailed);
+    assert_eq!(refused(office.sign_in("ann", PASSWORD).await), ErrorCode::SignInFailed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_finds_a_session_open_sets_no_first_password() {
+    let office = Office::open().await;
+    let ctx = office.as_administrator().await;
+    office.welcome(&ctx, "ann", REQUESTER).await;
+    let holder = authenticator();
+    office.add_passkey(&office.signed_in("ann").await, &holder).await.unwrap();
+    let pool = office.database.superuser().await;
+    let none = "UPDATE users SET password_hash = NULL, password_salt = NULL WHERE username = 'ann'";
+    sqlx::query(none).execute(&pool).await.unwrap();
+    let opened = office.enter_with(&holder).await.unwrap();
+    let ann = office.session(opened.token.expose()).await;
+    office.core.clock.advance(TimeDelta::minutes(5));
+    let later = Ctx { now: office.core.clock.now(), ..ann };
+    let first = office.core.change_password(&later, None, &secret("seven green umbrellas")).await;
+    assert_eq!(refused(first), ErrorCode::StepUpRequired);
+    // Also where there is no factor any more: then a session must be new.
+    sqlx::query("UPDATE users SET mfa_enabled = false WHERE username = 'ann'").execute(&pool).await.unwrap();
+    let first = office.core.change_password(&later, None, &secret("seven green umbrellas")).await;
+    assert_eq!(refused(first), ErrorCode::StepUpRequired);
+    let opened = office.enter_with(&holder).await.unwrap();
+    let fresh = office.session(opened.token.expose()).await;
+    office.core.change_password(&fresh, None, &secret("seven green umbrellas")).await.unwrap();
+}

@@ -137,6 +137,28 @@ async fn who_belongs_elsewhere_too_loses_only_what_is_of_this_organization() {
     office.enter(&key).await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_suspended_elsewhere_is_ended_here_all_the_same() {
+    let (office, other, ours, _, ann) = shared().await;
+    let core = &office.core;
+    let home = office.as_administrator().await;
+    let user = core.show_user(&home, ann).await.unwrap();
+    let key = office.key_for(&home, &user, &["request:read"]).await;
+    let session = office.sign_in("ann", PASSWORD).await.unwrap();
+    core.suspend_member(&office.as_administrator_of(other).await, ann).await.unwrap();
+    for _ in 0..2 {
+        core.delete_provisioned_user(&ours, ann, None).await.unwrap();
+        assert!(!core.show_provisioned_user(&ours, ann).await.unwrap().active);
+    }
+    assert!(office.enter(&key).await.is_err() && office.enter(session.token.expose()).await.is_err());
+    let roles = core.list_assignments(&home, Some(ann), FIRST).await.unwrap().items;
+    assert!(!roles.is_empty() && roles.iter().all(|one| one.revoked_at.is_some()));
+    // When she is back there, she is none of ours any more.
+    core.resume_member(&office.as_administrator_of(other).await, ann).await.unwrap();
+    core.delete_provisioned_user(&ours, ann, None).await.unwrap();
+    assert_eq!(refused(core.show_provisioned_user(&ours, ann).await), ErrorCode::UserNotFound);
+}
+
 /// Refusals, one like another.
 fn told<T>(result: Result<T, CoreError>) -> (ErrorCode, String, Option<String>) {
     match result {
@@ -220,7 +242,7 @@ async fn a_client_reaches_nobody_who_holds_more_than_its_user() {
             ErrorCode::PermissionDenied
         );
     }
-    // Not even the last administrator's own key ends the last administrator.
+    // Nor does one that holds as much end who would keep a role everywhere.
     let (second, user) = self::client(&office, &ctx, "strong").await;
     let everywhere = clm_core::roles::NewAssignment {
         everywhere: true,
@@ -228,8 +250,18 @@ async fn a_client_reaches_nobody_who_holds_more_than_its_user() {
         ..assignment(UserId(user.id), ADMINISTRATOR)
     };
     core.assign_role(&ctx, &everywhere).await.unwrap();
-    let attempt = core.change_provisioned_user(&second, office.administrator, None, &active(false)).await;
-    assert_eq!(refused(attempt), ErrorCode::Conflict);
+    let deputy = UserId(office.hire(&ctx, "deputy", REQUESTER).await.id);
+    let everywhere = clm_core::roles::NewAssignment { everywhere: true, ..assignment(deputy, REQUESTER) };
+    core.assign_role(&ctx, &everywhere).await.unwrap();
+    for user in [office.administrator, deputy] {
+        let attempt = core.change_provisioned_user(&second, user, None, &active(false)).await;
+        assert_eq!(refused(attempt), ErrorCode::Conflict);
+        let attempt = core.delete_provisioned_user(&second, user, None).await;
+        assert_eq!(refused(attempt), ErrorCode::Conflict);
+        assert!(core.show_provisioned_user(&second, user).await.unwrap().active);
+        let held = core.list_assignments(&ctx, Some(user), FIRST).await.unwrap().items;
+        assert!(held.iter().all(|one| one.revoked_at.is_none()));
+    }
     core.change_provisioned_user(&second, boss, None, &active(false)).await.unwrap();
 }
 
@@ -251,6 +283,20 @@ async fn a_client_hands_out_no_role_that_its_user_does_not_hold() {
         refused(core.delete_provisioned_group(&client, approvers, None).await),
         ErrorCode::PermissionDenied
     );
+    // Nor does it move the name by which others say who belongs to it.
+    let named_so = ProvisionedGroupChange {
+        display_name: Some("Others".to_owned()),
+        ..ProvisionedGroupChange::default()
+    };
+    let called_so = ProvisionedGroupChange {
+        external_id: Some(Some("others".to_owned())),
+        ..ProvisionedGroupChange::default()
+    };
+    for change in [&named_so, &called_so] {
+        let attempt = core.change_provisioned_group(&client, approvers, None, change).await;
+        assert_eq!(refused(attempt), ErrorCode::PermissionDenied, "{change:?}");
+        core.change_provisioned_group(&client, requesters, None, change).await.unwrap();
+    }
     // Nor does it give roles, by whatever way.
     assert_eq!(
         refused(core.give_group_role(&client, requesters, APPROVER).await),
