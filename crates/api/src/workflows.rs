@@ -31,7 +31,7 @@ pub struct Workflow {
     #[schema(value_type = Object)]
     pub definition: serde_json::Value,
     /// When no approval is needed.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Vec<Object>)]
     pub auto_approval: serde_json::Value,
     /// Who made it.
     #[schema(value_type = Option<Uuid>)]

@@ -31,6 +31,10 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
 }
 
 fn parse<T: DeserializeOwned>(octets: &[u8]) -> Result<T, Failure> {
+    // A list of members in their order would be read as if they were named.
+    if octets.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Refusal::new(ErrorCode::InvalidRequest, "the body is a JSON object").into());
+    }
     serde_json::from_slice(octets).map_err(|error| {
         let detail = format!("the body cannot be read: {error}");
         Refusal::new(ErrorCode::InvalidRequest, detail).into()

@@ -291,7 +291,7 @@ async fn check_for_another(
         format!("a key for somebody else cannot decide for them: {}", deciding.names()),
     )
     .field("/scopes")
-    .hint("an administrator of all organizations makes such a key for a user who has neither a password nor a key that works")
+    .hint("an administrator of all organizations makes such a key for a user who has no password, passkey, provider or key to sign in with")
     .into())
 }
 

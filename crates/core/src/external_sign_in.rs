@@ -232,18 +232,19 @@ impl Core {
             return Ok(());
         }
         let names: Vec<String> = found.groups.iter().map(|name| name.to_lowercase()).collect();
-        let named = claims.texts(&found.groups_claim);
+        let claimed = claims.texts(&found.groups_claim);
         let ctx = &Ctx { actor: Actor::system(), ..ctx.clone() };
         for governed in group_members::list_governed(conn, home, user_id.0, &names).await? {
             let belongs =
-                named.iter().any(|name| governed.display_name.to_lowercase() == name.to_lowercase());
+                claimed.iter().any(|name| governed.display_name.to_lowercase() == name.to_lowercase());
             if belongs == governed.is_member {
                 continue;
             }
             let one = BTreeSet::from([user_id]);
-            let wanted = match belongs {
-                true => MemberChange { added: one, ..MemberChange::default() },
-                false => MemberChange { removed: one, ..MemberChange::default() },
+            let wanted = if belongs {
+                MemberChange { added: one, ..MemberChange::default() }
+            } else {
+                MemberChange { removed: one, ..MemberChange::default() }
             };
             let group = lock_group(conn, ctx, GroupId(governed.id), None).await?;
             self.change_members(conn, ctx, &group, &wanted, ctx.actor.permissions).await?;

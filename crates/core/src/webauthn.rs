@@ -264,9 +264,8 @@ impl PublicKey {
 fn read_key(cose: &[u8]) -> Result<PublicKey, Unsound> {
     let key = CoseKey::from_slice(cose).map_err(|_| Unsound("the public key is not a COSE_Key"))?;
     let unfit = || Unsound("the public key is of a kind that is not taken");
-    let algorithm = match key.alg {
-        Some(RegisteredLabelWithPrivate::Assigned(algorithm)) => algorithm,
-        _ => return Err(unfit()),
+    let Some(RegisteredLabelWithPrivate::Assigned(algorithm)) = key.alg else {
+        return Err(unfit());
     };
     let read = match (&key.kty, algorithm) {
         (RegisteredLabel::Assigned(KeyType::EC2), Algorithm::ES256) => on_curve(&key, EllipticCurve::P_256)

@@ -68,15 +68,15 @@ async fn callback(
     Path(name): Path<String>,
     Query(back): Query<Callback>,
 ) -> Result<Response, Failure> {
-    let port = core.port_of_state(&name, &back.state)?;
+    let waiting = core.port_of_state(&name, &back.state)?;
     let mut query = form_urlencoded::Serializer::new(String::new());
     query.append_pair("state", &back.state);
     match (&back.code, &back.error) {
-        (Some(code), _) => query.append_pair("code", code),
+        (Some(text), _) => query.append_pair("code", text),
         (None, error) => query.append_pair("error", error.as_deref().unwrap_or("no_code")),
     };
     let headers = [
-        (LOCATION, format!("http://127.0.0.1:{port}/?{}", query.finish())),
+        (LOCATION, format!("http://127.0.0.1:{waiting}/?{}", query.finish())),
         (CACHE_CONTROL, "no-store".to_owned()),
     ];
     Ok((StatusCode::SEE_OTHER, headers).into_response())

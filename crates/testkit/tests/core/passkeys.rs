@@ -107,8 +107,11 @@ async fn no_challenge_is_answered_twice_late_or_for_another_purpose() {
     assert_eq!(refused(office.core.add_passkey(&later, "x", &made, vec![]).await), ErrorCode::PasskeyRefused);
 }
 
+/// What is untrue, and how the authenticator comes to say it.
+type Lie = (&'static str, fn(&mut Authenticator));
+
 /// What an authenticator or a page that means no good may say.
-const LIES: [(&str, fn(&mut Authenticator)); 9] = [
+const LIES: [Lie; 9] = [
     ("another page", |one| "https://clm.example.org".clone_into(&mut one.origin)),
     ("a page without TLS", |one| "http://clm.example.com".clone_into(&mut one.origin)),
     ("a page on another port", |one| "https://clm.example.com:8443".clone_into(&mut one.origin)),
