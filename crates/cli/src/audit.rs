@@ -150,7 +150,7 @@ async fn list(arguments: List, session: &Session) -> Result<ExitCode, CliError> 
 fn print_details(page: &Page<AuditEntry>) {
     for one in &page.items {
         output::object(Output::Table, one, fields(one));
-        println!();
+        output::line("");
     }
     if let Some(cursor) = &page.next_cursor {
         eprintln!("there is more: --cursor {cursor}, or --all");

@@ -80,15 +80,12 @@ impl Core {
     /// The next page of an export, oldest first.
     pub async fn next_of_audit_export(&self, export: &mut AuditExport) -> Result<Vec<AuditRow>, CoreError> {
         let limit = i64::from(LARGEST_PAGE);
-        let rows = match export.organization_id {
-            Some(id) => {
-                let mut tx = self.tenant_tx(id).await?;
-                audit::export(&mut tx, id.0, &export.range, limit).await?
-            }
-            None => {
-                let mut tx = clm_pg::begin(&self.system).await?;
-                audit::export_of_installation(&mut tx, &export.range, limit).await?
-            }
+        let rows = if let Some(id) = export.organization_id {
+            let mut tx = self.tenant_tx(id).await?;
+            audit::export(&mut tx, id.0, &export.range, limit).await?
+        } else {
+            let mut tx = clm_pg::begin(&self.system).await?;
+            audit::export_of_installation(&mut tx, &export.range, limit).await?
         };
         export.ended = rows.len() < LARGEST_PAGE as usize;
         export.range.after = last_id(&rows).or(export.range.after);
