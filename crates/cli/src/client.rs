@@ -18,6 +18,8 @@ use crate::files;
 
 /// How often a request is sent when the server is away for a moment.
 const ATTEMPTS: u32 = 4;
+/// Longest time that an answer may take that is read as it comes.
+const LONGEST_STREAM: Duration = Duration::from_hours(12);
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 
@@ -192,6 +194,12 @@ impl Client {
     pub(crate) async fn download(&self, path: &str, media_type: &str) -> Result<Vec<u8>, CliError> {
         let send = || Ok(self.request(Method::GET, path)?.header(ACCEPT, media_type));
         octets(self.send(send).await?).await
+    }
+
+    /// An answer whose body is read as it comes, however long that takes.
+    pub(crate) async fn stream<Q: Serialize>(&self, path: &str, query: &Q) -> Result<Response, CliError> {
+        let send = || Ok(self.request(Method::GET, path)?.query(query).timeout(LONGEST_STREAM));
+        self.send(send).await
     }
 
     /// The octets at a public address, without credentials.

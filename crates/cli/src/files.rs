@@ -101,6 +101,57 @@ fn write_with_mode(path: &Path, content: &[u8], mode: u32) -> Result<(), CliErro
     std::fs::rename(&new, path).map_err(failed)
 }
 
+/// A file in the making, which only the user may read. It takes its place when it is whole.
+pub(crate) struct Replacement {
+    file: File,
+    new: PathBuf,
+    path: PathBuf,
+}
+
+impl Replacement {
+    /// Begins the file beside its place. What an attempt before left there is overwritten.
+    pub(crate) fn begin(path: &Path) -> Result<Self, CliError> {
+        check_writable(path)?;
+        let failed = |source| CliError::File { action: "write", path: path.to_owned(), source };
+        let place = match path.metadata() {
+            Ok(found) if !found.is_file() => {
+                return Err(CliError::Usage(format!("{} is no regular file; name one", path.display())));
+            }
+            Ok(_) => path.canonicalize().map_err(failed)?,
+            Err(_) => path.to_owned(),
+        };
+        let new = beside(&place);
+        let file = create_anew(&new, 0o600).map_err(failed)?;
+        Ok(Self { file, new, path: place })
+    }
+
+    /// Where it is until it takes its place.
+    pub(crate) fn new_path(&self) -> &Path {
+        &self.new
+    }
+
+    /// Adds to it.
+    pub(crate) fn write(&mut self, content: &[u8]) -> Result<(), CliError> {
+        self.file.write_all(content).map_err(|source| self.failed(source))
+    }
+
+    /// Puts it in its place.
+    pub(crate) fn finish(self) -> Result<(), CliError> {
+        let moved = self.file.sync_all().and_then(|()| std::fs::rename(&self.new, &self.path));
+        moved.map_err(|source| self.failed(source))
+    }
+
+    /// Leaves nothing of it.
+    pub(crate) fn discard(self) {
+        // What cannot be removed is overwritten by the next attempt.
+        let _ = std::fs::remove_file(&self.new);
+    }
+
+    fn failed(&self, source: std::io::Error) -> CliError {
+        CliError::File { action: "write", path: self.path.clone(), source }
+    }
+}
+
 /// Where a file is written before it takes its place.
 fn beside(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();

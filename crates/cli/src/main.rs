@@ -5,6 +5,7 @@ mod api_keys;
 mod approvals;
 mod arguments;
 mod audit;
+mod audit_exports;
 mod authorities;
 mod browser;
 mod certificates;

@@ -94,8 +94,8 @@ pub(crate) fn maybe_time(value: Option<DateTime<Utc>>) -> String {
     value.map(time).unwrap_or_default()
 }
 
-/// Control characters of foreign text must not reach the terminal.
-fn line(text: &str) {
+/// A line. Control characters of foreign text must not reach the terminal.
+pub(crate) fn line(text: &str) {
     let clean: String =
         text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect();
     // Whoever reads may have seen enough, as `head` does.

@@ -105,6 +105,8 @@ impl Gate {
             if let Some(ctx) = ctx {
                 parts.extensions.insert(ctx);
             }
+            // An answer that is sent piece by piece keeps it until its end.
+            parts.extensions.insert(permit.clone());
             let response = next.run(Request::from_parts(parts, Body::empty())).await;
             drop(permit);
             return Ok(response);

@@ -265,6 +265,7 @@ pub const ROUTES: &[Route] = {
         get("/api/v1/notifications", may(P::NotificationRead)),
         post("/api/v1/notifications/{id}/read", may(P::NotificationRead)),
         get("/api/v1/audit", may(P::AuditRead)),
+        get("/api/v1/audit/export", may(P::AuditRead)),
         // For all organizations: the rule checks it.
         get("/api/v1/audit/checkpoints", may(P::AuditRead)),
         post("/api/v1/integrity/runs", may(P::IntegrityRun)),

@@ -1,7 +1,9 @@
 //! What Core writes down of every change, and who may read it.
 
+use std::net::IpAddr;
+
 use clm_core_db::audit::{self, AuditFilter, NewAuditRow};
-use clm_types::{Entropy, OperationId, Permission, SecureAuditEntry, Time, UserId, ids};
+use clm_types::{ApiKeyId, Entropy, OperationId, Permission, SecureAuditEntry, SessionId, Time, UserId, ids};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -98,10 +100,22 @@ impl AuditEntry {
 pub struct AuditQuery<'a> {
     /// Only about this object.
     pub object_id: Option<Uuid>,
+    /// Only about objects of this sort.
+    pub object_type: Option<&'a str>,
     /// Only by this user.
     pub actor_user_id: Option<UserId>,
+    /// Only by this session.
+    pub session_id: Option<SessionId>,
+    /// Only by this API key.
+    pub api_key_id: Option<ApiKeyId>,
+    /// Only from this address.
+    pub address: Option<IpAddr>,
+    /// Only of this request.
+    pub request_id: Option<Uuid>,
     /// Only this action.
     pub action: Option<&'a str>,
+    /// Only with this outcome (`allowed`, `refused`, `failed`).
+    pub outcome: Option<&'a str>,
     /// Only at this moment or after.
     pub since: Option<Time>,
     /// Only before this moment.
@@ -128,9 +142,15 @@ impl Core {
         ctx.require(Permission::AuditRead)?;
         let filter = AuditFilter {
             object_id: query.object_id,
+            object_type: query.object_type.map(str::to_owned),
             operation_id: None,
             actor_user_id: query.actor_user_id.map(Into::into),
+            session_id: query.session_id.map(Into::into),
+            api_key_id: query.api_key_id.map(Into::into),
+            ip_address: query.address.map(|address| address.to_string()),
+            request_id: query.request_id,
             action: query.action.map(str::to_owned),
+            outcome: query.outcome.map(str::to_owned),
             since: query.since,
             until: query.until,
             before: page.before,

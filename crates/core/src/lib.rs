@@ -9,6 +9,7 @@ pub mod administrators;
 pub mod api_keys;
 pub mod approvals;
 pub mod audit;
+pub mod audit_exports;
 pub mod authentication;
 pub mod authorities;
 pub mod bootstrap;

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use clm_api::Page;
 use clm_api::audit::{AuditCheckpoint, AuditCheckpointQuery, AuditEntry, AuditQuery};
 use clm_core::{Core, audit};
-use clm_types::SecureAuditEntry;
+use clm_types::{ErrorCode, Refusal, SecureAuditEntry};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -30,6 +30,7 @@ async fn list(
     Query(query): Query<AuditQuery>,
 ) -> Result<Response, Failure> {
     if let Some(operation) = query.operation_id {
+        refuse_other_filters(&query)?;
         let trail = core.trace_operation(&ctx, operation).await?;
         let page = Page { items: merged(trail), next_cursor: None };
         return Ok(Json(page).into_response());
@@ -37,13 +38,29 @@ async fn list(
     let page = paging::request(query.limit, query.cursor.as_deref())?;
     let asked = audit::AuditQuery {
         object_id: query.object,
+        object_type: query.object_type.as_deref(),
         actor_user_id: query.actor,
+        session_id: query.session,
+        api_key_id: query.api_key,
+        address: query.address,
+        request_id: query.request,
         action: query.action.as_deref(),
+        outcome: query.outcome.as_deref(),
         since: query.since,
         until: query.until,
     };
     let found = core.list_audit_entries(&ctx, asked, page).await?;
     Ok(paging::answer(&uri, found, core_view))
+}
+
+/// What one operation did is told whole: half of it would look like all of it.
+fn refuse_other_filters(query: &AuditQuery) -> Result<(), Failure> {
+    let others = AuditQuery { operation_id: None, limit: None, cursor: None, ..query.clone() };
+    if others == AuditQuery::default() {
+        return Ok(());
+    }
+    let detail = "operation_id goes with no other filter";
+    Err(Refusal::new(ErrorCode::InvalidRequest, detail).hint("leave the other filters out").into())
 }
 
 /// Lists the signed states of Secure's audit chain that Core keeps, newest first. They need `audit:read` for all
@@ -78,7 +95,7 @@ fn merged(trail: audit::OperationTrail) -> Vec<AuditEntry> {
     all
 }
 
-fn core_view(row: audit::AuditRow) -> AuditEntry {
+pub(crate) fn core_view(row: audit::AuditRow) -> AuditEntry {
     let actor = row.actor_user_id.map(|id| id.to_string());
     AuditEntry {
         id: row.id,
@@ -86,6 +103,8 @@ fn core_view(row: audit::AuditRow) -> AuditEntry {
         occurred_at: row.occurred_at,
         actor: actor.unwrap_or_else(|| row.actor_type.clone()),
         actor_type: row.actor_type,
+        session_id: row.session_id.map(Into::into),
+        api_key_id: row.api_key_id.map(Into::into),
         organization_id: row.organization_id.map(Into::into),
         operation_id: row.operation_id.map(Into::into),
         request_id: row.request_id,
@@ -109,6 +128,8 @@ pub(crate) fn secure_view(entry: SecureAuditEntry) -> AuditEntry {
         occurred_at: entry.occurred_at,
         actor: entry.actor,
         actor_type: "service".to_owned(),
+        session_id: None,
+        api_key_id: None,
         organization_id: entry.organization_id,
         operation_id: entry.operation_id,
         request_id: None,

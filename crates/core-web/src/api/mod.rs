@@ -3,6 +3,7 @@
 mod api_keys;
 mod approvals;
 mod audit;
+mod audit_exports;
 mod authorities;
 mod bootstrap;
 mod certificate_view;
@@ -56,6 +57,7 @@ pub(crate) fn router() -> OpenApiRouter<Edge> {
         .merge(api_keys::router())
         .merge(notifications::router())
         .merge(audit::router())
+        .merge(audit_exports::router())
         .merge(integrity::router())
 }
 

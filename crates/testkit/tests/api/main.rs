@@ -5,6 +5,7 @@
 
 mod answer;
 mod approvals;
+mod audit;
 mod bad_csrs;
 mod bad_http;
 mod bad_requests;

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use clm_testkit::TestDatabases;
 use sqlx::PgPool;
 
-use crate::{assert_none, texts};
+use crate::tenancy::{ORG1, app_for, two_tenants};
+use crate::{assert_none, run, texts};
 
 /// Columns and why they have no index as the rule says.
 type Exceptions = &'static [(&'static str, &'static str)];
@@ -178,4 +179,49 @@ async fn assert_exceptions(pool: &PgPool, rule: &str, exceptions: Exceptions) {
     assert!(new.is_empty(), "without an index, and without a reason: {new:?}");
     let old: Vec<_> = allowed.keys().filter(|column| !found.iter().any(|it| it == *column)).collect();
     assert!(old.is_empty(), "no exceptions any more: {old:?}");
+}
+
+/// As the service asks, in one organization, of a log in which each value is rare.
+#[tokio::test]
+async fn each_filter_of_the_audit_log_is_served_by_an_index() {
+    let (database, _) = two_tenants().await;
+    let superuser = database.superuser().await;
+    run(
+        &superuser,
+        &format!(
+            "INSERT INTO audit_log (occurred_at, actor_type, actor_user_id, organization_id, session_id, api_key_id, request_id,
+                 operation_id, object_id, ip_address, action, object_type, outcome, created_at)
+             SELECT now(), 'user', v, '{ORG1}', v, v, gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), '192.0.2.1'::inet + n % 200,
+                 'noun.verb' || n % 200, 'noun' || n % 200, CASE n % 200 WHEN 0 THEN 'refused' ELSE 'allowed' END, now()
+             FROM generate_series(1, 20000) n, LATERAL (SELECT lpad((n % 500)::text, 32, '0')::uuid) AS value (v)"
+        ),
+    )
+    .await;
+    run(&superuser, "ANALYZE audit_log").await;
+    let app = app_for(&database, ORG1).await;
+    let id = "'00000000-0000-0000-0000-000000000007'";
+    for (column, value) in [
+        ("actor_user_id", id),
+        ("session_id", id),
+        ("api_key_id", id),
+        ("request_id", id),
+        ("operation_id", id),
+        ("object_id", id),
+        ("ip_address", "'192.0.2.7'::text::inet"),
+        ("action", "'noun.verb7'"),
+        ("object_type", "'noun7'"),
+        ("outcome", "'refused'"),
+    ] {
+        let plan = texts(
+            &app,
+            &format!(
+                "EXPLAIN SELECT id FROM audit_log
+                 WHERE organization_id = '{ORG1}' AND {column} = {value} ORDER BY id DESC LIMIT 51"
+            ),
+        )
+        .await
+        .join("\n");
+        let by_index = plan.lines().any(|line| line.contains("Index Cond") && line.contains(column));
+        assert!(by_index, "{column}:\n{plan}");
+    }
 }
