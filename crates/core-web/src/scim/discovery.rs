@@ -97,8 +97,8 @@ async fn schema(State(url): State<PublicUrl>, Path(name): Path<String>) -> Resul
 #[utoipa::path(post, path = "/.search", tag = "scim", responses((status = 404)))]
 async fn search() -> Response {
     let detail = "users and groups are not searched together: GET /scim/v2/Users or /scim/v2/Groups";
-    let failure = Failure::new(ErrorCode::NotFound, detail);
-    let status = StatusCode::NOT_FOUND;
+    let failure = Failure::new(ErrorCode::MethodNotAllowed, detail);
+    let status = StatusCode::NOT_IMPLEMENTED;
     answer(status, &error_body(&failure.0, status, None))
 }
 
