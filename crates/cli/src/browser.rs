@@ -29,13 +29,18 @@ const BACK: &str =
 
 type Parameters = HashMap<String, String>;
 
-/// Lets the user visit a provider, beginning at `start`: what to send to the service.
-pub(crate) async fn visit(client: &Client, start: &str, provider: &str) -> Result<Return, CliError> {
+/// Lets the user visit a provider, beginning at `start`: what to send to the service. `fresh`: to show there anew who they are.
+pub(crate) async fn visit(
+    client: &Client,
+    start: &str,
+    provider: &str,
+    fresh: bool,
+) -> Result<Return, CliError> {
     let code_verifier = URL_SAFE_NO_PAD.encode(Entropy::system().bytes::<32>());
     let code_challenge = URL_SAFE_NO_PAD.encode(digest(&SHA256, code_verifier.as_bytes()));
     let listener = TcpListener::bind("127.0.0.1:0").await.map_err(CliError::Browser)?;
     let port = listener.local_addr().map_err(CliError::Browser)?.port();
-    let departure = Departure { provider: provider.to_owned(), code_challenge, port, fresh: false };
+    let departure = Departure { provider: provider.to_owned(), code_challenge, port, fresh };
     let there: DepartureUrl = client.call(Method::POST, start, Some(&departure)).await?;
     eprintln!("Open this in a browser on this machine, and sign in there:\n\n  {}\n", there.url);
     eprintln!("waiting for the browser to come back, for ten minutes at most");

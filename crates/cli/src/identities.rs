@@ -36,7 +36,8 @@ pub(crate) enum Command {
 pub(crate) async fn run(command: Command, session: &Session) -> Result<ExitCode, CliError> {
     match command {
         Command::Link { provider } => {
-            let back = browser::visit(&session.client, "/api/v1/me/identities/start", &provider).await?;
+            let back =
+                browser::visit(&session.client, "/api/v1/me/identities/start", &provider, true).await?;
             let made: ExternalIdentity =
                 session.client.post_once("/api/v1/me/identities", &back, LOST_LINK).await?;
             output::object(session.output, &made, fields(&made));

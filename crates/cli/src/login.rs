@@ -51,6 +51,9 @@ pub(crate) struct Login {
     /// Sign in by this OpenID provider, in a browser on this machine
     #[arg(long, conflicts_with_all = ["username", "bootstrap_token_file"])]
     provider: Option<String>,
+    /// With --provider: show there anew who you are, for what asks for a fresh second factor
+    #[arg(long, requires = "provider")]
+    fresh: bool,
     #[command(flatten)]
     code: Code,
     /// With a bootstrap token: the administrator's address
@@ -124,7 +127,7 @@ async fn bootstrap(login: &Login, global: &Global, token_file: &Path) -> Result<
 async fn visit(provider: &str, login: &Login, global: &Global) -> Result<String, CliError> {
     let client =
         |token| Client::new(login.address.clone(), global.ca_file.as_deref(), token, global.organization);
-    let back = browser::visit(&client(None)?, "/api/v1/sessions/oidc/start", provider).await?;
+    let back = browser::visit(&client(None)?, "/api/v1/sessions/oidc/start", provider, login.fresh).await?;
     let opened: SignedIn = client(None)?.post_once("/api/v1/sessions/oidc", &back, LOST_TOKEN).await?;
     complete(opened, login, client).await
 }

@@ -121,16 +121,16 @@ pub async fn set_primary(
     expect_rows(&result, 1)
 }
 
-/// Lets nobody else change the groups of an organization that a user belongs to until the transaction ends. Groups are locked
+/// Lets nobody else change the groups that a user belongs to, of one organization or of all, until the transaction ends. Groups are locked
 /// before memberships, as by those who change groups.
 pub async fn lock_groups(
     conn: &mut PgConnection,
     user_id: Uuid,
-    organization_id: Uuid,
+    organization_id: Option<Uuid>,
 ) -> Result<(), DbError> {
     sqlx::query!(
         "SELECT g.id FROM groups g JOIN group_members m ON m.group_id = g.id
-         WHERE m.user_id = $1 AND m.organization_id = $2 AND m.left_at IS NULL
+         WHERE m.user_id = $1 AND ($2::uuid IS NULL OR m.organization_id = $2) AND m.left_at IS NULL
          ORDER BY g.id
          FOR UPDATE OF g",
         user_id,
@@ -152,7 +152,7 @@ pub async fn end_rights(
 ) -> Result<(), DbError> {
     // A statement sees what was there when it began: by then no group of theirs may be giving a role, not even one that they
     // joined since the caller's look.
-    lock_groups(conn, user_id, organization_id).await?;
+    lock_groups(conn, user_id, Some(organization_id)).await?;
     sqlx::query!(
         "WITH roles AS (
              UPDATE user_roles SET revoked_at = $4, revoked_by = $3, revocation_reason = 'the membership ended', updated_at = $4,

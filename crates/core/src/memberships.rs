@@ -75,13 +75,13 @@ impl OwnChange {
                 }
                 licenses::check_users(conn, id).await?;
                 // What an earlier membership left behind, whoever was late with it.
-                memberships::lock_groups(conn, user_id.0, id.0).await?;
+                memberships::lock_groups(conn, user_id.0, Some(id.0)).await?;
                 memberships::end_rights(conn, user_id.0, id.0, Some(user_id.0), ctx.now).await?;
                 set_status(conn, ctx, user_id, &["invited"], "active").await
             }
             Self::Decline => set_status(conn, ctx, user_id, &["invited"], "left").await,
             Self::Leave => {
-                memberships::lock_groups(conn, user_id.0, id.0).await?;
+                memberships::lock_groups(conn, user_id.0, Some(id.0)).await?;
                 check_other_membership(conn, user_id, id).await?;
                 set_status(conn, ctx, user_id, &["active", "suspended"], "left").await?;
                 Ok(memberships::end_rights(conn, user_id.0, id.0, Some(user_id.0), ctx.now).await?)
@@ -209,7 +209,7 @@ impl Core {
             let theirs = union(held.iter().filter(|role| role.holds_in(ctx.organization_id.0)));
             check_withdrawal(theirs, ctx.actor.permissions)?;
             if to == "left" {
-                memberships::lock_groups(&mut tx, user_id.0, ctx.organization_id.0).await?;
+                memberships::lock_groups(&mut tx, user_id.0, Some(ctx.organization_id.0)).await?;
             }
             set_status(&mut tx, ctx, user_id, from, to).await.map_err(|error| not_so(error, user_id))?;
             if to == "left" {

@@ -130,7 +130,7 @@ impl Core {
         let changed = self
             .in_system("change_provisioned_user", |mut tx| async move {
                 if change.active == Some(false) {
-                    memberships::lock_groups(&mut tx, id.0, ctx.organization_id.0).await?;
+                    memberships::lock_groups(&mut tx, id.0, Some(ctx.organization_id.0)).await?;
                 }
                 let old = lock(&mut tx, ctx, id, version).await?;
                 check_reach(&mut tx, ctx, id).await?;
@@ -163,7 +163,7 @@ impl Core {
     ) -> Result<(), CoreError> {
         require_client(ctx)?;
         self.in_system("delete_provisioned_user", |mut tx| async move {
-            memberships::lock_groups(&mut tx, id.0, ctx.organization_id.0).await?;
+            memberships::lock_groups(&mut tx, id.0, Some(ctx.organization_id.0)).await?;
             let old = lock(&mut tx, ctx, id, version).await?;
             check_reach(&mut tx, ctx, id).await?;
             let reaches = users::reaches_beyond(&mut tx, id.0, ctx.organization_id.0).await?;

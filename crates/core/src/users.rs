@@ -1,7 +1,9 @@
 //! Users: people and programs. They are global; what a caller sees are those of its organization.
 
 use clm_core_db::users::{self, NewUserRow};
-use clm_core_db::{DbError, PgConnection, audit, notices, one_time_links, role_assignments, sign_in};
+use clm_core_db::{
+    DbError, PgConnection, audit, memberships, notices, one_time_links, role_assignments, sign_in,
+};
 use clm_types::{ErrorCode, Permission, Refusal, UserId, ids};
 use serde_json::json;
 use uuid::Uuid;
@@ -167,6 +169,8 @@ impl Core {
     pub async fn delete_user(&self, ctx: &Ctx, id: UserId, version: i64) -> Result<(), CoreError> {
         self.in_system("delete_user", |mut tx| async move {
             role_assignments::lock_administrators(&mut tx).await?;
+            // No group of theirs gives a role meanwhile.
+            memberships::lock_groups(&mut tx, id.0, None).await?;
             let old = find_for_change(&mut tx, ctx, id).await?;
             ctx.require(Permission::UserWrite)?;
             if administrates(&mut tx, ctx, id).await? {
