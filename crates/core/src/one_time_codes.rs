@@ -37,7 +37,7 @@ impl Core {
     /// Makes a secret for one-time codes of the caller; codes are asked for once it is confirmed.
     ///
     /// # Errors
-    /// As [`Core::check_may_enrol`]; `conflict` when the caller has a secret in use.
+    /// `step_up_required` or `sign_in_failed`, as for every new factor; `conflict` when the caller has a secret in use.
     pub async fn set_up_totp(
         &self,
         ctx: &Ctx,

@@ -55,7 +55,7 @@ impl Core {
     /// What to tell a browser that makes a passkey for the caller.
     ///
     /// # Errors
-    /// `step_up_required` or `sign_in_failed`, see [`Core::check_may_enrol`]; `conflict` for the twenty-first.
+    /// `step_up_required` or `sign_in_failed`, as for every new factor; `conflict` for the twenty-first.
     pub async fn begin_passkey(
         &self,
         ctx: &Ctx,
