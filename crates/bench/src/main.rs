@@ -8,6 +8,7 @@ mod csrs;
 mod custody;
 mod disk;
 mod installation;
+mod inventory;
 mod issue;
 mod load;
 mod options;
@@ -25,7 +26,8 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::options::{
-    AccessOptions, AllOptions, CustodyOptions, IssueOptions, OverloadOptions, RevocationOptions,
+    AccessOptions, AllOptions, CustodyOptions, InventoryOptions, IssueOptions, OverloadOptions,
+    RevocationOptions,
 };
 
 /// Puts load on a throwaway installation and measures the machine's ceilings beside it.
@@ -50,6 +52,8 @@ enum Section {
     Access(AccessOptions),
     /// Three times as many requests as the API can answer, beside what it answers at most.
     Overload(OverloadOptions),
+    /// Pages of one tenant's certificates among very many tenants, beside the same pages alone in the database.
+    Inventory(InventoryOptions),
     /// Every section.
     All(AllOptions),
 }
@@ -64,6 +68,7 @@ async fn main() -> Result<()> {
         Section::Custody(options) => custody::run(&options),
         Section::Access(options) => access::run(&options).await,
         Section::Overload(options) => overload::run(&options).await,
+        Section::Inventory(options) => inventory::run(&options).await,
         Section::All(options) => {
             issue::run(&options.issue).await?;
             revocation::run(&options.revocation()).await?;

@@ -151,3 +151,17 @@ impl AllOptions {
         }
     }
 }
+
+/// How many tenants there are, and what they have.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct InventoryOptions {
+    /// Organizations; one of them is measured, alone first. A thousand with the usual number take 10 GB and half an hour.
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(2..))]
+    pub organizations: u32,
+    /// Certificates of each.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(6_000..))]
+    pub certificates: u32,
+    /// Times that each page is measured.
+    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..))]
+    pub repeats: u32,
+}

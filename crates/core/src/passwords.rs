@@ -1,8 +1,10 @@
 //! Passwords: argon2id, at least with the parameters that OWASP names first (19 MiB, 2 passes, 1 lane), with more passes
 //! where the machine has the time.
 
+use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
@@ -16,7 +18,8 @@ const MEMORY_KIB: u32 = 19_456;
 const LANES: u32 = 1;
 const SHORTEST: usize = 12;
 const LONGEST: usize = 256;
-/// Hashes at once: each has its memory, and more than the machine has processors only wait for each other.
+/// Hashes at once, each with its memory; fewer where there are fewer processors: more only wait for each other, and push each
+/// other's memory out of the processor's cache.
 const MOST_AT_ONCE: usize = 4;
 /// How many more may wait.
 const MOST_WAITING: usize = 256;
@@ -75,7 +78,9 @@ impl Passwords {
     pub(crate) fn new(cost: PasswordCost) -> Self {
         Self {
             cost: AtomicU32::new(cost.0),
-            permits: Arc::new(Semaphore::new(MOST_AT_ONCE)),
+            permits: Arc::new(Semaphore::new(
+                thread::available_parallelism().map_or(1, NonZero::get).min(MOST_AT_ONCE),
+            )),
             places: Semaphore::new(MOST_WAITING),
             decoy: OnceCell::new(),
         }
