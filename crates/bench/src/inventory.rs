@@ -18,14 +18,13 @@ const GOAL: f64 = 1.2;
 /// Runs the section and prints its figures.
 pub(crate) async fn run(options: &InventoryOptions) -> Result<()> {
     let installation = BenchInstallation::start(false)?;
-    let client = client(&installation.ca_file())?;
-    let tenant = Tenant::create(&installation, &client).await?;
+    let tenant = Tenant::create(&installation, &client(&installation.ca_file())?).await?;
     let among = async |organizations: u32| {
         let certificates = options.certificates;
         progress(&format!("planting {certificates} certificates for each of {organizations} organizations"));
         planted::plant(&installation, tenant.organization_id, organizations, certificates)?;
         progress("asking for pages");
-        pages::milliseconds(&installation, &client, &tenant, options.repeats).await
+        pages::milliseconds(&installation, &tenant, options.repeats).await
     };
     let alone = among(1).await?;
     let together = among(options.organizations).await?;

@@ -153,7 +153,6 @@ pub async fn list(
     filter: &AuditFilter,
     limit: i64,
 ) -> Result<Vec<AuditRow>, DbError> {
-    plan_by_values(conn).await?;
     // The partitions are cut by id, and ids sort by time to the millisecond; the rest is exact.
     let from_id = filter.since.map(|since| clm_pg::id_floor(since.trunc_subsecs(3)));
     let until_id = filter.until.map(clm_pg::id_floor);
@@ -268,10 +267,4 @@ pub async fn export_of_installation(
     )
     .fetch_all(conn)
     .await?)
-}
-
-/// Lets the rest of the transaction plan each statement for its values: a plan for any filter uses the index of none.
-async fn plan_by_values(conn: &mut PgConnection) -> Result<(), DbError> {
-    sqlx::query!("SELECT set_config('plan_cache_mode', 'force_custom_plan', true)").fetch_one(conn).await?;
-    Ok(())
 }

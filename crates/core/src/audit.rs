@@ -155,7 +155,7 @@ impl Core {
             until: query.until,
             before: page.before,
         };
-        let mut tx = self.tenant_tx(ctx.organization_id).await?;
+        let mut tx = self.search_tx(ctx.organization_id).await?;
         let rows = audit::list(&mut tx, ctx.organization_id.0, &filter, page.fetch_limit()).await?;
         Ok(Page::cut(rows, page, |row| row.id))
     }
@@ -171,7 +171,7 @@ impl Core {
     ) -> Result<OperationTrail, CoreError> {
         ctx.require(Permission::AuditRead)?;
         let filter = AuditFilter { operation_id: Some(operation_id.into()), ..AuditFilter::default() };
-        let mut tx = self.tenant_tx(ctx.organization_id).await?;
+        let mut tx = self.search_tx(ctx.organization_id).await?;
         let mut core = audit::list(&mut tx, ctx.organization_id.0, &filter, i64::from(LARGEST_PAGE)).await?;
         drop(tx);
         let filter = clm_rpc::client::AuditFilter {

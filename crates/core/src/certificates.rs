@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clm_core_db::audit;
 use clm_core_db::certificates::{self, CertificateFilter, CertificateRow, MetadataChangeRow};
-use clm_core_db::jobs;
+use clm_core_db::{jobs, tenancy};
 use clm_types::{
     AuthorityId, CertificateId, CertificateStatus, Change, ErrorCode, IssuedCertificate, OperationId,
     OrganizationId, Permission, PolicyId, Refusal, RequestId, SerialNumber, Time, UserId,
@@ -238,10 +238,11 @@ impl Core {
             ..query.filter()?
         };
         let rows = if let Some(organization_id) = self.reach(ctx, query.whose).await? {
-            let mut tx = self.tenant_tx(organization_id).await?;
+            let mut tx = self.search_tx(organization_id).await?;
             certificates::list(&mut tx, &filter).await?
         } else {
             let mut tx = clm_pg::begin(&self.system).await?;
+            tenancy::search_everywhere(&mut tx).await?;
             certificates::list_everywhere(&mut tx, &filter).await?
         };
         let rows = Page::cut(rows, page, |row| row.id);
@@ -287,7 +288,7 @@ impl Core {
     ) -> Result<Certificate, CoreError> {
         ctx.require(Permission::CertificateRead)?;
         let filter = lookup.filter()?;
-        let mut tx = self.tenant_tx(ctx.organization_id).await?;
+        let mut tx = self.search_tx(ctx.organization_id).await?;
         let row = certificates::list(&mut tx, &filter).await?.into_iter().next();
         Certificate::read(row.ok_or_else(certificate_not_found)?, ctx.now)
     }

@@ -255,6 +255,13 @@ impl Core {
         Ok(tx)
     }
 
+    /// The same, for lists with filters.
+    pub(crate) async fn search_tx(&self, organization_id: OrganizationId) -> Result<Tx, DbError> {
+        let mut tx = clm_pg::begin(&self.app).await?;
+        tenancy::enter_to_search(&mut tx, organization_id).await?;
+        Ok(tx)
+    }
+
     /// Runs `body` in a transaction that sees one organization, again if it loses against another
     /// one (see [`clm_pg::transaction`]).
     pub(crate) async fn in_tenant<T, F, Fut>(

@@ -109,7 +109,7 @@ impl Core {
         new: &NewMassRevocation,
     ) -> Result<Impact, CoreError> {
         let selection = self.check_mass_revocation(ctx, new).await?;
-        let mut tx = self.tenant_tx(ctx.organization_id).await?;
+        let mut tx = self.search_tx(ctx.organization_id).await?;
         Ok(impact(mass_revocations::count_selected(&mut tx, &selection).await?))
     }
 

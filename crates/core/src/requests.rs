@@ -268,7 +268,7 @@ impl Core {
             before: page.before,
             limit: page.fetch_limit(),
         };
-        let mut tx = self.tenant_tx(ctx.organization_id).await?;
+        let mut tx = self.search_tx(ctx.organization_id).await?;
         let rows = Page::cut(requests::list(&mut tx, &filter).await?, page, |row| row.id);
         let ids: Vec<Uuid> = rows.items.iter().map(|row| row.id).collect();
         let mut steps = requests::list_steps(&mut tx, &ids).await?;

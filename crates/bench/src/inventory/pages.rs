@@ -11,6 +11,7 @@ use hdrhistogram::Histogram;
 use reqwest::{Client, Url};
 
 use crate::installation::BenchInstallation;
+use crate::load::client;
 use crate::tenant::Tenant;
 
 /// Certificates on a page.
@@ -23,10 +24,11 @@ const WARMUP: u32 = 60;
 /// The median time of each kind of page.
 pub(crate) async fn milliseconds(
     installation: &BenchInstallation,
-    client: &Client,
     tenant: &Tenant,
     repeats: u32,
 ) -> Result<Vec<(&'static str, f64)>> {
+    // Connections of before have been closed while rows were planted.
+    let client = client(&installation.ca_file())?;
     let reader = Reader { client, tenant, url: format!("{}/api/v1/certificates", installation.api_url()) };
     let soon = (Clock::system().now() + TimeDelta::days(30)).to_rfc3339();
     let late = reader.turn(TURNED).await?;
@@ -47,7 +49,7 @@ pub(crate) async fn milliseconds(
 }
 
 struct Reader<'a> {
-    client: &'a Client,
+    client: Client,
     tenant: &'a Tenant,
     url: String,
 }

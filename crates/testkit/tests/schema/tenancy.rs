@@ -275,10 +275,13 @@ async fn searches_use_their_indexes_under_row_level_security() {
     run(&superuser, "VACUUM ANALYZE certificate_metadata").await;
     let app = app_for(&database, ORG1).await;
     for (condition, index) in [
-        ("tags @> '{\"number\": 77}'", "certificate_metadata_tags_idx"),
-        ("tag_names @> ARRAY['tag-77']", "certificate_metadata_tag_names_idx"),
-        ("sans @> ARRAY['dns:77.example']", "certificate_metadata_sans_idx"),
-        ("sans && ARRAY['dns:77.example', 'dns:78.example']", "certificate_metadata_sans_idx"),
+        ("tags @> '{\"number\": 77}'", "certificate_metadata_organization_id_tags_idx"),
+        ("tag_names @> ARRAY['tag-77']", "certificate_metadata_organization_id_tag_names_idx"),
+        ("sans @> ARRAY['dns:77.example']", "certificate_metadata_organization_id_sans_idx"),
+        (
+            "sans && ARRAY['dns:77.example', 'dns:78.example']",
+            "certificate_metadata_organization_id_sans_idx",
+        ),
         ("common_name = '77.example'", "certificate_metadata_organization_id_common_name_idx"),
         (
             "common_name >= '77.' AND common_name < E'77.\\U0010FFFF'",
