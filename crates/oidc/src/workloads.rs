@@ -214,10 +214,8 @@ mod tests {
 
     #[test]
     fn tokens_of_other_types_are_refused() {
-        let header = |kind: Option<&str>| Header {
-            typ: kind.map(str::to_owned),
-            ..Header::new(Algorithm::ES256)
-        };
+        let header =
+            |kind: Option<&str>| Header { typ: kind.map(str::to_owned), ..Header::new(Algorithm::ES256) };
         for right in [None, Some("JWT"), Some("jwt"), Some("JOSE")] {
             assert!(check_type(&header(right)).is_ok());
         }
