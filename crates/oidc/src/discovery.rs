@@ -107,9 +107,10 @@ impl Discovery {
                 .ok_or_else(|| OidcError::unavailable("the provider did not answer a moment ago"));
         }
         self.remember(None);
-        let known = Arc::new(self.read().await?);
-        self.remember(Some(Arc::clone(&known)));
-        Ok(known)
+        let read = self.read().await.map(Arc::new);
+        // Whoever has waited for an answer that did not come does not try again.
+        self.remember(read.as_ref().ok().map(Arc::clone));
+        read
     }
 
     async fn read(&self) -> Result<Known, OidcError> {
