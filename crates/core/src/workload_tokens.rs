@@ -96,7 +96,7 @@ impl Core {
         self.in_system("exchange_workload_token", |mut tx| async move {
             check_still(&mut tx, ctx, rule).await?;
             workload_rules::delete_ended_keys(&mut tx, ctx.now - KEPT, DELETED_AT_ONCE).await?;
-            let key = self.give_key(&mut tx, ctx, rule, (claims, sha256)).await?;
+            let key = self.give_key(&mut tx, ctx, rule, (claims, sha256.as_str())).await?;
             Ok((tx, key))
         })
         .await

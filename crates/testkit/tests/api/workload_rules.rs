@@ -181,6 +181,14 @@ async fn a_job_gets_a_key_that_ends_soon_and_with_its_rule() {
     assert_eq!((&record["after"]["token_id"], &record["after"]["subject"]), (&claims["jti"], &claims["sub"]));
     assert_eq!(text(&record["after"], "token_sha256").len(), 64);
     assert_eq!(record["after"]["api_key_id"], keys[0]["id"]);
+    // What has long ended makes room.
+    let ended = text(&keys[2], "id");
+    site.psql(&format!(
+        "UPDATE clm.api_keys SET expires_at = now() - interval '8 days' WHERE id = '{ended}'"
+    ));
+    site.exchange(&rule, &token).await.expect(200);
+    let keys = site.admin.list(&format!("/api/v1/api-keys?workload_rule={rule}")).await;
+    assert!(keys.len() == 3 && keys.iter().all(|key| key["id"] != json!(ended)), "{keys:#?}");
     // The end of the rule is the end of its keys, and of theirs alone.
     let path = format!("/api/v1/workload-rules/{rule}");
     let disabled = site.admin.post(&format!("{path}/disable"), &json!({})).await.expect(200);
@@ -196,7 +204,15 @@ async fn a_job_gets_a_key_that_ends_soon_and_with_its_rule() {
     assert_eq!(site.admin.change(Method::DELETE, &path, &json!(3), &json!({})).await.status, 204);
     site.with_key(&given).get("/api/v1/me").await.refused(401, "unauthenticated");
     site.run(&rule, &json!({"jti": "3"})).await.refused(400, "workload_token_refused");
-    // Whoever may not work gets no key either.
+    // So many keys of one rule, and no more; whoever may not work gets none either.
+    let full = site.rule("full", "ci", json!({"repository_id": "74"})).await;
+    site.psql(&format!(
+        "INSERT INTO clm.api_keys (organization_id, user_id, key_prefix, key_hash, name, expires_at, workload_rule_id, workload_subject,
+             created_at, updated_at)
+         SELECT organization_id, user_id, 'p' || i, sha256('x'), 'k', now() + interval '15 minutes', id, 's', now(), now()
+         FROM clm.workload_rules, generate_series(1, 500) AS i WHERE id = '{full}'"
+    ));
+    site.run(&full, &json!({"jti": "5"})).await.refused(429, "rate_limited");
     let rule = site.rule("again", "ci", json!({"repository_id": "74"})).await;
     let user = site.admin.get(&format!("/api/v1/users/{}", site.robot)).await.expect(200);
     let path = format!("/api/v1/users/{}/disable", site.robot);

@@ -293,7 +293,7 @@ async fn an_organization_has_so_many_rules_and_no_more() {
 async fn plant_key(office: &Office, rule: &WorkloadRule, prefix: &str, ends: i32) {
     let sql = "INSERT INTO api_keys (organization_id, user_id, key_prefix, key_hash, name, expires_at, workload_rule_id,
                    workload_subject, created_at, updated_at)
-               VALUES ($1, $2, $3, sha256($3::bytea), 'k', now() + $4 * interval '1 second', $5, 'repo:acme/web', now(), now())";
+               VALUES ($1, $2, $3, sha256(convert_to($3, 'UTF8')), 'k', now() + $4::int * interval '1 second', $5, 'repo:acme/web', now(), now())";
     let pool = office.database.superuser().await;
     let call =
         sqlx::query(sql).bind(rule.organization_id).bind(rule.user_id).bind(prefix).bind(ends).bind(rule.id);
