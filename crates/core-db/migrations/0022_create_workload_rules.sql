@@ -48,12 +48,12 @@ COMMENT ON COLUMN workload_rules.deleted_at IS 'When it was deleted; the row sta
 ALTER TABLE api_keys
     ADD COLUMN workload_rule_id uuid,
     ADD COLUMN workload_subject text,
-    ADD CONSTRAINT api_keys_workload_rule_id_fkey FOREIGN KEY (organization_id, workload_rule_id)
-        REFERENCES workload_rules (organization_id, id),
+    ADD CONSTRAINT api_keys_workload_rule_id_fkey FOREIGN KEY (workload_rule_id, organization_id)
+        REFERENCES workload_rules (id, organization_id),
     ADD CONSTRAINT api_keys_workload_check CHECK (
         (workload_rule_id IS NULL) = (workload_subject IS NULL)
         AND (workload_rule_id IS NULL OR (organization_id IS NOT NULL AND expires_at IS NOT NULL)));
-CREATE INDEX api_keys_workload_rule_id_idx ON api_keys (organization_id, workload_rule_id, expires_at) WHERE workload_rule_id IS NOT NULL;
+CREATE INDEX api_keys_workload_rule_id_idx ON api_keys (workload_rule_id, organization_id, expires_at) WHERE workload_rule_id IS NOT NULL;
 CREATE INDEX api_keys_workload_expires_at_idx ON api_keys (expires_at) WHERE workload_rule_id IS NOT NULL;
 COMMENT ON COLUMN api_keys.workload_rule_id IS 'The rule by which a workload got it for a token; null: it was made by a user or an operator.';
 COMMENT ON COLUMN api_keys.workload_subject IS 'Whom that token was about (`sub`).';
