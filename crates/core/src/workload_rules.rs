@@ -294,8 +294,8 @@ fn check_may_give(ctx: &Ctx, draft: &WorkloadRuleDraft) -> Result<PermissionSet,
         return Err(Refusal::new(ErrorCode::InvalidRequest, detail).field("/lifetime_seconds"));
     }
     check_grant(scopes, ctx.actor.permissions)?;
-    let people_s: PermissionSet = DECIDING.into_iter().chain([Permission::UserProvision]).collect();
-    let refused = scopes.intersection(people_s);
+    let of_people: PermissionSet = DECIDING.into_iter().chain([Permission::UserProvision]).collect();
+    let refused = scopes.intersection(of_people);
     if refused.is_empty() {
         return Ok(scopes);
     }
