@@ -1,7 +1,7 @@
 //! API keys.
 
 use chrono::{DateTime, Utc};
-use clm_types::{ApiKeyId, OrganizationId, UserId};
+use clm_types::{ApiKeyId, OrganizationId, UserId, WorkloadRuleId};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -35,6 +35,11 @@ pub struct ApiKey {
     pub created_at: DateTime<Utc>,
     /// Counts its changes, without its uses.
     pub version: i64,
+    /// The rule by which a workload got it for a token; none: a user or an operator made it.
+    #[schema(value_type = Option<Uuid>)]
+    pub workload_rule_id: Option<WorkloadRuleId>,
+    /// Whom that token was about.
+    pub workload_subject: Option<String>,
 }
 
 /// A new API key.
@@ -82,6 +87,10 @@ pub struct ApiKeyQuery {
     #[param(value_type = Option<Uuid>)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<UserId>,
+    /// Only those that this workload rule has given.
+    #[param(value_type = Option<Uuid>)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workload_rule: Option<WorkloadRuleId>,
     /// Items per page, 1 to 200; 50 unless told.
     #[param(minimum = 1, maximum = 200)]
     #[serde(default, skip_serializing_if = "Option::is_none")]

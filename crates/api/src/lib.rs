@@ -28,6 +28,7 @@ pub mod schema;
 pub mod sessions;
 pub mod users;
 pub mod workflows;
+pub mod workload_rules;
 
 pub use page::Page;
 pub use problem::{FieldError, Problem};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use clm_api::api_keys::{ApiKey, ApiKeyQuery, ApiKeyRotation, CreatedApiKey, NewApiKey};
-use clm_types::UserId;
+use clm_types::{UserId, WorkloadRuleId};
 use uuid::Uuid;
 
 use crate::arguments::PageArguments;
@@ -27,6 +27,9 @@ pub(crate) enum Command {
         /// Only of this user
         #[arg(long)]
         user: Option<UserId>,
+        /// Only those that this workload rule has given
+        #[arg(long, value_name = "RULE")]
+        workload_rule: Option<WorkloadRuleId>,
         #[command(flatten)]
         page: PageArguments,
     },
@@ -92,7 +95,10 @@ pub(crate) struct Create {
 
 pub(crate) async fn run(command: Command, session: &Session) -> Result<ExitCode, CliError> {
     match command {
-        Command::List { user, page } => list(user, &page, session).await?,
+        Command::List { user, workload_rule, page } => {
+            let query = ApiKeyQuery { user, workload_rule, ..ApiKeyQuery::default() };
+            list(&query, &page, session).await?;
+        }
         Command::Show { id } => {
             print(&session.client.get(&format!("/api/v1/api-keys/{id}")).await?.body, session);
         }
@@ -131,9 +137,8 @@ async fn run_create(create: Create, session: &Session) -> Result<(), CliError> {
     Ok(())
 }
 
-async fn list(user: Option<UserId>, page: &PageArguments, session: &Session) -> Result<(), CliError> {
-    let query = ApiKeyQuery { user, ..ApiKeyQuery::default() };
-    let page = session.client.list("/api/v1/api-keys", &query, page).await?;
+async fn list(query: &ApiKeyQuery, page: &PageArguments, session: &Session) -> Result<(), CliError> {
+    let page = session.client.list("/api/v1/api-keys", query, page).await?;
     let headers = ["ID", "PREFIX", "NAME", "USER", "EXPIRES", "LAST USED", "REVOKED"];
     output::list(session.output, &page, &headers, |one: &ApiKey| {
         vec![
@@ -162,6 +167,8 @@ fn print(one: &ApiKey, session: &Session) {
         ("last used", output::maybe_time(one.last_used_at)),
         ("expires", output::maybe_time(one.expires_at)),
         ("revoked", output::maybe_time(one.revoked_at)),
+        ("workload rule", output::maybe(one.workload_rule_id.as_ref())),
+        ("workload", output::maybe(one.workload_subject.as_ref())),
     ];
     output::object(session.output, one, fields);
 }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::{
     access, api_keys, audit, authorities, certificates, contexts, crl, factors, groups, identities,
     integrity, login, mass_revocations, memberships, notifications, organizations, passkeys, passwords,
-    policies, requests, roles, sessions, users, workflows,
+    policies, requests, roles, sessions, users, workflows, workload_rules,
 };
 
 const EXAMPLES: &str = "\
@@ -220,6 +220,11 @@ pub(crate) enum Command {
     Key {
         #[command(subcommand)]
         command: api_keys::Command,
+    },
+    /// Workloads that get keys for tokens of their provider: CI jobs, Kubernetes service accounts
+    WorkloadRule {
+        #[command(subcommand)]
+        command: workload_rules::Command,
     },
     /// The audit logs of both databases
     Audit {

@@ -144,6 +144,16 @@ impl Client {
         serde_json::from_slice(octets).map_err(|error| CliError::Answer(error.to_string()))
     }
 
+    /// Sends a form that may be sent again.
+    pub(crate) async fn post_form<B: Serialize, T: DeserializeOwned>(
+        &self,
+        path: &str,
+        form: &B,
+    ) -> Result<T, CliError> {
+        let send = || Ok(self.request(Method::POST, path)?.form(form));
+        Ok(read(self.send(send).await?).await?.body)
+    }
+
     /// Sends what is the same when it is repeated, or may be done again.
     pub(crate) async fn call<B: Serialize, T: DeserializeOwned>(
         &self,

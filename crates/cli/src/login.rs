@@ -6,6 +6,8 @@ use clap::Args;
 use clm_api::bootstrap::{BootstrapRequest, Bootstrapped};
 use clm_api::me::Me;
 use clm_api::sessions::{NewSession, NewToken, SignedIn};
+use clm_api::workload_rules::{ExchangedToken, GRANT_TYPE, SUBJECT_TOKEN_TYPES, TokenExchange};
+use clm_types::WorkloadRuleId;
 use url::Url;
 
 use crate::arguments::Global;
@@ -23,7 +25,19 @@ Examples:
   clm login https://clm.example.com:8443 --provider corp                 in a browser
   clm login https://clm.example.com:8443 --token-file key.txt            with an API key
   clm login https://localhost:8443 --ca-file ca.pem --bootstrap-token-file token   first of all
-  some-vault read key | clm login https://clm.example.com:8443 --token-file -";
+  some-vault read key | clm login https://clm.example.com:8443 --token-file -
+
+In a job of GitHub Actions (permissions: id-token: write):
+  curl -sSfH \"Authorization: Bearer $ACTIONS_ID_TOKEN_REQUEST_TOKEN\" \\
+      \"$ACTIONS_ID_TOKEN_REQUEST_URL&audience=https://clm.example.com\" | jq -r .value > token
+  clm login https://clm.example.com --workload-token-file token \\
+      --workload-rule 0199f0c6-1c5e-7340-9a3b-6e1f0d2c4b58
+In a job of GitLab CI (id_tokens: CLM_TOKEN: aud: https://clm.example.com):
+  printenv CLM_TOKEN | clm login https://clm.example.com --workload-token-file - \\
+      --workload-rule 0199f0c6-1c5e-7340-9a3b-6e1f0d2c4b58
+In a pod of Kubernetes (volumes: projected: serviceAccountToken: audience: https://clm.example.com):
+  clm login https://clm.example.com --workload-token-file /var/run/secrets/clm/token \\
+      --workload-rule 0199f0c6-1c5e-7340-9a3b-6e1f0d2c4b58";
 
 /// The token is good once, so that a repeat would be refused whether or not the first call was served.
 const LOST_KEY: &str = "if the token is refused as used now, the administrator exists: let an operator run \
@@ -54,6 +68,12 @@ pub(crate) struct Login {
     /// With --provider: show there anew who you are, for what asks for a fresh second factor
     #[arg(long, requires = "provider")]
     fresh: bool,
+    /// File with the token of a CI job or a Kubernetes pod (`-` for standard input): gets a key for a short time
+    #[arg(long, requires = "workload_rule", conflicts_with_all = ["username", "bootstrap_token_file", "provider"])]
+    workload_token_file: Option<PathBuf>,
+    /// With --workload-token-file: the rule that takes the token
+    #[arg(long, requires = "workload_token_file", value_name = "RULE")]
+    workload_rule: Option<WorkloadRuleId>,
     #[command(flatten)]
     code: Code,
     /// With a bootstrap token: the administrator's address
@@ -70,15 +90,10 @@ pub(crate) struct Login {
 pub(crate) async fn run(login: Login, global: &Global) -> Result<ExitCode, CliError> {
     // The key of a bootstrap is shown once: whatever may hinder keeping it must come up before it exists.
     let place = Place::prepare(&login, global)?;
-    let token = match (&login.bootstrap_token_file, &login.username, &login.provider, &global.token_file) {
-        (Some(path), ..) => bootstrap(&login, global, path).await?,
-        (None, Some(username), ..) => sign_in(username, &login, global).await?,
-        (None, None, Some(provider), _) => visit(provider, &login, global).await?,
-        (None, None, None, Some(path)) => files::read_secret(path)?,
-        (None, None, None, None) => {
-            let advice = "give --username, --provider, --token-file or --bootstrap-token-file (`-` reads standard input)";
-            return Err(CliError::Usage(advice.to_owned()));
-        }
+    let token = if let (Some(path), Some(rule)) = (&login.workload_token_file, login.workload_rule) {
+        exchange(path, rule, &login, global).await?
+    } else {
+        credentials(&login, global).await?
     };
     // Stored before it is tried, for the same reason.
     place.keep(&token)?;
@@ -87,6 +102,39 @@ pub(crate) async fn run(login: Login, global: &Global) -> Result<ExitCode, CliEr
     let me: Me = client.get("/api/v1/me").await?.body;
     print_me(&me, global.output);
     Ok(ExitCode::Done)
+}
+
+/// What one signs in with, for a person or with a key that is there.
+async fn credentials(login: &Login, global: &Global) -> Result<String, CliError> {
+    match (&login.bootstrap_token_file, &login.username, &login.provider, &global.token_file) {
+        (Some(path), ..) => bootstrap(login, global, path).await,
+        (None, Some(username), ..) => sign_in(username, login, global).await,
+        (None, None, Some(provider), _) => visit(provider, login, global).await,
+        (None, None, None, Some(path)) => files::read_secret(path),
+        (None, None, None, None) => {
+            let advice = "give --username, --provider, --token-file, --workload-token-file or --bootstrap-token-file (`-` reads standard input)";
+            Err(CliError::Usage(advice.to_owned()))
+        }
+    }
+}
+
+/// Exchanges a workload's token for a key.
+async fn exchange(
+    path: &Path,
+    rule: WorkloadRuleId,
+    login: &Login,
+    global: &Global,
+) -> Result<String, CliError> {
+    let client = Client::new(login.address.clone(), global.ca_file.as_deref(), None, None)?;
+    let [kind, _] = SUBJECT_TOKEN_TYPES;
+    let form = TokenExchange {
+        grant_type: GRANT_TYPE.to_owned(),
+        subject_token: files::read_secret(path)?,
+        subject_token_type: kind.to_owned(),
+        workload_rule: rule,
+    };
+    let given: ExchangedToken = client.post_form("/api/v1/token", &form).await?;
+    Ok(given.access_token)
 }
 
 pub(crate) async fn me(session: &Session) -> Result<ExitCode, CliError> {

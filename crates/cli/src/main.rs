@@ -39,6 +39,7 @@ mod session;
 mod sessions;
 mod users;
 mod workflows;
+mod workload_rules;
 
 use clap::Parser;
 use clap::error::ErrorKind;
@@ -111,6 +112,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
         Command::Role { command } => roles::run(command, &session).await,
         Command::Group { command } => groups::run(command, &session).await,
         Command::Org { command } => organizations::run(command, &session).await,
+        Command::WorkloadRule { command } => workload_rules::run(command, &session).await,
         Command::Key { command } => api_keys::run(command, &session).await,
         Command::Audit { command } => audit::run(command, &session).await,
         Command::Integrity { command } => integrity::run(command, &session).await,

@@ -33,6 +33,10 @@ pub struct ApiKeyRow {
     pub created_at: Time,
     /// Counts the row's changes.
     pub version: i64,
+    /// The rule by which a workload got it for a token; none: it was made by a user or an operator.
+    pub workload_rule_id: Option<Uuid>,
+    /// Whom that token was about.
+    pub workload_subject: Option<String>,
 }
 
 /// A key as authentication needs it, with the state of its user.
@@ -65,8 +69,8 @@ pub struct CredentialRow {
 pub async fn insert(conn: &mut PgConnection, row: &ApiKeyRow, key_hash: &[u8; 32]) -> Result<(), DbError> {
     sqlx::query!(
         "INSERT INTO api_keys (id, key_prefix, key_hash, name, user_id, organization_id, scopes, allowed_addresses,
-             expires_at, created_at, updated_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8::text[]::inet[], $9, $10, $10)",
+             expires_at, created_at, updated_at, workload_rule_id, workload_subject)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8::text[]::inet[], $9, $10, $10, $11, $12)",
         row.id,
         row.key_prefix,
         key_hash,
@@ -76,7 +80,9 @@ pub async fn insert(conn: &mut PgConnection, row: &ApiKeyRow, key_hash: &[u8; 32
         row.scopes,
         &row.allowed_addresses,
         row.expires_at,
-        row.created_at
+        row.created_at,
+        row.workload_rule_id,
+        row.workload_subject
     )
     .execute(conn)
     .await?;
@@ -127,7 +133,8 @@ pub async fn find(
     Ok(sqlx::query_as!(
         ApiKeyRow,
         r#"SELECT id, key_prefix, name, user_id, organization_id, scopes,
-                  allowed_addresses::text[] AS "allowed_addresses!", LEAST(expires_at, replaced_at) AS expires_at, last_used_at, revoked_at, created_at, version
+                  allowed_addresses::text[] AS "allowed_addresses!", LEAST(expires_at, replaced_at) AS expires_at, last_used_at, revoked_at, created_at, version,
+                  workload_rule_id, workload_subject
            FROM api_keys
            WHERE id = $1 AND deleted_at IS NULL
              AND (organization_id = $2 OR (organization_id IS NULL AND user_id = $3))"#,
@@ -140,28 +147,31 @@ pub async fn find(
 }
 
 /// Keys of an organization, and those of `own_user_id` that work everywhere; of one user only if
-/// `only_user_id` says so; newest first, below `before`.
+/// `only_user_id` says so, and by one rule only if `workload_rule_id` does; newest first, below `before`.
 pub async fn list(
     conn: &mut PgConnection,
     organization_id: Uuid,
     own_user_id: Option<Uuid>,
-    only_user_id: Option<Uuid>,
+    (only_user_id, workload_rule_id): (Option<Uuid>, Option<Uuid>),
     before: Option<Uuid>,
     limit: i64,
 ) -> Result<Vec<ApiKeyRow>, DbError> {
     Ok(sqlx::query_as!(
         ApiKeyRow,
         r#"SELECT id, key_prefix, name, user_id, organization_id, scopes,
-                  allowed_addresses::text[] AS "allowed_addresses!", LEAST(expires_at, replaced_at) AS expires_at, last_used_at, revoked_at, created_at, version
+                  allowed_addresses::text[] AS "allowed_addresses!", LEAST(expires_at, replaced_at) AS expires_at, last_used_at, revoked_at, created_at, version,
+                  workload_rule_id, workload_subject
            FROM api_keys
            WHERE deleted_at IS NULL
              AND (organization_id = $1 OR (organization_id IS NULL AND user_id = $2))
              AND ($3::uuid IS NULL OR user_id = $3)
-             AND ($4::uuid IS NULL OR id < $4)
-           ORDER BY id DESC LIMIT $5"#,
+             AND ($4::uuid IS NULL OR workload_rule_id = $4)
+             AND ($5::uuid IS NULL OR id < $5)
+           ORDER BY id DESC LIMIT $6"#,
         organization_id,
         own_user_id,
         only_user_id,
+        workload_rule_id,
         before,
         limit
     )

@@ -42,6 +42,7 @@ pub mod sign_in;
 pub mod tenancy;
 pub mod users;
 pub mod workflows;
+pub mod workload_rules;
 
 /// The migrations of this program; a server refuses a database that has others.
 pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!();

@@ -29,8 +29,9 @@ pub(crate) struct IdentityProviderConfig {
     /// What is asked for beside `openid`; `profile` and `email` unless given.
     #[serde(default = "usual_scopes")]
     scopes: Vec<String>,
-    /// Short name of the organization whose people it vouches for.
-    organization: String,
+    /// Short name of the organization whose people and workloads it vouches for. None, where nobody signs in by it: rules of any
+    /// organization may name it.
+    organization: Option<String>,
     /// What becomes of people who come for the first time; refused unless given.
     #[serde(default)]
     newcomers: Newcomers,
@@ -71,6 +72,11 @@ impl IdentityProviderConfig {
         );
         ensure!(self.groups.len() <= MOST_GROUPS, "{}: {MOST_GROUPS} groups at most", self.name);
         ensure!(self.issuer.starts_with("https://"), "{}: the issuer is an HTTPS address", self.name);
+        ensure!(
+            self.client_id.is_none() || self.organization.is_some(),
+            "{}: a provider by which people sign in vouches for one organization",
+            self.name
+        );
         let client = self.client_id.as_ref().map(|id| self.client(id)).transpose()?;
         let tls = clm_service::public_client(&self.ca_file).context("ca_file")?;
         let http = reqwest::Client::builder()

@@ -31,12 +31,16 @@ use crate::surroundings::{RequestId, too_large};
 const ORGANIZATION_HEADER: &str = "clm-organization";
 /// Where passwords are sent to.
 const SIGN_IN: &str = "/api/v1/sessions";
+/// Where workloads send tokens to, which may say much.
+const TOKEN: &str = "/api/v1/token";
 /// A body that takes longer is a slow one: its sender holds no place to run meanwhile.
 const PROMPT: Duration = Duration::from_millis(50);
 /// Who shows no credentials can keep little of the service busy: this many of their changes run at once, after their bodies,
 const MAX_ANONYMOUS: usize = 16;
 /// which are no larger than this,
 const MAX_ANONYMOUS_BODY_BYTES: usize = 4 * 1024;
+/// or this where it is a workload's token,
+const MAX_TOKEN_BODY_BYTES: usize = 18 * 1024;
 /// and come within this time. Slow ones wait in places of their own: [`Reading::Anonymous`].
 const ANONYMOUS_BODY_TIME: Duration = Duration::from_secs(5);
 
@@ -147,7 +151,8 @@ impl Gate {
         permit: Permit,
         next: Next,
     ) -> Result<Response, Failure> {
-        let reading = read(body, MAX_ANONYMOUS_BODY_BYTES, ANONYMOUS_BODY_TIME);
+        let most = if route.path == TOKEN { MAX_TOKEN_BODY_BYTES } else { MAX_ANONYMOUS_BODY_BYTES };
+        let reading = read(body, most, ANONYMOUS_BODY_TIME);
         let (body, permit) = self.receive(asker, Reading::Anonymous, permit, reading).await?;
         let _place = self.anonymous.try_acquire().map_err(|_| {
             Failure::new(ErrorCode::Unavailable, "too many requests without credentials run at once")
@@ -204,7 +209,13 @@ impl Gate {
 
 /// Whether what was sent instead of credentials was wrong.
 const fn is_wrong_secret(code: ErrorCode) -> bool {
-    matches!(code, ErrorCode::BootstrapTokenInvalid | ErrorCode::LinkInvalid | ErrorCode::SignInFailed)
+    matches!(
+        code,
+        ErrorCode::BootstrapTokenInvalid
+            | ErrorCode::LinkInvalid
+            | ErrorCode::SignInFailed
+            | ErrorCode::WorkloadTokenRefused
+    )
 }
 
 fn check_access(ctx: &Ctx, access: Access, fresh: bool) -> Result<(), Refusal> {

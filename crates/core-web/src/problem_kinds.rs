@@ -24,7 +24,7 @@ pub const fn problem_kind(code: ErrorCode) -> ProblemKind {
 const fn status(code: ErrorCode) -> StatusCode {
     use ErrorCode as C;
     match code {
-        C::InvalidRequest | C::IdempotencyKeyRequired => StatusCode::BAD_REQUEST,
+        C::InvalidRequest | C::IdempotencyKeyRequired | C::WorkloadTokenRefused => StatusCode::BAD_REQUEST,
         C::Unauthenticated | C::SignInFailed => StatusCode::UNAUTHORIZED,
         C::PermissionDenied
         | C::SecondFactorRequired
@@ -50,6 +50,7 @@ const fn status(code: ErrorCode) -> StatusCode {
         | C::ProfileNotFound
         | C::RoleNotFound
         | C::GroupNotFound
+        | C::WorkloadRuleNotFound
         | C::ApiKeyNotFound
         | C::SessionNotFound
         | C::PasskeyNotFound
@@ -234,6 +235,13 @@ const fn texts(code: ErrorCode) -> (&'static str, &'static str) {
         }
         C::ProfileNotFound => {
             ("No such certificate profile", "Use a profile that the policy and the authority name.")
+        }
+        C::WorkloadTokenRefused => (
+            "The token of the workload was not exchanged for a key",
+            "Check the rule's id, and the provider, audience and claims that it asks for; the audit log of its organization says what was wrong. The answer to the same token stays the same for a minute.",
+        ),
+        C::WorkloadRuleNotFound => {
+            ("No such workload rule in this organization", "List the rules, and use the id of one.")
         }
         C::GroupNotFound => ("No such group in this organization", "List the groups, and use the id of one."),
         C::RoleNotFound => ("No such role in this organization", "List the roles, and use the id of one."),

@@ -70,5 +70,7 @@ pub(crate) fn administrator_key(core: &Core, ctx: &Ctx, user_id: UserId, name: &
         revoked_at: None,
         created_at: ctx.now,
         version: 1,
+        workload_rule_id: None,
+        workload_subject: None,
     }
 }

@@ -2,7 +2,7 @@
 
 use chrono::TimeDelta;
 use clm_core_db::{DbError, PgConnection, api_keys, audit, notices, role_assignments, users};
-use clm_types::{ApiKeyId, ErrorCode, Permission, Refusal, Time, UserId};
+use clm_types::{ApiKeyId, ErrorCode, Permission, Refusal, Time, UserId, WorkloadRuleId};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -29,7 +29,7 @@ pub(crate) const SHORTEST_USUAL_LIFETIME: TimeDelta = TimeDelta::days(89);
 
 /// What is done in one's own name and binds others: whoever makes a key for somebody else and keeps it could
 /// approve, grant and command as that person.
-const DECIDING: [Permission; 8] = [
+pub(crate) const DECIDING: [Permission; 8] = [
     Permission::RequestApprove,
     Permission::PolicyWrite,
     Permission::WorkflowWrite,
@@ -101,7 +101,8 @@ impl Core {
     /// `overlap`. Who could not make that key cannot replace it.
     ///
     /// # Errors
-    /// `api_key_not_found`, `permission_denied`; `precondition_failed` for a key that does not work any more.
+    /// `api_key_not_found`, `permission_denied`; `precondition_failed` for a key that does not work any more, `conflict` for one
+    /// of a workload.
     pub async fn rotate_api_key(
         &self,
         ctx: &Ctx,
@@ -115,6 +116,12 @@ impl Core {
         let mut tx = clm_pg::begin(&self.system).await?;
         let old = find_api_key(&mut tx, ctx, id, Permission::ApiKeyWrite).await?;
         drop(tx);
+        if old.workload_rule_id.is_some() {
+            let detail = "this key was given to a workload for a token";
+            return Err(Refusal::new(ErrorCode::Conflict, detail)
+                .hint("the workload exchanges another token of its provider")
+                .into());
+        }
         let prepared = &self.prepare_api_key(ctx, &successor(&old, ctx.now))?;
         let made = self
             .in_system("rotate_api_key", |mut tx| async move {
@@ -152,6 +159,8 @@ impl Core {
             revoked_at: None,
             created_at: ctx.now,
             version: 1,
+            workload_rule_id: None,
+            workload_subject: None,
         };
         let kind = if new.service { TokenKind::Service } else { TokenKind::Personal };
         Ok(PreparedKey { key, kind, scopes })
@@ -182,11 +191,11 @@ impl Core {
     }
 
     /// Keys of the caller's organization, newest first; only one's own without the permission to
-    /// read all.
+    /// read all. Only those that a workload rule has given, if one is named.
     pub async fn list_api_keys(
         &self,
         ctx: &Ctx,
-        of_user: Option<UserId>,
+        (of_user, of_rule): (Option<UserId>, Option<WorkloadRuleId>),
         page: PageRequest,
     ) -> Result<Page<ApiKey>, CoreError> {
         let own = ctx.actor.user_id;
@@ -202,7 +211,7 @@ impl Core {
             &mut tx,
             ctx.organization_id.0,
             own.map(Into::into),
-            only.map(Into::into),
+            (only.map(Into::into), of_rule.map(Into::into)),
             page.before,
             page.fetch_limit(),
         );
@@ -261,7 +270,7 @@ fn check_may_create(ctx: &Ctx, new: &NewApiKey) -> Result<(UserId, PermissionSet
 ///
 /// Who has neither password nor key cannot sign in, so the first key must come from somebody: from those who could make a
 /// person up altogether, the administrators of the installation.
-async fn check_for_another(
+pub(crate) async fn check_for_another(
     conn: &mut PgConnection,
     ctx: &Ctx,
     user_id: UserId,
@@ -314,7 +323,7 @@ fn expiry(ctx: &Ctx, asked: Option<Time>) -> Result<Time, Refusal> {
 
 /// Reads networks; a bare address is a network of one. All lie in those of the key that makes this one, which are
 /// the default.
-fn networks(ctx: &Ctx, texts: &[String]) -> Result<Vec<String>, Refusal> {
+pub(crate) fn networks(ctx: &Ctx, texts: &[String]) -> Result<Vec<String>, Refusal> {
     let makers = &ctx.actor.key_networks;
     if texts.is_empty() {
         return Ok(makers.iter().map(ToString::to_string).collect());

@@ -120,9 +120,10 @@ impl Core {
     /// The organization whose people a provider vouches for.
     async fn home_of(&self, found: &IdentityProvider) -> Result<OrganizationId, CoreError> {
         let mut tx = clm_pg::begin(&self.system).await?;
-        let id = organizations::find_id_by_code(&mut tx, &found.organization_code).await?;
+        let code = found.organization_code.as_deref().unwrap_or_default();
+        let id = organizations::find_id_by_code(&mut tx, code).await?;
         id.map(OrganizationId).ok_or_else(|| {
-            tracing::error!(provider = %found.name, organization = %found.organization_code, "there is no such organization");
+            tracing::error!(provider = %found.name, organization = %code, "there is no such organization");
             identity_unknown(found).into()
         })
     }

@@ -32,8 +32,9 @@ pub struct IdentityProvider {
     pub provider: Provider,
     /// As whom this service is known to it; none: nobody signs in by it, and its tokens are those of workloads alone.
     pub client: Option<Client>,
-    /// Short name of the organization whose people it vouches for.
-    pub organization_code: String,
+    /// Short name of the organization whose people and workloads it vouches for; none: for workloads of any organization whose
+    /// rules name it, and for nobody's people.
+    pub organization_code: Option<String>,
     /// What becomes of people who come for the first time.
     pub newcomers: Newcomers,
     /// The claim that a provisioning client's external ids are equal to.
@@ -204,6 +205,17 @@ impl Core {
             Refusal::new(ErrorCode::NotFound, "there is no such provider to sign in by")
                 .hint("GET /api/v1/identity-providers lists them; the operator names them in core.toml")
         })
+    }
+
+    /// A provider whose tokens of workloads an organization's rules may take.
+    pub(crate) fn find_workload_provider(
+        &self,
+        name: &str,
+        organization_code: &str,
+    ) -> Option<&IdentityProvider> {
+        let found = self.identity_providers.iter().find(|one| one.name == name)?;
+        let owner = found.organization_code.as_deref();
+        owner.is_none_or(|owner| owner == organization_code).then_some(found)
     }
 
     /// Each provider has its own: what one sends cannot be taken for what another was asked (RFC 9700 section 4.4).

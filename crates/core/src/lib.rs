@@ -89,6 +89,9 @@ pub mod webauthn;
 pub mod workflow_definition;
 pub mod workflow_plan;
 pub mod workflows;
+mod workload_claims;
+pub mod workload_rules;
+pub mod workload_tokens;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};

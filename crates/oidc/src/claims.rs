@@ -99,6 +99,13 @@ impl OneOrMany {
         }
     }
 
+    pub(crate) const fn texts(&self) -> &[String] {
+        match self {
+            Self::One(one) => std::slice::from_ref(one),
+            Self::Many(many) => many.as_slice(),
+        }
+    }
+
     pub(crate) fn is_several(&self) -> bool {
         matches!(self, Self::Many(many) if many.len() > 1)
     }

@@ -1,6 +1,7 @@
 //! What a provider says of itself (Discovery 1.0), and its keys (RFC 7517). Believed for an hour, and on while the provider does
 //! not answer; read anew, not more often than every half minute, when a token names a key that is not known. One call at a time
-//! reads; whoever comes meanwhile goes by what is known, and after a failure everybody is told so for some seconds.
+//! reads; whoever comes meanwhile goes by what is known. While nothing is, few wait for it, and after a failure everybody is told
+//! so for some seconds: a provider that does not answer holds up nobody else.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,6 +18,8 @@ use crate::fetch::{address, get};
 const BELIEVED: Duration = Duration::from_hours(1);
 /// How long after a failure nobody tries again.
 const PAUSE: Duration = Duration::from_secs(5);
+/// Calls that wait while another one reads for the first time.
+const MOST_WAITING: usize = 2;
 const AT_MOST_EVERY: Duration = Duration::from_secs(30);
 /// Most keys that are read of a provider.
 const MOST_KEYS: usize = 100;
@@ -46,6 +49,7 @@ pub(crate) struct Discovery {
     client: Client,
     memory: Mutex<Memory>,
     reading: tokio::sync::Mutex<()>,
+    waiting: tokio::sync::Semaphore,
 }
 
 #[derive(Default, Clone)]
@@ -62,7 +66,13 @@ impl Memory {
 
 impl Discovery {
     pub(crate) fn new(issuer: String, client: Client) -> Self {
-        Self { issuer, client, memory: Mutex::default(), reading: tokio::sync::Mutex::default() }
+        Self {
+            issuer,
+            client,
+            memory: Mutex::default(),
+            reading: tokio::sync::Mutex::default(),
+            waiting: tokio::sync::Semaphore::new(MOST_WAITING),
+        }
     }
 
     /// What is known, read anew if it is old.
@@ -84,7 +94,11 @@ impl Discovery {
         let _one_at_a_time = match (self.reading.try_lock(), self.memory().known) {
             (Ok(turn), _) => turn,
             (Err(_), Some(known)) => return Ok(known),
-            (Err(_), None) => self.reading.lock().await,
+            (Err(_), None) => {
+                let busy = |_| OidcError::unavailable("others wait for the provider's first answer");
+                let _place = self.waiting.try_acquire().map_err(busy)?;
+                self.reading.lock().await
+            }
         };
         let memory = self.memory();
         if memory.was_tried_within(pause) {
@@ -93,9 +107,10 @@ impl Discovery {
                 .ok_or_else(|| OidcError::unavailable("the provider did not answer a moment ago"));
         }
         self.remember(None);
-        let known = Arc::new(self.read().await?);
-        self.remember(Some(Arc::clone(&known)));
-        Ok(known)
+        let read = self.read().await.map(Arc::new);
+        // Whoever has waited for an answer that did not come does not try again.
+        self.remember(read.as_ref().ok().map(Arc::clone));
+        read
     }
 
     async fn read(&self) -> Result<Known, OidcError> {

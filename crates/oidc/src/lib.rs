@@ -1,5 +1,5 @@
 //! OpenID providers as their relying party sees them (OpenID Connect Core 1.0, Discovery 1.0, Back-Channel Logout 1.0): what they
-//! say of themselves, their keys, the exchange of codes, and the tokens that they sign.
+//! say of themselves, their keys, the exchange of codes, and the tokens that they sign, for people and for workloads.
 //!
 //! The providers are named by the operator; nothing here calls an address that a user or a token names.
 
@@ -8,9 +8,11 @@ mod discovery;
 mod fetch;
 mod provider;
 mod tokens;
+mod workloads;
 
 pub use claims::{Claims, LogoutClaims};
 pub use provider::{AuthorizationRequest, Client, Provider, Redemption};
+pub use workloads::{Recipients, WorkloadClaims};
 
 /// Why a provider's answer or token is of no use.
 #[derive(Debug, thiserror::Error)]

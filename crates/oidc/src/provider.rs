@@ -145,7 +145,10 @@ impl Provider {
         Ok(LogoutClaims { subject: claims.sub, session: claims.sid })
     }
 
-    async fn read_signed<T: serde::de::DeserializeOwned>(&self, token: &str) -> Result<T, OidcError> {
+    pub(crate) async fn read_signed<T: serde::de::DeserializeOwned>(
+        &self,
+        token: &str,
+    ) -> Result<T, OidcError> {
         let header = tokens::header(token)?;
         let known = self.discovery.known().await?;
         if let Some(key) = tokens::key_for(&known.keys, &header) {

@@ -28,6 +28,16 @@ impl Script {
         (script, issuer)
     }
 
+    /// Issuers of workload tokens with this certificate and key, and their names: that of a CI, and that by which people sign in.
+    pub async fn issuers(certificate: &Path, key: &Path) -> (Self, [String; 2]) {
+        let paths = [certificate, key].map(|path| path.to_str().expect("a plain path"));
+        let mut script = Self::start("issuer.mjs", &paths, None);
+        let said = script.read().await;
+        let name = |which: &str| said["issuers"][which].as_str().expect("a name").to_owned();
+        let names = [name("ci"), name("people")];
+        (script, names)
+    }
+
     fn start(name: &str, arguments: &[&str], trusted: Option<&Path>) -> Self {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("browser");
         let mut command = Command::new("node");

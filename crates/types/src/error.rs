@@ -47,6 +47,8 @@ text_enum! {
         PasskeyRefused => "passkey_refused",
         /// A provider vouches for somebody who is no active user here.
         IdentityUnknown => "identity_unknown",
+        /// A workload's token does not hold, or no rule takes it.
+        WorkloadTokenRefused => "workload_token_refused",
         /// The bootstrap token is wrong, used or expired.
         BootstrapTokenInvalid => "bootstrap_token_invalid",
 
@@ -73,6 +75,8 @@ text_enum! {
         RoleNotFound => "role_not_found",
         /// No such group.
         GroupNotFound => "group_not_found",
+        /// No such workload rule.
+        WorkloadRuleNotFound => "workload_rule_not_found",
         /// No such API key.
         ApiKeyNotFound => "api_key_not_found",
         /// No such open session.

@@ -98,6 +98,8 @@ ids! {
     WorkflowInstanceId,
     /// `workflow_steps.id`.
     WorkflowStepId,
+    /// `workload_rules.id`.
+    WorkloadRuleId,
 }
 
 impl OperationId {

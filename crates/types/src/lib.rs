@@ -30,7 +30,7 @@ pub use error::{ErrorCode, Refusal};
 pub use ids::{
     ApiKeyId, AuthorityId, CertificateId, ExternalIdentityId, GroupId, JobId, MandateId, MassRevocationId,
     NotificationId, OperationId, OrganizationId, PasskeyId, PolicyId, PrivateKeyId, RequestId, RoleId,
-    SessionId, UserId, WorkflowId, WorkflowInstanceId, WorkflowStepId,
+    SessionId, UserId, WorkflowId, WorkflowInstanceId, WorkflowStepId, WorkloadRuleId,
 };
 pub use issuance::{
     AuthorityRecord, CertificateRecord, CertificateSpec, IssuedCertificate, OwnerChange, RevocationRecord,

@@ -78,7 +78,7 @@ async fn list(
     Query(query): Query<ApiKeyQuery>,
 ) -> Result<Response, Failure> {
     let page = paging::request(query.limit, query.cursor.as_deref())?;
-    let found = core.list_api_keys(&ctx, query.user, page).await?;
+    let found = core.list_api_keys(&ctx, (query.user, query.workload_rule), page).await?;
     Ok(paging::answer(&uri, found, view))
 }
 
@@ -124,5 +124,7 @@ fn view(row: api_keys::ApiKey) -> ApiKey {
         revoked_at: row.revoked_at,
         created_at: row.created_at,
         version: row.version,
+        workload_rule_id: row.workload_rule_id.map(Into::into),
+        workload_subject: row.workload_subject,
     }
 }

@@ -27,6 +27,7 @@ mod second_factors;
 mod sessions;
 mod users;
 mod workflows;
+mod workload_rules;
 
 use utoipa_axum::router::OpenApiRouter;
 
@@ -45,6 +46,7 @@ pub(crate) fn router() -> OpenApiRouter<Edge> {
         .merge(authorities::router())
         .merge(policies::router())
         .merge(workflows::router())
+        .merge(workload_rules::router())
         .merge(organizations::router())
         .merge(users::router())
         .merge(sessions::router())

@@ -34,3 +34,4 @@ mod routes;
 mod scim;
 mod sign_in;
 mod validation;
+mod workload_rules;

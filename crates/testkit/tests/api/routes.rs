@@ -74,7 +74,18 @@ async fn things(office: &Office) -> Vec<(&'static str, String)> {
     let mass = office.admin.post("/api/v1/mass-revocations", &body).await.expect(201);
     let body = json!({"display_name": "Web"});
     let group = text(&office.admin.post("/api/v1/groups", &body).await.expect(201), "id");
+    // No provider of workloads is configured here.
+    let sql = format!(
+        "INSERT INTO clm.workload_rules (organization_id, name, provider, audiences, required_claims, user_id, scopes,
+             lifetime_seconds, enabled, created_at, updated_at)
+         VALUES ('{}', 'Deploy', 'ci', '{{a}}', '{{\"sub\": \"a\"}}', '{}', '[\"request:read\"]', 900, true, now(), now())
+         RETURNING id",
+        office.organization, office.alice.id
+    );
+    let rule = house().await.installation.databases.core.psql("clm_core_db", &sql).unwrap();
+    let rule = rule.lines().next().unwrap().to_owned();
     vec![
+        ("/api/v1/workload-rules/", rule),
         ("/api/v1/groups/", group.clone()),
         ("/scim/v2/Groups/", group),
         ("/scim/v2/Users/", office.alice.id.clone()),
@@ -120,6 +131,10 @@ fn body(route: &Route) -> Value {
             json!({"user_ids": [UNKNOWN]})
         }
         "/api/v1/groups/{id}/roles" | "/api/v1/groups/{id}/roles/take" => json!({"role_id": REQUESTER}),
+        "/api/v1/workload-rules/{id}" => {
+            json!({"name": "Mine", "provider": "ci", "audiences": ["a"], "user_id": UNKNOWN,
+            "required_claims": {"sub": "a"}, "scopes": ["request:read"]})
+        }
         "/scim/v2/Users/{id}" | "/scim/v2/Groups/{id}" => {
             json!({"Operations": [{"op": "replace", "path": "displayName", "value": "Mine"}]})
         }

@@ -57,13 +57,14 @@ async fn one_sees_and_ends_ones_own_keys_and_no_others() {
     let ann = office.hire(&ctx, "ann", REQUESTER).await;
     let key = office.key_for(&ctx, &ann, &["request:read"]).await;
     let inside = office.enter(&key).await.unwrap();
-    let own = office.core.list_api_keys(&inside, None, FIRST).await.unwrap();
+    let own = office.core.list_api_keys(&inside, (None, None), FIRST).await.unwrap();
     assert_eq!(own.items.len(), 1);
-    let administrators = office.core.list_api_keys(&ctx, Some(office.administrator), FIRST).await.unwrap();
+    let administrators =
+        office.core.list_api_keys(&ctx, (Some(office.administrator), None), FIRST).await.unwrap();
     let foreign = administrators.items[0].id.into();
     assert_eq!(refused(office.core.show_api_key(&inside, foreign).await), ErrorCode::ApiKeyNotFound);
     assert_eq!(refused(office.core.revoke_api_key(&inside, foreign).await), ErrorCode::ApiKeyNotFound);
-    let all = office.core.list_api_keys(&inside, Some(office.administrator), FIRST).await;
+    let all = office.core.list_api_keys(&inside, (Some(office.administrator), None), FIRST).await;
     assert_eq!(refused(all), ErrorCode::PermissionDenied);
     office.core.revoke_api_key(&inside, own.items[0].id.into()).await.unwrap();
     assert_eq!(refused(office.enter(&key).await), ErrorCode::Unauthenticated);

@@ -111,7 +111,7 @@ async fn a_key_whose_call_is_run_again_after_a_crash_is_not_made_twice() {
     assert_eq!(made.id, id);
     let again = office.core.create_api_key(&ctx, &new_key(None, &[])).await;
     assert_eq!(refused(again), ErrorCode::AlreadyExists);
-    let keys = office.core.list_api_keys(&ctx, None, FIRST).await.unwrap();
+    let keys = office.core.list_api_keys(&ctx, (None, None), FIRST).await.unwrap();
     // The other one is that of the first administrator.
     assert_eq!(keys.items.len(), 2);
 }

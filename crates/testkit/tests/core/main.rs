@@ -21,3 +21,4 @@ mod sessions;
 mod sign_in;
 mod users;
 mod workflows;
+mod workload_rules;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 use clm_core::api_keys::NewApiKey;
 use clm_core::bootstrap::NewInstallation;
+use clm_core::identity_providers::{IdentityProvider, Newcomers};
 use clm_core::organizations::NewOrganization;
 use clm_core::page::PageRequest;
 use clm_core::roles::NewAssignment;
@@ -13,6 +14,7 @@ use clm_core::sign_in::SignInParts;
 use clm_core::users::{NewUser, User};
 use clm_core::webauthn::RelyingParty;
 use clm_core::{Core, CoreError, CoreParts, Ctx};
+use clm_oidc::Provider;
 use clm_rpc::{SecureClient, TlsFiles};
 use clm_testkit::{TestDatabase, TestDatabases};
 use clm_types::{Clock, Entropy, ErrorCode, OrganizationId, RoleId, UserId};
@@ -138,5 +140,20 @@ pub(crate) fn new_key(user_id: Option<UserId>, scopes: &[&str]) -> NewApiKey {
 fn sign_in_parts() -> SignInParts {
     let key = SecretsKeys::generate(&Entropy::system());
     let party = RelyingParty::at("https://clm.example.com").unwrap();
-    SignInParts::usual(SecretsKeys::parse(&key).unwrap(), party)
+    let usual = SignInParts::usual(SecretsKeys::parse(&key).unwrap(), party);
+    let of_workloads = |name: &str, issuer: &str, organization: Option<&str>| IdentityProvider {
+        name: name.to_owned(),
+        provider: Provider::new(issuer.to_owned(), reqwest::Client::new()),
+        client: None,
+        organization_code: organization.map(str::to_owned),
+        newcomers: Newcomers::Refused,
+        external_id_claim: "sub".to_owned(),
+        factor_methods: Vec::new(),
+        groups_claim: "groups".to_owned(),
+        groups: Vec::new(),
+    };
+    // Nobody calls them.
+    let github = of_workloads("github", "https://token.actions.githubusercontent.com", None);
+    let cluster = of_workloads("cluster", "https://cluster.invalid", Some("example"));
+    SignInParts { identity_providers: vec![github, cluster], ..usual }
 }

@@ -103,7 +103,7 @@ async fn tenant_tables(pool: &PgPool) -> Vec<String> {
          WHERE c.relnamespace = 'clm'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition",
     )
     .await;
-    assert_eq!(tables.len(), 22);
+    assert_eq!(tables.len(), 23);
     tables
 }
 
@@ -218,6 +218,10 @@ async fn a_tenant_cannot_refer_to_another_s_rows() {
         "INSERT INTO user_roles (user_id, role_id, organization_id, valid_from, created_at, updated_at)
          VALUES ('01900001-0000-7000-8000-000000000001', '01900002-0000-7000-8000-000000000003',
                  '01900001-0000-7000-8000-000000000000', now(), now(), now())",
+        "INSERT INTO api_keys (organization_id, user_id, key_prefix, key_hash, name, expires_at, workload_rule_id, workload_subject,
+             created_at, updated_at)
+         VALUES ('01900001-0000-7000-8000-000000000000', '01900001-0000-7000-8000-000000000001', 'clm_x', sha256('x'), 'k', now(),
+                 '01900002-0000-7000-8000-00000000001b', 's', now(), now())",
         "INSERT INTO user_roles (user_id, role_id, organization_id, group_id, valid_from, created_at, updated_at)
          VALUES ('01900001-0000-7000-8000-000000000001', '01900001-0000-7000-8000-000000000003',
                  '01900001-0000-7000-8000-000000000000', '01900002-0000-7000-8000-00000000001a', now(), now(), now())",
