@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
 use chrono::{DateTime, Utc};
+use clap::{Args, Subcommand};
 use clm_api::organizations::{NewOrganization, Organization, OrganizationChange, Subscription};
 use clm_types::SubscriptionStatus;
 use reqwest::Method;

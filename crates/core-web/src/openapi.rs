@@ -25,7 +25,13 @@ use crate::routes::{Access, Condition, Idempotency, ROUTES, Route};
                        are described by `/scim/v2/Schemas`, its errors are those of SCIM.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
-    components(schemas(clm_api::Problem, PolicyRules, WorkflowDefinition, AutoApproval, OrganizationSettings))
+    components(schemas(
+        clm_api::Problem,
+        PolicyRules,
+        WorkflowDefinition,
+        AutoApproval,
+        OrganizationSettings
+    ))
 )]
 struct Document;
 

@@ -184,13 +184,18 @@ mod tests {
         let told = refused(&json!({"sign_in": {"colour": 1}}), &json!({})).unwrap();
         assert!(told.contains("`second_factor`"), "{told}");
         let old = json!({"locale": "de", "sign_in": {"colour": 1}});
-        assert_eq!(refused(&json!({"locale": "de", "sign_in": {"colour": 1, "second_factor": "required"}}), &old), None);
+        assert_eq!(
+            refused(&json!({"locale": "de", "sign_in": {"colour": 1, "second_factor": "required"}}), &old),
+            None
+        );
         assert!(refused(&json!({"locale": "fr"}), &old).is_some());
     }
 
     #[test]
     fn what_cannot_be_read_takes_no_effect() {
-        let read = OrganizationSettings::read(&json!({"sign_in": {"second_factor": 1, "session_idle_minutes": 5}, "x": 1}));
+        let read = OrganizationSettings::read(
+            &json!({"sign_in": {"second_factor": 1, "session_idle_minutes": 5}, "x": 1}),
+        );
         assert!(!read.requires_factor());
         let opened = chrono::DateTime::UNIX_EPOCH;
         assert_eq!(read.session_end(opened, opened), Some(opened + TimeDelta::minutes(5)));

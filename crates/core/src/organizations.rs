@@ -166,7 +166,9 @@ impl Core {
             .in_system("set_organization_status", |mut tx| async move {
                 let old = find_organization(&mut tx, id).await?;
                 if old.status == "closed" {
-                    return Err(Refusal::new(ErrorCode::Conflict, "the organization is closed, for good").into());
+                    return Err(
+                        Refusal::new(ErrorCode::Conflict, "the organization is closed, for good").into()
+                    );
                 }
                 if status == "closed" {
                     check_ended(&mut tx, id, ctx.now).await?;

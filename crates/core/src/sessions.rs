@@ -52,7 +52,8 @@ pub(crate) fn missing_of(
         return Some(MissingFactor::Code);
     }
     let administrates = held.iter().any(|role| texts(&role.permissions).contains(&ALL_PERMISSIONS));
-    let is_required = credential.factor_required || organization.is_some_and(|it| OrganizationSettings::read(&it.settings).requires_factor());
+    let is_required = credential.factor_required
+        || organization.is_some_and(|it| OrganizationSettings::read(&it.settings).requires_factor());
     (administrates || is_required).then_some(MissingFactor::Enrolment)
 }
 

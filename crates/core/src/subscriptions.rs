@@ -38,7 +38,8 @@ impl Subscription {
         ];
         match limits.into_iter().find(|(limit, _)| limit.is_some_and(|most| most < 0)) {
             Some((_, field)) => {
-                Err(Refusal::new(ErrorCode::InvalidRequest, "a limit is 0 or more, or null for none").field(field))
+                Err(Refusal::new(ErrorCode::InvalidRequest, "a limit is 0 or more, or null for none")
+                    .field(field))
             }
             None => Ok(()),
         }

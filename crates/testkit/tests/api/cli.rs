@@ -339,7 +339,10 @@ async fn what_can_be_changed_over_the_api_can_be_changed_here() {
     let named = admin.json(&[&update[..], &["--name", "New name"]].concat());
     assert_eq!((&named["name"], &named["settings"]), (&"New name".into(), &serde_json::json!({})));
     let set = admin.json(&[&update[..], &["--settings", "settings.json"]].concat());
-    assert_eq!((&set["name"], &set["settings"]["api_keys"]["longest_days"]), (&"New name".into(), &30.into()));
+    assert_eq!(
+        (&set["name"], &set["settings"]["api_keys"]["longest_days"]),
+        (&"New name".into(), &30.into())
+    );
 
     let permissions = ["--permission", "certificate:read", "--permission", "request:read"];
     admin.json(&[&["role", "create", "reader", "--name", "Reader"], &permissions[..]].concat());

@@ -33,4 +33,5 @@ mod revocations;
 mod routes;
 mod scim;
 mod sign_in;
+mod tenants;
 mod validation;

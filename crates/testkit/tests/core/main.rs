@@ -21,5 +21,6 @@ mod roles;
 mod sessions;
 mod sign_in;
 mod subscriptions;
+mod tenants;
 mod users;
 mod workflows;

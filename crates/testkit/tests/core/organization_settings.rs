@@ -1,7 +1,7 @@
 use chrono::TimeDelta;
+use clm_core::actor::MissingFactor;
 use clm_core::organizations::OrganizationChange;
 use clm_core::roles::REQUESTER;
-use clm_core::actor::MissingFactor;
 use clm_core::{CoreError, Ctx};
 use clm_types::{ErrorCode, UserId};
 use serde_json::{Value, json};
@@ -80,9 +80,10 @@ async fn a_key_lives_no_longer_than_the_organization_says() {
     let (next, _) = office.core.rotate_api_key(&ctx, old.id.into(), TimeDelta::zero()).await.unwrap();
     assert_eq!(next.expires_at, Some(latest));
     // Keys for all organizations are the installation's.
-    let (everywhere, _) = office.core.create_api_key(&ctx, &clm_core::api_keys::NewApiKey {
-        everywhere: true,
-        ..new_key(None, &["*"])
-    }).await.unwrap();
+    let (everywhere, _) = office
+        .core
+        .create_api_key(&ctx, &clm_core::api_keys::NewApiKey { everywhere: true, ..new_key(None, &["*"]) })
+        .await
+        .unwrap();
     assert!(everywhere.expires_at > Some(latest));
 }

@@ -64,7 +64,8 @@ async fn nobody_joins_under_a_subscription_that_has_ended() {
     let ctx = office.as_administrator().await;
     let id = ctx.organization_id;
     let ended = Subscription { expires_at: Some(ctx.now), ..subscription(SubscriptionStatus::Active) };
-    for new in [subscription(SubscriptionStatus::Cancelled), subscription(SubscriptionStatus::Expired), ended] {
+    for new in [subscription(SubscriptionStatus::Cancelled), subscription(SubscriptionStatus::Expired), ended]
+    {
         set(&office.core, &ctx, id, &new).await.unwrap();
         let attempt = office.core.create_user(&ctx, &new_user("ann")).await;
         assert_eq!(refused(attempt), ErrorCode::SubscriptionEnded);

@@ -92,7 +92,8 @@ async fn authorities_at_once_do_not_exceed_the_licence() {
     house.tamper_with_core("UPDATE organizations SET license_max_authorities = 0").await;
     house.core.forget_everything();
     assert_eq!(refused(house.submit(&service, authority("F")).await), ErrorCode::LicenseLimitReached);
-    let active = "SELECT count(*) FROM certificate_metadata WHERE status = 'active' AND profile = 'intermediate-ca'";
+    let active =
+        "SELECT count(*) FROM certificate_metadata WHERE status = 'active' AND profile = 'intermediate-ca'";
     assert_eq!(house.count_in_core(active).await, 2);
 }
 

@@ -44,10 +44,18 @@ async fn no_question_finds_a_row_of_another_tenant() {
             format!("SELECT count(*) FROM {table} WHERE organization_id = '{ORG2}'"),
             format!("SELECT count(*) FROM {table} WHERE id IN ({theirs})"),
             format!("SELECT count(*) FROM (SELECT {columns} FROM {table}) t WHERE t::text LIKE '%{ORG2}%'"),
-            format!("SELECT count(*) FROM {table} a JOIN {table} b ON b.organization_id <> a.organization_id"),
-            format!("SELECT count(*) FROM organizations o WHERE EXISTS (SELECT FROM {table} t WHERE t.id IN ({theirs}))"),
-            format!("SELECT count(*) FROM organizations o, LATERAL (SELECT id FROM {table} WHERE organization_id <> o.id) t"),
-            format!("WITH t AS MATERIALIZED (SELECT id, organization_id FROM {table}) SELECT count(*) FROM t WHERE organization_id = '{ORG2}'"),
+            format!(
+                "SELECT count(*) FROM {table} a JOIN {table} b ON b.organization_id <> a.organization_id"
+            ),
+            format!(
+                "SELECT count(*) FROM organizations o WHERE EXISTS (SELECT FROM {table} t WHERE t.id IN ({theirs}))"
+            ),
+            format!(
+                "SELECT count(*) FROM organizations o, LATERAL (SELECT id FROM {table} WHERE organization_id <> o.id) t"
+            ),
+            format!(
+                "WITH t AS MATERIALIZED (SELECT id, organization_id FROM {table}) SELECT count(*) FROM t WHERE organization_id = '{ORG2}'"
+            ),
             format!("SELECT count(*) FROM {table} TABLESAMPLE SYSTEM (100) WHERE organization_id = '{ORG2}'"),
         ] {
             assert_eq!(count(&app, &question).await, 0, "{question}");
@@ -60,13 +68,21 @@ async fn no_statement_changes_a_row_of_another_tenant() {
     let (database, system) = two_tenants().await;
     let app = app_for(&database, ORG1).await;
     // Even with every right on the tables.
-    run(&database.superuser().await, "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA clm TO clm_core_app").await;
+    run(
+        &database.superuser().await,
+        "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA clm TO clm_core_app",
+    )
+    .await;
     for table in tenant_tables(&system).await {
-        let all = format!("SELECT row_to_json(t)::text FROM {table} t WHERE organization_id = '{ORG2}' ORDER BY id");
+        let all = format!(
+            "SELECT row_to_json(t)::text FROM {table} t WHERE organization_id = '{ORG2}' ORDER BY id"
+        );
         let before = texts(&system, &all).await;
         for statement in [
             format!("UPDATE {table} SET created_at = now() WHERE organization_id = '{ORG2}'"),
-            format!("UPDATE {table} t SET created_at = now() FROM organizations o WHERE t.organization_id <> o.id"),
+            format!(
+                "UPDATE {table} t SET created_at = now() FROM organizations o WHERE t.organization_id <> o.id"
+            ),
             format!("UPDATE {table} SET organization_id = '{ORG2}' WHERE organization_id = '{ORG1}'"),
             format!("DELETE FROM {table} WHERE organization_id = '{ORG2}'"),
             format!("DELETE FROM {table} t USING organizations o WHERE t.organization_id <> o.id"),
@@ -92,7 +108,10 @@ async fn people_of_another_tenant_are_not_there() {
     )
     .await;
     let app = app_for(&database, ORG1).await;
-    assert_eq!(texts(&app, "SELECT username FROM users ORDER BY 1").await, ["approver1", "user1@example.com"]);
+    assert_eq!(
+        texts(&app, "SELECT username FROM users ORDER BY 1").await,
+        ["approver1", "user1@example.com"]
+    );
     let nobody = database.pool("clm_core_app").await;
     assert_eq!(count(&nobody, "SELECT count(*) FROM users").await, 0);
     // Who has a role everywhere, and who has left, is known.
@@ -169,7 +188,8 @@ async fn neither_copies_nor_errors_nor_statistics_tell_of_another_tenant() {
     assert_eq!(copied(&app, "COPY certificate_metadata TO STDOUT").await.matches('\n').count(), 1);
     assert!(!copied(&app, "COPY (SELECT * FROM certificate_metadata) TO STDOUT").await.contains("bergamot"));
     // A condition that fails on a row of the other would tell of it.
-    for condition in ["notes::integer = 1", "1 / (CASE WHEN common_name = 'bergamot' THEN 0 ELSE 1 END) = 7"] {
+    for condition in ["notes::integer = 1", "1 / (CASE WHEN common_name = 'bergamot' THEN 0 ELSE 1 END) = 7"]
+    {
         run(&app, &format!("SELECT count(*) FROM certificate_metadata WHERE {condition}")).await;
     }
     let statistics = "SELECT tablename || '.' || attname FROM pg_stats WHERE schemaname = 'clm' AND
@@ -199,7 +219,10 @@ async fn a_key_that_is_taken_is_all_that_a_conflict_tells() {
     assert_eq!(answer.code().unwrap(), NOT_UNIQUE);
     let told = format!("{error} {:?}", answer.downcast_ref::<sqlx::postgres::PgDatabaseError>().detail());
     assert!(!told.contains(ORG2) && !told.contains("01900002-0000-7000-8000-000000000001"), "{told}");
-    for conflict in ["ON CONFLICT (certificate_id) DO UPDATE SET notes = 'mine'", "ON CONFLICT (certificate_id) DO UPDATE SET organization_id = excluded.organization_id"] {
+    for conflict in [
+        "ON CONFLICT (certificate_id) DO UPDATE SET notes = 'mine'",
+        "ON CONFLICT (certificate_id) DO UPDATE SET organization_id = excluded.organization_id",
+    ] {
         assert_eq!(refusal(&app, &format!("{insert} {conflict}")).await, FORBIDDEN, "{conflict}");
     }
 }
@@ -272,7 +295,10 @@ async fn a_transaction_that_is_dropped_anywhere_leaves_nothing_to_the_next_tenan
     for step in 0..40 {
         let work = async {
             let mut tx = enter(&pool, ORG2).await;
-            sqlx::raw_sql("UPDATE certificate_metadata SET notes = 'dropped'").execute(&mut *tx).await.unwrap();
+            sqlx::raw_sql("UPDATE certificate_metadata SET notes = 'dropped'")
+                .execute(&mut *tx)
+                .await
+                .unwrap();
             sqlx::raw_sql("SELECT id FROM certificate_metadata").execute(&mut *tx).await.unwrap();
             drop(tx);
         };
