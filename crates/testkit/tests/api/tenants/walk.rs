@@ -1,6 +1,8 @@
 //! Random use of the whole table of routes by a tenant among its own.
 
+use chrono::SecondsFormat;
 use clm_core_web::routes::{Access, ROUTES, Route};
+use clm_types::Clock;
 use rand::RngExt;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -116,12 +118,18 @@ fn query(route: &Route, tenant: &Tenant, rng: &mut StdRng) -> String {
     match route.path {
         _ if route.method != "GET" => String::new(),
         "/api/v1/users/{id}/access" => "?permission=request:read".to_owned(),
-        "/api/v1/audit/export" => "?since=2020-01-01T00:00:00Z&until=2090-01-01T00:00:00Z".to_owned(),
+        "/api/v1/audit/export" => until_now(),
         "/api/v1/certificates" => format!("?text={}&limit={limit}", tenant.canary),
         "/api/v1/audit" | "/api/v1/requests" | "/api/v1/notifications" => format!("?limit={limit}"),
         "/api/v1/certificates/lookup" => "?serial=0a".to_owned(),
         _ => String::new(),
     }
+}
+
+/// The whole past.
+pub(super) fn until_now() -> String {
+    let now = Clock::system().now().to_rfc3339_opts(SecondsFormat::Millis, true);
+    format!("?since=2020-01-01T00:00:00Z&until={now}")
 }
 
 /// A body of this route about the tenant's own; every text has the canary.
