@@ -231,7 +231,9 @@ async fn run_settings(command: SettingsCommand, session: &Session) -> Result<(),
         SettingsCommand::Set { id, settings } => {
             let change = |old: Organization| {
                 let mut all = old.settings.as_object().cloned().unwrap_or_default();
-                settings.into_iter().for_each(|setting| setting.put(&mut all));
+                for setting in settings {
+                    setting.put(&mut all);
+                }
                 OrganizationChange { name: old.name, settings: all }
             };
             session.client.edit(Method::PUT, &format!("/api/v1/organizations/{id}"), change).await?

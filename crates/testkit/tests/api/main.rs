@@ -25,6 +25,7 @@ mod lint;
 mod mass_revocations;
 mod oidc;
 mod openssl;
+mod organizations;
 mod passkeys;
 mod person;
 mod preconditions;

