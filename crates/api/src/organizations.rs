@@ -1,9 +1,11 @@
 //! Organizations.
 
 use chrono::{DateTime, Utc};
-use clm_types::OrganizationId;
+use clm_types::{OrganizationId, SubscriptionStatus};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+use crate::schema;
 
 /// An organization.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -23,11 +25,13 @@ pub struct Organization {
     pub subscription_status: String,
     /// When it ends.
     pub subscription_expires_at: Option<DateTime<Utc>>,
-    /// Most active certificates.
+    /// Most certificates that are active or on hold; null: no limit.
     pub license_max_certificates: Option<i32>,
-    /// Most users.
+    /// Most members; null: no limit.
     pub license_max_users: Option<i32>,
-    /// Free settings.
+    /// Most authorities, whose certificates are active or on hold; null: no limit.
+    pub license_max_authorities: Option<i32>,
+    /// Its settings; what is left out is as the installation has it.
     #[schema(value_type = Object)]
     pub settings: serde_json::Value,
     /// When it was made.
@@ -52,8 +56,34 @@ pub struct NewOrganization {
 pub struct OrganizationChange {
     /// Full name.
     pub name: String,
-    /// Free settings.
+    /// All settings; what is left out is as the installation has it.
     #[serde(default)]
     #[schema(value_type = Object)]
     pub settings: serde_json::Map<String, serde_json::Value>,
+}
+
+/// What an organization has subscribed to.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Subscription {
+    /// What was bought: lower-case letters, digits, hyphens.
+    pub plan: String,
+    /// `cancelled` and `expired` refuse what is new; `past_due` refuses nothing.
+    #[schema(schema_with = schema::subscription_status)]
+    pub status: SubscriptionStatus,
+    /// When it ends; null: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<DateTime<Utc>>,
+    /// Most certificates that are active or on hold; null: no limit.
+    #[schema(minimum = 0)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_certificates: Option<i32>,
+    /// Most members; null: no limit.
+    #[schema(minimum = 0)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_users: Option<i32>,
+    /// Most authorities, whose certificates are active or on hold; null: no limit.
+    #[schema(minimum = 0)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_authorities: Option<i32>,
 }

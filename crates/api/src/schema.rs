@@ -2,7 +2,7 @@
 
 use clm_types::{
     CertificateStatus, KeyAlgorithm, KeyExportPurpose, KeySource, Permission, RevocationReason, StepStatus,
-    WorkflowKind, WorkflowStatus,
+    SubscriptionStatus, WorkflowKind, WorkflowStatus,
 };
 use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
 
@@ -32,6 +32,8 @@ enum_schemas! {
     step_status => StepStatus,
     /// `issuance`, `renewal`, `revocation`, `key_export`.
     workflow_kind => WorkflowKind,
+    /// `trial`, `active`, `past_due`, `cancelled`, `expired`.
+    subscription_status => SubscriptionStatus,
     /// `pending`, `executing`, …
     workflow_status => WorkflowStatus,
 }

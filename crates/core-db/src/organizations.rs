@@ -27,7 +27,9 @@ pub struct OrganizationRow {
     pub license_max_certificates: Option<i32>,
     /// Most members; none: no limit.
     pub license_max_users: Option<i32>,
-    /// Free settings.
+    /// Most authorities; none: no limit.
+    pub license_max_authorities: Option<i32>,
+    /// Its settings.
     pub settings: Value,
     /// When it was made.
     pub created_at: Time,
@@ -70,7 +72,7 @@ pub async fn find(conn: &mut PgConnection, id: Uuid) -> Result<Option<Organizati
     Ok(sqlx::query_as!(
         OrganizationRow,
         "SELECT id, org_code, org_name, status, subscription_plan, subscription_status, subscription_expires_at,
-                license_max_certificates, license_max_users, settings, created_at, version
+                license_max_certificates, license_max_users, license_max_authorities, settings, created_at, version
          FROM organizations WHERE id = $1 AND deleted_at IS NULL",
         id
     )
@@ -96,7 +98,7 @@ pub async fn list(
     Ok(sqlx::query_as!(
         OrganizationRow,
         "SELECT id, org_code, org_name, status, subscription_plan, subscription_status, subscription_expires_at,
-                license_max_certificates, license_max_users, settings, created_at, version
+                license_max_certificates, license_max_users, license_max_authorities, settings, created_at, version
          FROM organizations
          WHERE deleted_at IS NULL AND ($1::uuid IS NULL OR id < $1)
          ORDER BY id DESC LIMIT $2",
@@ -150,6 +152,54 @@ pub async fn set_status(
         id,
         version,
         status,
+        now
+    )
+    .execute(conn)
+    .await?;
+    expect_rows(&result, 1)
+}
+
+/// What an organization has subscribed to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubscriptionRow<'a> {
+    /// What was bought.
+    pub plan: &'a str,
+    /// `trial`, `active`, `past_due`, `cancelled`, `expired`.
+    pub status: &'a str,
+    /// Until when.
+    pub expires_at: Option<Time>,
+    /// Most active certificates; none: no limit.
+    pub max_certificates: Option<i32>,
+    /// Most members; none: no limit.
+    pub max_users: Option<i32>,
+    /// Most authorities; none: no limit.
+    pub max_authorities: Option<i32>,
+}
+
+/// Changes the subscription.
+///
+/// # Errors
+/// `RowCount` when the organization has changed since `version`.
+pub async fn set_subscription(
+    conn: &mut PgConnection,
+    id: Uuid,
+    version: i64,
+    row: &SubscriptionRow<'_>,
+    now: Time,
+) -> Result<(), DbError> {
+    let result = sqlx::query!(
+        "UPDATE organizations SET subscription_plan = $3, subscription_status = $4, subscription_expires_at = $5,
+             license_max_certificates = $6, license_max_users = $7, license_max_authorities = $8, updated_at = $9,
+             version = version + 1
+         WHERE id = $1 AND version = $2 AND deleted_at IS NULL",
+        id,
+        version,
+        row.plan,
+        row.status,
+        row.expires_at,
+        row.max_certificates,
+        row.max_users,
+        row.max_authorities,
         now
     )
     .execute(conn)

@@ -12,6 +12,12 @@ pub struct ReferenceRow {
     pub organization_status: String,
     /// Most active certificates; none: no limit.
     pub license_max_certificates: Option<i32>,
+    /// Most authorities; none: no limit.
+    pub license_max_authorities: Option<i32>,
+    /// `organizations.subscription_status`.
+    pub subscription_status: String,
+    /// When the subscription ends.
+    pub subscription_expires_at: Option<Time>,
     /// `users.status` of the person, if they belong to the organization.
     pub user_status: Option<String>,
 }
@@ -26,7 +32,8 @@ pub async fn find(
 ) -> Result<Option<ReferenceRow>, DbError> {
     let row = sqlx::query_as!(
         ReferenceRow,
-        r#"SELECT o.status AS organization_status, o.license_max_certificates,
+        r#"SELECT o.status AS organization_status, o.license_max_certificates, o.license_max_authorities, o.subscription_status,
+             o.subscription_expires_at,
              (SELECT u.status FROM users u
               WHERE u.id = $2 AND u.deleted_at IS NULL
                 AND (EXISTS (SELECT FROM user_organizations uo
@@ -65,6 +72,37 @@ pub async fn count_licensed(
                WHERE organization_id = $1 AND status = 'executing' AND instance_type IN ('issuance', 'renewal')
                LIMIT $3) AS counted"#,
         organization_id,
+        now,
+        most
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(count)
+}
+
+/// How many authorities an organization has, or is about to have: certificates with one of these profiles, counted as in
+/// [`count_licensed`].
+pub async fn count_authorities(
+    conn: &mut PgConnection,
+    organization_id: Uuid,
+    profiles: &[String],
+    now: Time,
+    most: i64,
+) -> Result<i64, DbError> {
+    let count = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM (
+               SELECT 1 FROM certificate_metadata
+               WHERE organization_id = $1 AND status = 'active' AND profile = ANY ($2) AND deleted_at IS NULL
+               UNION ALL
+               SELECT 1 FROM certificate_metadata
+               WHERE organization_id = $1 AND status = 'on_hold' AND profile = ANY ($2) AND not_after >= $3 AND deleted_at IS NULL
+               UNION ALL
+               SELECT 1 FROM workflow_instances
+               WHERE organization_id = $1 AND status = 'executing' AND instance_type IN ('issuance', 'renewal')
+                 AND context #>> '{certificate,profile}' = ANY ($2)
+               LIMIT $4) AS counted"#,
+        organization_id,
+        profiles,
         now,
         most
     )

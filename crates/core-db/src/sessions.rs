@@ -47,6 +47,8 @@ pub struct SessionCredentialRow {
     pub last_seen_at: Time,
     /// When it ends at the latest.
     pub expires_at: Time,
+    /// When it was opened.
+    pub created_at: Time,
     /// When it was ended before.
     pub revoked_at: Option<Time>,
     /// `users.status`.
@@ -88,7 +90,7 @@ pub async fn find_credential(
 ) -> Result<Option<SessionCredentialRow>, DbError> {
     Ok(sqlx::query_as!(
         SessionCredentialRow,
-        r#"SELECT s.id, s.user_id, s.mfa_at, s.last_seen_at, s.expires_at, s.revoked_at, u.status AS user_status, u.mfa_enabled,
+        r#"SELECT s.id, s.user_id, s.mfa_at, s.last_seen_at, s.expires_at, s.created_at, s.revoked_at, u.status AS user_status, u.mfa_enabled,
                   EXISTS (SELECT FROM user_organizations m JOIN organizations o ON o.id = m.organization_id
                           WHERE m.user_id = s.user_id AND m.status = 'active'
                             AND o.settings @> '{"sign_in": {"second_factor": "required"}}') AS "factor_required!"

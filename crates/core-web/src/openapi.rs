@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use axum::body::Bytes;
 use axum::http::HeaderName;
 use axum::http::header::CONTENT_TYPE;
+use clm_core::organization_settings::OrganizationSettings;
 use clm_core::policy_rules::PolicyRules;
 use clm_core::workflow_definition::{AutoApproval, WorkflowDefinition};
 use serde_json::{Value, json};
@@ -24,12 +25,20 @@ use crate::routes::{Access, Condition, Idempotency, ROUTES, Route};
                        are described by `/scim/v2/Schemas`, its errors are those of SCIM.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
-    components(schemas(clm_api::Problem, PolicyRules, WorkflowDefinition, AutoApproval))
+    components(schemas(
+        clm_api::Problem,
+        PolicyRules,
+        WorkflowDefinition,
+        AutoApproval,
+        OrganizationSettings
+    ))
 )]
 struct Document;
 
 /// Properties that hold a document which has a schema of its own.
 const DOCUMENTS: &[(&str, &str, &str)] = &[
+    ("Organization", "settings", "OrganizationSettings"),
+    ("OrganizationChange", "settings", "OrganizationSettings"),
     ("Policy", "rules", "PolicyRules"),
     ("PolicyDraft", "rules", "PolicyRules"),
     ("Workflow", "definition", "WorkflowDefinition"),

@@ -37,7 +37,8 @@ const fn status(code: ErrorCode) -> StatusCode {
         | C::NotAnApprover
         | C::OrganizationNotActive
         | C::UserNotActive
-        | C::LicenseLimitReached => StatusCode::FORBIDDEN,
+        | C::LicenseLimitReached
+        | C::SubscriptionEnded => StatusCode::FORBIDDEN,
         C::NotFound
         | C::KeyNotFound
         | C::UserNotFound
@@ -374,6 +375,10 @@ const fn texts(code: ErrorCode) -> (&'static str, &'static str) {
         C::LicenseLimitReached => {
             ("The subscription's limit is reached", "Revoke what is not needed, or raise the limit.")
         }
+        C::SubscriptionEnded => (
+            "The organization's subscription has ended",
+            "Renew the subscription; revoking, reading, CRL and OCSP go on without it.",
+        ),
         C::LintFailed => (
             "What was to be signed failed the check before signing",
             "Give the request id to whoever runs the service; nothing was signed.",

@@ -1,7 +1,7 @@
 //! API keys: made once, shown once, never stronger than who makes them.
 
 use chrono::TimeDelta;
-use clm_core_db::{DbError, PgConnection, api_keys, audit, notices, role_assignments, users};
+use clm_core_db::{DbError, PgConnection, api_keys, audit, notices, organizations, role_assignments, users};
 use clm_types::{ApiKeyId, ErrorCode, Permission, Refusal, Time, UserId, WorkloadRuleId};
 use serde_json::json;
 use uuid::Uuid;
@@ -12,6 +12,7 @@ use crate::error::has_changed;
 use crate::fields::check_name;
 use crate::identity::{texts, union};
 use crate::ip_range::IpRange;
+use crate::organization_settings::OrganizationSettings;
 use crate::page::{Page, PageRequest};
 use crate::roles::{check_grant, parse_permissions};
 use crate::tokens::{Token, TokenKind};
@@ -67,6 +68,8 @@ struct PreparedKey {
     key: ApiKey,
     kind: TokenKind,
     scopes: PermissionSet,
+    /// Whether its end was asked for by whoever makes it, rather than usual or inherited.
+    end_is_asked: bool,
 }
 
 /// A key like this one, for as long as this one was made for.
@@ -122,7 +125,8 @@ impl Core {
                 .hint("the workload exchanges another token of its provider")
                 .into());
         }
-        let prepared = &self.prepare_api_key(ctx, &successor(&old, ctx.now))?;
+        let prepared = self.prepare_api_key(ctx, &successor(&old, ctx.now))?;
+        let prepared = &PreparedKey { end_is_asked: false, ..prepared };
         let made = self
             .in_system("rotate_api_key", |mut tx| async move {
                 api_keys::replace(&mut tx, id.0, ctx.now + overlap, ctx.now).await.map_err(has_changed)?;
@@ -163,7 +167,7 @@ impl Core {
             workload_subject: None,
         };
         let kind = if new.service { TokenKind::Service } else { TokenKind::Personal };
-        Ok(PreparedKey { key, kind, scopes })
+        Ok(PreparedKey { key, kind, scopes, end_is_asked: new.expires_at.is_some() })
     }
 
     /// Checks the rest and adds it, in an open transaction.
@@ -181,7 +185,9 @@ impl Core {
         if ctx.actor.user_id != Some(user_id) {
             check_for_another(conn, ctx, user_id, prepared.scopes).await?;
         }
-        insert_api_key(self, conn, ctx, &prepared.key, prepared.kind).await
+        let expires_at = within_settings(conn, ctx, prepared).await?;
+        let key = ApiKey { expires_at, ..prepared.key.clone() };
+        insert_api_key(self, conn, ctx, &key, prepared.kind).await
     }
 
     /// A key of the caller, or of the caller's organization.
@@ -240,6 +246,35 @@ impl Core {
 }
 
 /// Fails unless the new key is no stronger than its maker; gives whose it is to be, and its scopes.
+/// When the key ends, as far as its organization lets keys live.
+///
+/// # Errors
+/// `invalid_request` for an end that was asked for and is too far.
+async fn within_settings(
+    conn: &mut PgConnection,
+    ctx: &Ctx,
+    prepared: &PreparedKey,
+) -> Result<Option<Time>, CoreError> {
+    let asked = prepared.key.expires_at;
+    let Some(bound) = prepared.key.organization_id else {
+        return Ok(asked);
+    };
+    let organization = organizations::find(conn, bound).await?;
+    let settings = organization.map(|it| OrganizationSettings::read(&it.settings));
+    let Some(longest) = settings.and_then(|it| it.longest_key()) else {
+        return Ok(asked);
+    };
+    let latest = ctx.now + longest;
+    if asked.is_some_and(|end| end <= latest) {
+        return Ok(asked);
+    }
+    if prepared.end_is_asked {
+        let detail = format!("keys of this organization live for {} days at most", longest.num_days());
+        return Err(Refusal::new(ErrorCode::InvalidRequest, detail).field("/expires_at").into());
+    }
+    Ok(Some(latest))
+}
+
 fn check_may_create(ctx: &Ctx, new: &NewApiKey) -> Result<(UserId, PermissionSet), Refusal> {
     let user_id = match new.user_id {
         Some(id) => id,

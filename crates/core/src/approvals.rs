@@ -183,12 +183,14 @@ impl Core {
             self.close_as_failed(conn, ctx, row, &refusal).await?;
             return Ok(Decided::Failed(refusal));
         }
+        let context = RequestContext::parse(&row.context)?;
         if stored::<WorkflowKind>(&row.instance_type)?.makes_certificate() {
             // There may be room again tomorrow: the approval is refused, the request goes on waiting.
-            licenses::check_certificates(conn, row.organization_id.into(), ctx.now).await?;
+            let profile = context.certificate.as_ref().map(|spec| spec.profile.as_str());
+            licenses::check_certificates(conn, row.organization_id.into(), profile, ctx.now).await?;
         }
         requests::begin_execution(conn, row.id, ctx.now).await?;
-        let kind = JobKind::carries(&RequestContext::parse(&row.context)?);
+        let kind = JobKind::carries(&context);
         let (job_row, job) = self.held_job(kind, json!({}), ctx.now);
         jobs::insert(conn, &job_row, row.operation_id, row.organization_id, ctx.now).await?;
         Ok(Decided::Approved(row.operation_id.into(), job))

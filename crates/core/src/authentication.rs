@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::actor::Actor;
 use crate::identity::{Credential, Identity, Presented};
+use crate::organization_settings::OrganizationSettings;
 use crate::tokens::{Token, TokenKind};
 use crate::{Core, CoreError, Ctx};
 
@@ -78,6 +79,7 @@ impl Core {
         let held = role_assignments::list_held(&mut conn, credential.user_id, now).await?;
         let organization = check_membership(&mut conn, &credential, organization_id, &held).await?;
         drop(conn);
+        let credential = within(credential, &organization, now)?;
         let identity = Arc::new(Identity::of(&credential, &organization, &held)?);
         self.identities.insert(generation, &key, Arc::clone(&identity));
         Ok(identity)
@@ -137,6 +139,21 @@ async fn touch(
         sessions::touch(&mut tx, id.0, now).await?;
     }
     clm_pg::commit(tx).await
+}
+
+/// A session ends earlier where the organization says so.
+fn within(credential: Credential, organization: &OrganizationRow, now: Time) -> Result<Credential, Refusal> {
+    let Presented::Session(session) = &credential.presented else {
+        return Ok(credential);
+    };
+    let settings = OrganizationSettings::read(&organization.settings);
+    let Some(end) = settings.session_end(session.created_at, session.last_seen_at) else {
+        return Ok(credential);
+    };
+    if end <= now {
+        return Err(unauthenticated("this session has ended for this organization").hint("sign in again"));
+    }
+    Ok(Credential { ends: Some(credential.ends.map_or(end, |ends| ends.min(end))), ..credential })
 }
 
 fn check_user(status: &str) -> Result<(), Refusal> {

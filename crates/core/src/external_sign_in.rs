@@ -185,7 +185,7 @@ impl Core {
             invited: false,
         };
         new.check()?;
-        licenses::check_users(conn, ctx.organization_id).await?;
+        licenses::check_users(conn, ctx.organization_id, ctx.now).await?;
         let ctx = &Ctx { actor: Actor::system(), ..ctx.clone() };
         Ok(insert_user(self, conn, ctx, &new).await?.id)
     }

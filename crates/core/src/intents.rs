@@ -76,8 +76,9 @@ impl Core {
             notifications: told,
         };
         fail::fail_point!("core_request_before_intent");
-        let renewal_of = draft.context.certificate.as_ref().and_then(|spec| spec.renewal_of);
-        self.write_intent(ctx, intent, renewal_of).await?;
+        let spec = draft.context.certificate.as_ref();
+        let profile = spec.map(|spec| spec.profile.as_str());
+        self.write_intent(ctx, intent, profile, spec.and_then(|spec| spec.renewal_of)).await?;
         fail::fail_point!("core_request_after_intent");
         let Some(job) = job else {
             return self.submitted(ctx, &draft).await;

@@ -7,7 +7,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use clm_core_db::{audit, requests};
 use clm_types::{
     CertificateId, ErrorCode, ExportedKey, KeyChange, KeyExportPurpose, KeyExportSpec, KeyOrder, KeyRecord,
-    Permission, Refusal, RequestId, SecureAuditEntry, TransportKey, WorkflowInstanceId, WorkflowKind,
+    Permission, Refusal, RequestId, SecureAuditEntry, TransportKey, UserId, WorkflowInstanceId, WorkflowKind,
 };
 use serde_json::json;
 
@@ -19,11 +19,14 @@ use crate::request_context::{Labels, RequestContext, check_comment};
 use crate::request_view::Request;
 use crate::requests::{Submitted, request_not_found};
 use crate::roles::APPROVER;
+use crate::users::user_not_found;
 use crate::workflows::{Approver, Decision, PlannedStep, WorkflowPlan};
 use crate::{Core, CoreError, Ctx};
 
 /// Approvals that a private key needs where no workflow says otherwise.
 const APPROVALS: u32 = 2;
+/// Users that are named for one key.
+const MOST_KEY_USERS: usize = 100;
 /// How long they may take.
 const DEADLINE_SECONDS: u64 = 14 * 86_400;
 
@@ -62,7 +65,7 @@ impl Core {
     ///
     /// # Errors
     /// `permission_denied`, `certificate_not_found`, `key_not_found`, `key_exists`, `key_mismatch`, `key_unsealable`,
-    /// `key_not_exportable`.
+    /// `key_not_exportable`, `user_not_found`.
     pub async fn change_key(
         &self,
         ctx: &Ctx,
@@ -79,6 +82,9 @@ impl Core {
         ctx.require(permission)?;
         check_comment("/reason", reason.as_deref())?;
         self.find_certificate(ctx, id).await?;
+        if let KeyChange::SetAccess { users, .. } = &change {
+            self.check_key_users(ctx, users).await?;
+        }
         let operation_id = ctx.operation_id(&self.entropy);
         let order = KeyOrder {
             certificate_id: id,
@@ -100,6 +106,21 @@ impl Core {
         })
         .await?;
         Ok(record)
+    }
+
+    /// Fails unless all are active users of the organization, and not too many.
+    async fn check_key_users(&self, ctx: &Ctx, users: &[UserId]) -> Result<(), CoreError> {
+        if users.len() > MOST_KEY_USERS {
+            let detail = format!("{MOST_KEY_USERS} users at most are named for a key");
+            return Err(Refusal::new(ErrorCode::InvalidRequest, detail).field("/users").into());
+        }
+        for user in users {
+            let known = self.find_references(ctx, *user).await?;
+            if known.user_status.as_deref() != Some("active") {
+                return Err(user_not_found(*user).field("/users").into());
+            }
+        }
+        Ok(())
     }
 
     /// Asks for a private key; it can be fetched once it is approved.

@@ -1,11 +1,16 @@
-//! What the subscription of an organization limits: members and active certificates.
+//! What the subscription of an organization limits: members, active certificates and authorities; and what its end means.
 //!
 //! Counting and adding happen in one transaction that holds the organization: two at once would each find room for
-//! the last one.
+//! the last one. A subscription that has ended, and a limit below what there is, end nothing: they refuse what is new.
 
 use clm_core_db::intents::{self, IntentRow};
-use clm_core_db::{DbError, PgConnection, organizations, references, users};
-use clm_types::{CertificateId, ErrorCode, OrganizationId, Refusal, Time, UserId, WorkflowKind};
+use clm_core_db::organizations::OrganizationRow;
+use clm_core_db::{PgConnection, organizations, references, users};
+use clm_types::{
+    CertificateId, ErrorCode, OrganizationId, Refusal, SubscriptionStatus, Time, UserId, WorkflowKind,
+};
+use clm_x509::Profile;
+use clm_x509::profile::REQUESTABLE;
 
 use crate::renewals::check_not_renewed;
 use crate::{Core, CoreError, Ctx};
@@ -15,11 +20,12 @@ impl Core {
     /// is to be replaced, in a transaction that looks at those.
     ///
     /// # Errors
-    /// `license_limit_reached`, `certificate_already_renewed`.
+    /// `license_limit_reached`, `subscription_ended`, `certificate_already_renewed`.
     pub(crate) async fn write_intent(
         &self,
         ctx: &Ctx,
         intent: IntentRow,
+        profile: Option<&str>,
         renewal_of: Option<CertificateId>,
     ) -> Result<(), CoreError> {
         let is_limited = self.is_limited(ctx, &intent).await?;
@@ -32,7 +38,7 @@ impl Core {
                 check_not_renewed(&mut tx, old).await?;
             }
             if is_limited {
-                check_certificates(&mut tx, ctx.organization_id, ctx.now).await?;
+                check_certificates(&mut tx, ctx.organization_id, profile, ctx.now).await?;
             }
             intents::insert_all(&mut tx, ctx.organization_id.into(), &[intent]).await?;
             Ok((tx, ()))
@@ -40,7 +46,8 @@ impl Core {
         .await
     }
 
-    /// Whether the intent is of a certificate, in an organization that may have so many only.
+    /// Whether the intent is of a certificate, in an organization that may have so many only; fails for one whose
+    /// subscription has ended.
     async fn is_limited(&self, ctx: &Ctx, intent: &IntentRow) -> Result<bool, CoreError> {
         let instance = &intent.instance;
         let Some(owner) = instance.owner_user_id else {
@@ -50,49 +57,98 @@ impl Core {
             return Ok(false);
         }
         let known = self.find_references(ctx, UserId(owner)).await?;
-        Ok(known.license_max_certificates.is_some())
+        check_status(&known.subscription_status, known.subscription_expires_at, ctx.now)?;
+        Ok(known.license_max_certificates.is_some() || known.license_max_authorities.is_some())
     }
 }
 
-/// Holds the organization and fails unless it may have one more certificate.
+/// Fails when the subscription has ended. A bill that is late ends nothing.
+fn check_status(status: &str, expires_at: Option<Time>, now: Time) -> Result<(), Refusal> {
+    let is_over = status.parse().is_ok_and(SubscriptionStatus::is_over);
+    if !is_over && expires_at.is_none_or(|end| now < end) {
+        return Ok(());
+    }
+    let detail = match expires_at {
+        Some(end) if !is_over => format!("the organization's subscription ended at {end}"),
+        _ => format!("the organization's subscription is {status}"),
+    };
+    Err(Refusal::new(ErrorCode::SubscriptionEnded, detail)
+        .hint("what there is stays and can be read and revoked; an operator renews the subscription"))
+}
+
+fn check_subscription(organization: &OrganizationRow, now: Time) -> Result<(), Refusal> {
+    check_status(&organization.subscription_status, organization.subscription_expires_at, now)
+}
+
+/// Holds the organization and fails unless it may have one more certificate with this profile.
 ///
 /// # Errors
-/// `license_limit_reached`.
+/// `license_limit_reached`, `subscription_ended`.
 pub(crate) async fn check_certificates(
     conn: &mut PgConnection,
     id: OrganizationId,
+    profile: Option<&str>,
     now: Time,
 ) -> Result<(), CoreError> {
     organizations::lock(conn, id.0).await?;
-    let organization = organizations::find(conn, id.0).await?;
-    let Some(most) = organization.and_then(|it| it.license_max_certificates).map(i64::from) else {
+    let Some(organization) = organizations::find(conn, id.0).await? else {
         return Ok(());
     };
-    if references::count_licensed(conn, id.0, now, most).await? < most {
-        return Ok(());
+    check_subscription(&organization, now)?;
+    if let Some(most) = organization.license_max_certificates.map(i64::from)
+        && references::count_licensed(conn, id.0, now, most).await? >= most
+    {
+        let detail = format!(
+            "the organization's subscription is for {most} certificates that are active or on hold, and it has that many"
+        );
+        return Err(Refusal::new(ErrorCode::LicenseLimitReached, detail)
+            .hint("revoke certificates that are no longer used, or extend the subscription")
+            .into());
     }
-    Err(Refusal::new(
-        ErrorCode::LicenseLimitReached,
-        format!("the organization's subscription is for {most} certificates that are active or on hold, and it has that many"),
-    )
-    .hint("revoke certificates that are no longer used, or extend the subscription")
-    .into())
+    if let Some(most) = organization.license_max_authorities.map(i64::from)
+        && profile.is_some_and(makes_authority)
+        && references::count_authorities(conn, id.0, &authority_profiles(), now, most).await? >= most
+    {
+        let detail = format!(
+            "the organization's subscription is for {most} authorities whose certificate is active or on hold, and it has that many"
+        );
+        return Err(Refusal::new(ErrorCode::LicenseLimitReached, detail)
+            .hint("revoke the certificate of an authority that is no longer used, or extend the subscription")
+            .into());
+    }
+    Ok(())
+}
+
+/// Whether the subject of a certificate with this profile is an authority.
+fn makes_authority(profile: &str) -> bool {
+    Profile::built_in(profile).is_some_and(|profile| profile.is_ca())
+}
+
+/// The profiles of authorities that can be asked for.
+fn authority_profiles() -> Vec<String> {
+    REQUESTABLE.into_iter().filter(|name| makes_authority(name)).map(str::to_owned).collect()
 }
 
 /// Holds the organization if its members are limited, and fails unless it may have one more.
 ///
 /// # Errors
-/// `license_limit_reached`.
-pub(crate) async fn check_users(conn: &mut PgConnection, id: OrganizationId) -> Result<(), CoreError> {
-    let limit = async |conn: &mut PgConnection| -> Result<Option<i64>, DbError> {
-        let organization = organizations::find(conn, id.0).await?;
-        Ok(organization.and_then(|it| it.license_max_users).map(i64::from))
+/// `license_limit_reached`, `subscription_ended`.
+pub(crate) async fn check_users(
+    conn: &mut PgConnection,
+    id: OrganizationId,
+    now: Time,
+) -> Result<(), CoreError> {
+    let Some(organization) = organizations::find(conn, id.0).await? else {
+        return Ok(());
     };
-    if limit(conn).await?.is_none() {
+    check_subscription(&organization, now)?;
+    if organization.license_max_users.is_none() {
         return Ok(());
     }
     organizations::lock(conn, id.0).await?;
-    let (Some(most), members) = (limit(conn).await?, users::count_in_organization(conn, id.0).await?) else {
+    let organization = organizations::find(conn, id.0).await?;
+    let most = organization.and_then(|it| it.license_max_users).map(i64::from);
+    let (Some(most), members) = (most, users::count_in_organization(conn, id.0).await?) else {
         return Ok(());
     };
     if members < most {
@@ -103,4 +159,31 @@ pub(crate) async fn check_users(conn: &mut PgConnection, id: OrganizationId) -> 
         format!("the organization has {members} members, its subscription allows {most}"),
     )
     .into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chrono::{DateTime, TimeDelta};
+
+    #[test]
+    fn a_subscription_is_good_until_it_is_over() {
+        let now = DateTime::UNIX_EPOCH;
+        let code = |status, ends: Option<i64>| {
+            let end = ends.map(|seconds| now + TimeDelta::seconds(seconds));
+            check_status(status, end, now).err().map(|refusal| refusal.code)
+        };
+        for status in ["trial", "active", "past_due"] {
+            assert_eq!(code(status, None), None);
+            assert_eq!(code(status, Some(1)), None);
+            assert_eq!(code(status, Some(0)), Some(ErrorCode::SubscriptionEnded));
+        }
+        assert_eq!(code("cancelled", Some(1)), Some(ErrorCode::SubscriptionEnded));
+        assert_eq!(code("expired", None), Some(ErrorCode::SubscriptionEnded));
+    }
+
+    #[test]
+    fn the_authorities_that_can_be_asked_for_are_counted() {
+        assert_eq!(authority_profiles(), ["intermediate-ca"]);
+    }
 }

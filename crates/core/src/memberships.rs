@@ -73,7 +73,7 @@ impl OwnChange {
                 if status.as_deref() != Some("invited") {
                     return Err(no_membership(id).into());
                 }
-                licenses::check_users(conn, id).await?;
+                licenses::check_users(conn, id, ctx.now).await?;
                 // What an earlier membership left behind, whoever was late with it.
                 memberships::lock_groups(conn, user_id.0, Some(id.0)).await?;
                 memberships::end_rights(conn, user_id.0, id.0, Some(user_id.0), ctx.now).await?;

@@ -1,13 +1,14 @@
 //! Organizations: the tenants.
 
 use clm_core_db::organizations::{self, NewOrganizationRow};
-use clm_core_db::{PgConnection, audit, notices};
-use clm_types::{ErrorCode, OrganizationId, Permission, Refusal};
+use clm_core_db::{PgConnection, audit, notices, references};
+use clm_types::{ErrorCode, OrganizationId, Permission, Refusal, Time};
 use serde_json::{Value, json};
 
 use crate::audit::AuditEntry;
 use crate::error::{exists_already, has_changed};
 use crate::fields::{check_code, check_name};
+use crate::organization_settings::OrganizationSettings;
 use crate::page::{Page, PageRequest};
 use crate::{Core, CoreError, Ctx};
 
@@ -27,7 +28,7 @@ pub struct NewOrganization {
 pub struct OrganizationChange {
     /// Name to show.
     pub name: String,
-    /// Free settings, a JSON object.
+    /// Its settings: [`OrganizationSettings`].
     pub settings: Value,
 }
 
@@ -93,16 +94,12 @@ impl Core {
             return Err(organization_not_found(id).into());
         }
         check_name(&change.name, "/name")?;
-        if !change.settings.is_object() {
-            return Err(Refusal::new(ErrorCode::InvalidRequest, "the settings are a JSON object")
-                .field("/settings")
-                .into());
-        }
         // Noted where it is changed.
         let inside = &Ctx { organization_id: id, ..ctx.clone() };
         let organization = self
             .in_tenant(id, "update_organization", |mut tx| async move {
                 let old = find_organization(&mut tx, id).await?;
+                OrganizationSettings::check(&change.settings, &old.settings)?;
                 organizations::update(&mut tx, id.0, version, &change.name, &change.settings, ctx.now)
                     .await
                     .map_err(has_changed)?;
@@ -128,14 +125,23 @@ impl Core {
         id: OrganizationId,
         version: i64,
     ) -> Result<Organization, CoreError> {
-        if id == ctx.organization_id {
-            return Err(Refusal::new(
-                ErrorCode::Conflict,
-                "you work in this organization right now; suspend it from another one",
-            )
-            .into());
-        }
+        check_elsewhere(ctx, id)?;
         self.set_organization_status(ctx, id, version, "suspended").await
+    }
+
+    /// Closes an organization for good: as suspended, and nobody resumes it. None of its certificates may be good, for nobody
+    /// could revoke it.
+    ///
+    /// # Errors
+    /// `conflict` while there is such a certificate.
+    pub async fn close_organization(
+        &self,
+        ctx: &Ctx,
+        id: OrganizationId,
+        version: i64,
+    ) -> Result<Organization, CoreError> {
+        check_elsewhere(ctx, id)?;
+        self.set_organization_status(ctx, id, version, "closed").await
     }
 
     /// Lets people work in a suspended organization again.
@@ -159,6 +165,14 @@ impl Core {
         let organization = self
             .in_system("set_organization_status", |mut tx| async move {
                 let old = find_organization(&mut tx, id).await?;
+                if old.status == "closed" {
+                    return Err(
+                        Refusal::new(ErrorCode::Conflict, "the organization is closed, for good").into()
+                    );
+                }
+                if status == "closed" {
+                    check_ended(&mut tx, id, ctx.now).await?;
+                }
                 organizations::set_status(&mut tx, id.0, version, status, ctx.now)
                     .await
                     .map_err(has_changed)?;
@@ -173,8 +187,30 @@ impl Core {
             })
             .await?;
         self.identities.clear();
+        self.references.clear();
         Ok(organization)
     }
+}
+
+/// Fails while a certificate is good, on hold or being issued.
+async fn check_ended(conn: &mut PgConnection, id: OrganizationId, now: Time) -> Result<(), CoreError> {
+    organizations::lock(conn, id.0).await?;
+    if references::count_licensed(conn, id.0, now, 1).await? == 0 {
+        return Ok(());
+    }
+    let detail = "the organization has certificates that are active, on hold or being issued: nobody could revoke them";
+    Err(Refusal::new(ErrorCode::Conflict, detail)
+        .hint("revoke them, or suspend the organization until they have ended")
+        .into())
+}
+
+/// Nobody shuts the organization that they work in.
+fn check_elsewhere(ctx: &Ctx, id: OrganizationId) -> Result<(), Refusal> {
+    if id != ctx.organization_id {
+        return Ok(());
+    }
+    let detail = "you work in this organization right now; suspend or close it from another one";
+    Err(Refusal::new(ErrorCode::Conflict, detail))
 }
 
 pub(crate) async fn find_organization(

@@ -100,7 +100,7 @@ impl Core {
         check_external_id(new.external_id.as_deref())?;
         let user = &user;
         self.in_system("create_provisioned_user", |mut tx| async move {
-            licenses::check_users(&mut tx, ctx.organization_id).await?;
+            licenses::check_users(&mut tx, ctx.organization_id, ctx.now).await?;
             let id = UserId(insert_user(self, &mut tx, ctx, user).await?.id);
             self.name_externally(&mut tx, ctx, id, new.external_id.as_deref()).await?;
             if !new.active {

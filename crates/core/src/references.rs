@@ -112,6 +112,9 @@ mod tests {
         let row = |organization: &str, user: Option<&str>| ReferenceRow {
             organization_status: organization.to_owned(),
             license_max_certificates: None,
+            license_max_authorities: None,
+            subscription_status: "active".to_owned(),
+            subscription_expires_at: None,
             user_status: user.map(str::to_owned),
         };
         let code = |row: &ReferenceRow| check_reference(row).err().map(|refusal| refusal.code);

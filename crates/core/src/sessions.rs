@@ -12,6 +12,7 @@ use crate::actor::{ALL_PERMISSIONS, Actor, ActorKind, MissingFactor, SessionProo
 use crate::audit::AuditEntry;
 use crate::error::has_changed;
 use crate::identity::texts;
+use crate::organization_settings::OrganizationSettings;
 use crate::page::{Page, PageRequest};
 use crate::users::{find_for_change, user_not_found};
 use crate::{Core, CoreError, Ctx};
@@ -51,13 +52,9 @@ pub(crate) fn missing_of(
         return Some(MissingFactor::Code);
     }
     let administrates = held.iter().any(|role| texts(&role.permissions).contains(&ALL_PERMISSIONS));
-    let is_required = credential.factor_required || organization.is_some_and(requires_factor);
+    let is_required = credential.factor_required
+        || organization.is_some_and(|it| OrganizationSettings::read(&it.settings).requires_factor());
     (administrates || is_required).then_some(MissingFactor::Enrolment)
-}
-
-/// Whether an organization asks for second factors: `{"sign_in": {"second_factor": "required"}}`.
-fn requires_factor(organization: &OrganizationRow) -> bool {
-    organization.settings.pointer("/sign_in/second_factor").is_some_and(|wanted| wanted == "required")
 }
 
 impl Core {

@@ -62,7 +62,7 @@ impl Core {
         ctx.require(Permission::UserWrite)?;
         new.check()?;
         self.in_system("create_user", |mut tx| async move {
-            licenses::check_users(&mut tx, ctx.organization_id).await?;
+            licenses::check_users(&mut tx, ctx.organization_id, ctx.now).await?;
             let user = insert_user(self, &mut tx, ctx, new).await?;
             Ok((tx, user))
         })

@@ -62,7 +62,7 @@ impl TestDatabase {
         let template = database.name();
         let name = format!("{template}_{number}");
         let sql = format!(
-            "CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy;\nALTER DATABASE {name} SET search_path = clm, ext;"
+            "CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy;\nREVOKE TEMPORARY ON DATABASE {name} FROM PUBLIC;\nALTER DATABASE {name} SET search_path = clm, ext;"
         );
         server.databases.cluster(database).psql("postgres", &sql).expect("the template can be copied");
         Self { name, database, server }

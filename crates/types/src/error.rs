@@ -175,6 +175,8 @@ text_enum! {
         UserNotActive => "user_not_active",
         /// The subscription's limit is reached.
         LicenseLimitReached => "license_limit_reached",
+        /// The organization's subscription has ended: nothing new is made under it.
+        SubscriptionEnded => "subscription_ended",
         /// The bytes to be signed failed the lint.
         LintFailed => "lint_failed",
         /// A signature that the signer's public key does not verify.

@@ -19,6 +19,7 @@ pub mod references;
 pub mod request;
 pub mod revocation;
 pub mod serial;
+pub mod subscription;
 pub mod text_enum;
 pub mod workflow;
 
@@ -48,4 +49,5 @@ pub use references::{CertificateReference, OperationReference, OperationTrace, O
 pub use request::RequestStatus;
 pub use revocation::RevocationReason;
 pub use serial::SerialNumber;
+pub use subscription::SubscriptionStatus;
 pub use workflow::{StepStatus, WorkflowKind, WorkflowStatus};

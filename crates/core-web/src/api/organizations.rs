@@ -6,9 +6,9 @@ use axum::extract::{OriginalUri, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use clm_api::Page;
-use clm_api::organizations::{NewOrganization, Organization, OrganizationChange};
+use clm_api::organizations::{NewOrganization, Organization, OrganizationChange, Subscription};
 use clm_api::page::PageQuery;
-use clm_core::{Core, organizations};
+use clm_core::{Core, organizations, subscriptions};
 use clm_types::OrganizationId;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -22,7 +22,9 @@ pub(crate) fn router() -> OpenApiRouter<Edge> {
     OpenApiRouter::new()
         .routes(routes!(create, list))
         .routes(routes!(show, update))
+        .routes(routes!(subscribe))
         .routes(routes!(suspend))
+        .routes(routes!(close))
         .routes(routes!(resume))
 }
 
@@ -86,6 +88,42 @@ async fn update(
     Ok(versioned(core.update_organization(&ctx, id, version, &change).await?))
 }
 
+/// Says what an organization has subscribed to; needs a role for all organizations. What is left out is no limit. A limit
+/// below what there is, and the end of a subscription, end nothing: they refuse new certificates, members and authorities.
+#[utoipa::path(put, path = "/organizations/{id}/subscription", tag = "organizations", params(("id" = Uuid, Path)),
+    request_body = Subscription, responses((status = 200, body = Organization)))]
+async fn subscribe(
+    State(core): State<Arc<Core>>,
+    Caller(ctx): Caller,
+    Id(id): Id<OrganizationId>,
+    condition: IfMatch,
+    Body(new): Body<Subscription>,
+) -> Result<Versioned<Organization>, Failure> {
+    let version = condition.version(async { Ok(core.show_organization(&ctx, id).await?.version) }).await?;
+    let new = subscriptions::Subscription {
+        plan: new.plan,
+        status: new.status,
+        expires_at: new.expires_at,
+        max_certificates: new.max_certificates,
+        max_users: new.max_users,
+        max_authorities: new.max_authorities,
+    };
+    Ok(versioned(core.set_subscription(&ctx, id, version, &new).await?))
+}
+
+/// Closes an organization for good: nobody works in it, and nobody resumes it. CRL and OCSP go on.
+#[utoipa::path(post, path = "/organizations/{id}/close", tag = "organizations", params(("id" = Uuid, Path)),
+    responses((status = 200, body = Organization)))]
+async fn close(
+    State(core): State<Arc<Core>>,
+    Caller(ctx): Caller,
+    Id(id): Id<OrganizationId>,
+    OptionalIfMatch(condition): OptionalIfMatch,
+) -> Result<Versioned<Organization>, Failure> {
+    let version = condition.version(async { Ok(core.show_organization(&ctx, id).await?.version) }).await?;
+    Ok(versioned(core.close_organization(&ctx, id, version).await?))
+}
+
 /// Suspends an organization: nobody works in it any more. CRL and OCSP go on.
 #[utoipa::path(post, path = "/organizations/{id}/suspend", tag = "organizations", params(("id" = Uuid, Path)),
     responses((status = 200, body = Organization)))]
@@ -127,6 +165,7 @@ fn view(row: organizations::Organization) -> Organization {
         subscription_expires_at: row.subscription_expires_at,
         license_max_certificates: row.license_max_certificates,
         license_max_users: row.license_max_users,
+        license_max_authorities: row.license_max_authorities,
         settings: row.settings,
         created_at: row.created_at,
         version: row.version,

@@ -334,12 +334,15 @@ async fn what_can_be_changed_over_the_api_can_be_changed_here() {
     assert_eq!(user["display_name"], "Alice A.");
     assert_eq!(user["email"], admin.json(&["user", "show", &office.alice.id])["email"]);
 
-    std::fs::write(office.folder.join("settings.json"), r#"{"locale": "de"}"#).unwrap();
+    std::fs::write(office.folder.join("settings.json"), r#"{"api_keys": {"longest_days": 30}}"#).unwrap();
     let update = ["org", "update", &office.organization];
     let named = admin.json(&[&update[..], &["--name", "New name"]].concat());
     assert_eq!((&named["name"], &named["settings"]), (&"New name".into(), &serde_json::json!({})));
     let set = admin.json(&[&update[..], &["--settings", "settings.json"]].concat());
-    assert_eq!((&set["name"], &set["settings"]["locale"]), (&"New name".into(), &"de".into()));
+    assert_eq!(
+        (&set["name"], &set["settings"]["api_keys"]["longest_days"]),
+        (&"New name".into(), &30.into())
+    );
 
     let permissions = ["--permission", "certificate:read", "--permission", "request:read"];
     admin.json(&[&["role", "create", "reader", "--name", "Reader"], &permissions[..]].concat());

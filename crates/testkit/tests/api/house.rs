@@ -72,7 +72,11 @@ impl House {
     }
 
     async fn office(&self) -> Office {
-        let number = self.offices.fetch_add(1, Ordering::Relaxed);
+        self.office_called(&self.offices.fetch_add(1, Ordering::Relaxed).to_string()).await
+    }
+
+    /// A fresh organization with this in its code, and in the names of its people.
+    pub(crate) async fn office_called(&self, number: &str) -> Office {
         let mut admin = self.person(&self.installation.client(), &self.admin_key);
         let body = json!({"code": format!("office-{number}"), "name": format!("Office {number}")});
         let organization = text(&admin.post("/api/v1/organizations", &body).await.expect(201), "id");

@@ -63,7 +63,7 @@ async fn an_organization_is_changed_where_it_is_read() {
     let office = office().await;
     let stranger = office.stranger().await;
     let (own, other) = (&office.organization, &stranger.organization);
-    let body = json!({"name": "Renamed", "settings": {"locale": "de"}});
+    let body = json!({"name": "Renamed", "settings": {"api_keys": {"longest_days": 30}}});
     for organization in [own, other] {
         let path = format!("/api/v1/organizations/{organization}");
         let version = office.admin.get(&path).await.expect(200)["version"].clone();

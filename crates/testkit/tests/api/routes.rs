@@ -11,9 +11,9 @@ use crate::person::{Person, fresh_key};
 use crate::revocations::issue;
 
 /// A public key on P-256 (its generator).
-const RECIPIENT: &str =
+pub(crate) const RECIPIENT: &str =
     "BGsX0fLhLEJH+Lzm5WOkQPJ3A32BLeszoPShOUXYmMKWT+NC4v4af5uO5+tKfA+eFivOM1drMV7Oy7ZAaDe/UfU=";
-const UNKNOWN: &str = "0199f0c0-0000-7000-8000-000000000000";
+pub(crate) const UNKNOWN: &str = "0199f0c0-0000-7000-8000-000000000000";
 const ADMINISTRATOR: &str = "01900000-0000-7000-8000-000000000001";
 
 /// Whether its refusals are SCIM errors.
@@ -123,7 +123,7 @@ fn told(answer: &Answer, id: &str) -> (u16, String, String) {
 }
 
 /// What a route takes, for it looks at that first.
-fn body(route: &Route) -> Value {
+pub(crate) fn body(route: &Route) -> Value {
     match route.path {
         "/api/v1/users/{id}" => json!({"email": "a@example.org", "display_name": "A"}),
         "/api/v1/groups/{id}" => json!({"display_name": "Mine"}),
@@ -140,6 +140,7 @@ fn body(route: &Route) -> Value {
         }
         "/api/v1/roles/{id}" => json!({"name": "Lead", "description": "", "permissions": []}),
         "/api/v1/organizations/{id}" => json!({"name": "Mine", "settings": {}}),
+        "/api/v1/organizations/{id}/subscription" => json!({"plan": "mine", "status": "active"}),
         "/api/v1/policies/{id}" => json!({"code": "at-once", "name": "at-once", "rules": at_once()}),
         "/api/v1/workflows/{id}" => json!({"code": "two", "name": "two", "kind": "issuance",
             "definition": {"steps": [{"name": "One", "approver_role_id": REQUESTER, "quorum": 1}]}}),

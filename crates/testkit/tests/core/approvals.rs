@@ -131,3 +131,20 @@ async fn two_last_approvals_at_once_do_not_exceed_the_licence() {
         assert_eq!(desk.approve(id.instance_id.into()).await.unwrap(), WorkflowStatus::Executing);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn under_a_subscription_that_has_ended_nothing_is_issued_and_all_is_revoked() {
+    let desk = Desk::open().await;
+    let (certificate, renewal) = (desk.ask("issuance").await, desk.ask("renewal").await);
+    let revocation = desk.ask("revocation").await;
+    let pool = desk.office.database.superuser().await;
+    sqlx::query("UPDATE organizations SET subscription_status = 'cancelled'").execute(&pool).await.unwrap();
+    for id in [certificate, renewal] {
+        assert_eq!(refused(desk.approve(id).await), ErrorCode::SubscriptionEnded);
+    }
+    assert_eq!(desk.approve(revocation).await.unwrap(), WorkflowStatus::Executing);
+    sqlx::query("UPDATE organizations SET subscription_status = 'past_due'").execute(&pool).await.unwrap();
+    for id in [certificate, renewal] {
+        assert_eq!(desk.approve(id).await.unwrap(), WorkflowStatus::Executing);
+    }
+}

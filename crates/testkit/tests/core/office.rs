@@ -15,6 +15,7 @@ use clm_core::users::{NewUser, User};
 use clm_core::webauthn::RelyingParty;
 use clm_core::{Core, CoreError, CoreParts, Ctx};
 use clm_oidc::Provider;
+use clm_pg::PgConfig;
 use clm_rpc::{SecureClient, TlsFiles};
 use clm_testkit::{TestDatabase, TestDatabases};
 use clm_types::{Clock, Entropy, ErrorCode, OrganizationId, RoleId, UserId};
@@ -33,12 +34,18 @@ pub(crate) struct Office {
 
 /// A Core whose Secure cannot be reached, on a fresh database. Its clock stands still.
 pub(crate) async fn empty() -> (Arc<Core>, TestDatabase) {
+    empty_with(5).await
+}
+
+/// The same with so many connections of the application role.
+async fn empty_with(connections: u32) -> (Arc<Core>, TestDatabase) {
     clm_service::install_provider();
     let database = TestDatabases::start().await.core;
-    let config = database.config("clm_core_app");
+    let config = PgConfig { max_connections: connections, ..database.config("clm_core_app") };
+    let app = clm_pg::connect(&config, "test").await.unwrap();
     let files = TlsFiles { ca_file: config.ca_file, cert_file: config.cert_file, key_file: config.key_file };
     let core = Core::new(CoreParts {
-        app: database.pool("clm_core_app").await,
+        app,
         system: database.pool("clm_core_system").await,
         secure: SecureClient::new("https://127.0.0.1:1", "secure", &files).unwrap(),
         clock: Clock::fixed(Clock::system().now()),
@@ -75,7 +82,12 @@ pub(crate) fn refused<T>(result: Result<T, CoreError>) -> ErrorCode {
 
 impl Office {
     pub(crate) async fn open() -> Self {
-        let (core, database) = empty().await;
+        Self::open_with(5).await
+    }
+
+    /// With so many connections of the application role.
+    pub(crate) async fn open_with(connections: u32) -> Self {
+        let (core, database) = empty_with(connections).await;
         let token = core.create_bootstrap_token(TimeDelta::hours(1)).await.unwrap();
         let made =
             core.bootstrap(token.expose(), &new_installation("root"), Uuid::nil(), None).await.unwrap();

@@ -43,7 +43,10 @@ async fn codes_are_unique_and_changes_need_the_version_that_was_read() {
     let taken = NewOrganization { code: "example".to_owned(), name: "Again".to_owned() };
     assert_eq!(refused(office.core.create_organization(&ctx, &taken).await), ErrorCode::AlreadyExists);
     let own = office.core.show_organization(&ctx, ctx.organization_id).await.unwrap();
-    let change = OrganizationChange { name: "Example GmbH".to_owned(), settings: json!({"locale": "de"}) };
+    let change = OrganizationChange {
+        name: "Example GmbH".to_owned(),
+        settings: json!({"api_keys": {"longest_days": 30}}),
+    };
     let changed =
         office.core.update_organization(&ctx, ctx.organization_id, own.version, &change).await.unwrap();
     assert_eq!((changed.org_name.as_str(), changed.version), ("Example GmbH", 2));

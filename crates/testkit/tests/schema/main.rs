@@ -10,6 +10,7 @@ mod catalog;
 mod core;
 mod grants;
 mod indexes;
+mod isolation;
 mod migrations;
 mod secure;
 mod tenancy;

@@ -9,7 +9,7 @@ use crate::{FORBIDDEN, NO_SUCH_ROW, assert_none, count, refusal, run, texts};
 const TENANT: &str = include_str!("tenant.sql");
 
 pub(crate) const ORG1: &str = "01900001-0000-7000-8000-000000000000";
-const ORG2: &str = "01900002-0000-7000-8000-000000000000";
+pub(crate) const ORG2: &str = "01900002-0000-7000-8000-000000000000";
 
 /// Organizations 1 and 2, and a pool of the system role.
 pub(crate) async fn two_tenants() -> (TestDatabase, PgPool) {
@@ -95,7 +95,7 @@ async fn a_connection_that_has_set_nothing_sees_nothing() {
     }
 }
 
-async fn tenant_tables(pool: &PgPool) -> Vec<String> {
+pub(crate) async fn tenant_tables(pool: &PgPool) -> Vec<String> {
     let tables = texts(
         pool,
         "SELECT c.relname::text FROM pg_class c
