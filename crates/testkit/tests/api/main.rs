@@ -26,6 +26,7 @@ mod mass_revocations;
 mod oidc;
 mod openssl;
 mod passkeys;
+mod password_resets;
 mod person;
 mod preconditions;
 mod renewals;

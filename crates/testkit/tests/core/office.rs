@@ -5,6 +5,7 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 use clm_core::api_keys::NewApiKey;
 use clm_core::bootstrap::NewInstallation;
+use clm_core::email_messages::Mail;
 use clm_core::organizations::NewOrganization;
 use clm_core::page::PageRequest;
 use clm_core::roles::NewAssignment;
@@ -31,6 +32,11 @@ pub(crate) struct Office {
 
 /// A Core whose Secure cannot be reached, on a fresh database. Its clock stands still.
 pub(crate) async fn empty() -> (Arc<Core>, TestDatabase) {
+    empty_with(None).await
+}
+
+/// The same, which sends e-mail so.
+async fn empty_with(mail: Option<Mail>) -> (Arc<Core>, TestDatabase) {
     clm_service::install_provider();
     let database = TestDatabases::start().await.core;
     let config = database.config("clm_core_app");
@@ -42,6 +48,7 @@ pub(crate) async fn empty() -> (Arc<Core>, TestDatabase) {
         clock: Clock::fixed(Clock::system().now()),
         entropy: Entropy::system(),
         sign_in: sign_in_parts(),
+        mail,
     });
     (core, database)
 }
@@ -73,7 +80,12 @@ pub(crate) fn refused<T>(result: Result<T, CoreError>) -> ErrorCode {
 
 impl Office {
     pub(crate) async fn open() -> Self {
-        let (core, database) = empty().await;
+        Self::open_with(None).await
+    }
+
+    /// An office that sends e-mail so.
+    pub(crate) async fn open_with(mail: Option<Mail>) -> Self {
+        let (core, database) = empty_with(mail).await;
         let token = core.create_bootstrap_token(TimeDelta::hours(1)).await.unwrap();
         let made =
             core.bootstrap(token.expose(), &new_installation("root"), Uuid::nil(), None).await.unwrap();
