@@ -44,8 +44,8 @@ stop: ## Stops what `make run` started; the data stays
 
 deps-test:
 	@deploy/install-packages.sh tests
-	if [[ ! -d $(BROWSER)/node_modules ]]; then
-		echo "Installing what tests of browsers need into $(BROWSER)/node_modules"
+	if [[ $(BROWSER)/node_modules/.package-lock.json -ot $(BROWSER)/package-lock.json ]]; then
+		echo "Installing what tests of browsers, providers and mail need into $(BROWSER)/node_modules"
 		npm ci --prefix $(BROWSER) --no-audit --no-fund --loglevel=error
 	fi
 	if [[ ! -x $(PKILINT)/bin/lint_pkix_cert ]]; then

@@ -20,6 +20,7 @@ pub mod notifications;
 pub mod organizations;
 pub mod page;
 pub mod passkeys;
+pub mod password_resets;
 pub mod policies;
 pub mod problem;
 pub mod requests;

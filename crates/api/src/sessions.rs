@@ -162,11 +162,21 @@ pub struct RecoveryCodes {
     pub token: Option<String>,
 }
 
+/// How a link reaches its user.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewLink {
+    /// Whether it is sent to the user's address, and not shown.
+    #[serde(default)]
+    pub send: bool,
+}
+
 /// A link by which a user sets a password.
 #[derive(Serialize, Deserialize, ToSchema)]
 pub struct OneTimeLink {
-    /// What stands in the link; shown this once.
-    pub token: String,
+    /// What stands in the link; shown this once. Not there when it was sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
     /// `invitation` or `password_reset`.
     pub purpose: String,
     /// When it ends.

@@ -67,7 +67,8 @@ impl Code {
             let recovery_code = Some(files::read_secret(path)?);
             return Ok(ShownFactor { recovery_code, ..ShownFactor::default() });
         }
-        let code = secrets::ask(self.code_file.as_deref(), "One-time code: ", "--code-file")?;
+        let code =
+            secrets::ask(self.code_file.as_deref(), "One-time code: ", "--code-file")?.trim().to_owned();
         Ok(ShownFactor { totp: Some(code), ..ShownFactor::default() })
     }
 }
@@ -84,7 +85,8 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<ExitCode,
         Command::Totp { password_file } => set_up(password_file.as_deref(), session).await?,
         Command::Confirm { code_file, recovery_codes_file } => {
             files::check_secret_file(&recovery_codes_file)?;
-            let totp = secrets::ask(code_file.as_deref(), "One-time code: ", "--code-file")?;
+            let totp =
+                secrets::ask(code_file.as_deref(), "One-time code: ", "--code-file")?.trim().to_owned();
             let path = "/api/v1/me/totp/confirm";
             let made: RecoveryCodes =
                 session.client.post_once(path, &TotpConfirmation { totp }, LOST_TOKEN).await?;

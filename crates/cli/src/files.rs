@@ -42,6 +42,17 @@ pub(crate) fn read_secret(path: &Path) -> Result<String, CliError> {
     Ok(secret)
 }
 
+/// A password from a file or standard input, as it is there but for one line end after it.
+pub(crate) fn read_password(path: &Path) -> Result<String, CliError> {
+    let text = read_text(path)?;
+    let line = text.strip_suffix('\n').unwrap_or(&text);
+    let password = line.strip_suffix('\r').unwrap_or(line);
+    if password.is_empty() {
+        return Err(CliError::Usage(format!("{} is empty", path.display())));
+    }
+    Ok(password.to_owned())
+}
+
 /// Writes a file that anybody may read, or standard output for `-`.
 pub(crate) fn write(path: &Path, content: &[u8]) -> Result<(), CliError> {
     if path == Path::new("-") {
@@ -184,6 +195,26 @@ mod tests {
         let _socket = UnixListener::bind(&path).unwrap();
         assert!(write(&path, b"x").is_err());
         assert!(path.symlink_metadata().unwrap().file_type().is_socket());
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn a_password_is_read_with_its_blanks() {
+        let path = std::env::temp_dir().join(format!("clm-password-{}", std::process::id()));
+        for (content, password) in [
+            (" a b \n", " a b "),
+            ("a b\r\n", "a b"),
+            ("a b", "a b"),
+            ("a b\n\n", "a b\n"),
+            ("\ta\t", "\ta\t"),
+        ] {
+            write_secret(&path, content.as_bytes()).unwrap();
+            assert_eq!(read_password(&path).unwrap(), password);
+        }
+        for empty in ["", "\n"] {
+            write_secret(&path, empty.as_bytes()).unwrap();
+            assert!(read_password(&path).is_err());
+        }
         std::fs::remove_file(path).unwrap();
     }
 

@@ -79,6 +79,9 @@ async fn run(arguments: Arguments) -> Result<ExitCode, CliError> {
         Command::Password { command: passwords::Command::Set(set) } => {
             return passwords::set(set, &global).await;
         }
+        Command::Password { command: passwords::Command::Forgot(forgot) } => {
+            return passwords::forgot(forgot, &global).await;
+        }
         Command::Cert { command: certificates::Command::Inspect { file } } => {
             return inspect::run(&file, global.output);
         }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use clm_api::password_resets::NewPasswordReset;
 use clm_api::sessions::{LinkUse, PasswordChange};
 use serde_json::Value;
 use url::Url;
@@ -13,6 +14,7 @@ use crate::error::{CliError, ExitCode};
 use crate::session::Session;
 use crate::{files, secrets};
 
+const ASKED: &str = "wait for a message; if none comes, do it again";
 const LOST: &str = "sign in with the new password; if that fails, do it again";
 
 #[derive(Subcommand)]
@@ -34,6 +36,23 @@ pub(crate) enum Command {
     },
     /// Set a password by a one-time link: an invitation, or a reset
     Set(Set),
+    /// Have a link for a new password sent to your address
+    Forgot(Forgot),
+}
+
+/// A forgotten password.
+#[derive(Args)]
+#[command(after_help = "Example:\n  clm password forgot https://clm.example.com:8443 --username ann")]
+pub(crate) struct Forgot {
+    /// Address of the API
+    #[arg(id = "address", value_name = "URL")]
+    address: Url,
+    /// Name that you sign in with
+    #[arg(long, required_unless_present = "email", conflicts_with = "email")]
+    username: Option<String>,
+    /// Address on record
+    #[arg(long)]
+    email: Option<String>,
 }
 
 /// The use of a one-time link.
@@ -66,6 +85,15 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<ExitCode,
         };
         let _: Value = session.client.post_once("/api/v1/me/password", &body, LOST).await?;
     }
+    Ok(ExitCode::Done)
+}
+
+/// Needs no session.
+pub(crate) async fn forgot(forgot: Forgot, global: &Global) -> Result<ExitCode, CliError> {
+    let body = NewPasswordReset { username: forgot.username, email: forgot.email };
+    let client = Client::new(forgot.address, global.ca_file.as_deref(), None, None)?;
+    let _: Value = client.post_once("/api/v1/password-resets", &body, ASKED).await?;
+    eprintln!("if there is such a user, and e-mail suffices for them, a message is on its way");
     Ok(ExitCode::Done)
 }
 

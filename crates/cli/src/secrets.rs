@@ -6,10 +6,10 @@ use std::path::Path;
 use crate::error::CliError;
 use crate::files;
 
-/// A secret from a file, or typed without being shown. `option` is the one that names the file.
+/// A secret from a file, or typed without being shown, blanks and all. `option` is the one that names the file.
 pub(crate) fn ask(file: Option<&Path>, question: &str, option: &str) -> Result<String, CliError> {
     match file {
-        Some(path) => files::read_secret(path),
+        Some(path) => files::read_password(path),
         None => type_in(question, option),
     }
 }
@@ -23,7 +23,7 @@ pub(crate) fn ask_new(file: Option<&Path>, question: &str, option: &str) -> Resu
         }
         return Ok(secret);
     };
-    files::read_secret(path)
+    files::read_password(path)
 }
 
 fn type_in(question: &str, option: &str) -> Result<String, CliError> {
@@ -33,8 +33,8 @@ fn type_in(question: &str, option: &str) -> Result<String, CliError> {
     }
     let typed = rpassword::prompt_password(question);
     let typed = typed.map_err(|error| CliError::Usage(format!("the terminal cannot be read: {error}")))?;
-    if typed.trim().is_empty() {
+    if typed.is_empty() {
         return Err(CliError::Usage("nothing was typed".to_owned()));
     }
-    Ok(typed.trim().to_owned())
+    Ok(typed)
 }

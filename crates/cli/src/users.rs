@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use clm_api::sessions::OneTimeLink;
+use clm_api::sessions::{NewLink, OneTimeLink};
 use clm_api::users::{NewUser, User, UserChange};
 use reqwest::Method;
 use serde_json::json;
@@ -41,17 +41,23 @@ pub(crate) enum Command {
         /// The user is to set a password first, by a link from `clm user link`
         #[arg(long)]
         invite: bool,
+        /// Send the link to the user's address at once
+        #[arg(long, requires = "invite")]
+        send: bool,
     },
     /// Make a one-time link by which a user sets a password: an invitation, or a reset
     #[command(
-        after_help = "Example:\n  clm user link 0199f0c3-7d59-7014-a6e2-3f8b9a0d1e45 --link-file link.txt"
+        after_help = "Examples:\n  clm user link 0199f0c3-7d59-7014-a6e2-3f8b9a0d1e45 --link-file link.txt\n  clm user link 0199f0c3-7d59-7014-a6e2-3f8b9a0d1e45 --send"
     )]
     Link {
         /// The user
         id: Uuid,
         /// Where the link goes; give it to the user over a way that nobody else reads
+        #[arg(long, required_unless_present = "send", conflicts_with = "send")]
+        link_file: Option<PathBuf>,
+        /// Send it to the user's address instead
         #[arg(long)]
-        link_file: PathBuf,
+        send: bool,
     },
     /// End the lock of a user after too many failed sign-ins
     #[command(after_help = "Example:\n  clm user unlock 0199f0c3-7d59-7014-a6e2-3f8b9a0d1e45")]
@@ -105,9 +111,14 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<ExitCode,
         Command::Show { id } => {
             print(&session.client.get(&format!("/api/v1/users/{id}")).await?.body, session);
         }
-        Command::Create { username, email, display_name, invite } => {
+        Command::Create { username, email, display_name, invite, send } => {
             let body = NewUser { username, email, display_name, invited: invite };
-            print(&session.client.post("/api/v1/users", &body, None).await?.body, session);
+            let made: User = session.client.post("/api/v1/users", &body, None).await?.body;
+            print(&made, session);
+            if send {
+                make_link(made.id.into(), true, session).await?;
+                eprintln!("the invitation is on its way to {}", made.email);
+            }
         }
         Command::Update { id, email, display_name } => {
             let change = |old: User| UserChange {
@@ -117,7 +128,7 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<ExitCode,
             let path = format!("/api/v1/users/{id}");
             print(&session.client.edit(Method::PUT, &path, change).await?, session);
         }
-        Command::Link { id, link_file } => link(id, &link_file, session).await?,
+        Command::Link { id, link_file, .. } => link(id, link_file.as_deref(), session).await?,
         Command::Unlock { id } => {
             let path = format!("/api/v1/users/{id}/unlock");
             print(&session.client.post(&path, &json!({}), None).await?.body, session);
@@ -143,19 +154,27 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<ExitCode,
     Ok(ExitCode::Done)
 }
 
-async fn link(id: Uuid, link_file: &Path, session: &Session) -> Result<(), CliError> {
-    files::check_secret_file(link_file)?;
-    let path = format!("/api/v1/users/{id}/links");
-    let made: OneTimeLink = session.client.post(&path, &json!({}), None).await?.body;
-    files::write_secret(link_file, made.token.as_bytes())?;
+/// Without a file it is sent.
+async fn link(id: Uuid, link_file: Option<&Path>, session: &Session) -> Result<(), CliError> {
+    link_file.map(files::check_secret_file).transpose()?;
+    let made = make_link(id, link_file.is_none(), session).await?;
+    if let (Some(path), Some(token)) = (link_file, &made.token) {
+        files::write_secret(path, token.as_bytes())?;
+    }
+    let place = link_file.map_or_else(|| "sent".to_owned(), |path| path.display().to_string());
     let fields = vec![
         ("purpose", made.purpose.clone()),
         ("ends", output::time(made.expires_at)),
-        ("file", link_file.display().to_string()),
+        (if link_file.is_some() { "file" } else { "link" }, place),
     ];
     let shown = json!({"purpose": made.purpose, "expires_at": made.expires_at, "file": link_file});
     output::object(session.output, &shown, fields);
     Ok(())
+}
+
+async fn make_link(id: Uuid, send: bool, session: &Session) -> Result<OneTimeLink, CliError> {
+    let path = format!("/api/v1/users/{id}/links");
+    Ok(session.client.post(&path, &NewLink { send }, None).await?.body)
 }
 
 async fn list(page: &PageArguments, session: &Session) -> Result<(), CliError> {

@@ -10,6 +10,7 @@ pub mod bootstrap;
 pub mod certificates;
 pub mod checkpoints;
 mod columns;
+pub mod email_messages;
 pub mod external_identities;
 pub mod follower;
 pub mod group_members;

@@ -92,6 +92,19 @@ pub async fn revoke_all(conn: &mut PgConnection, user_id: Uuid, now: Time) -> Re
     Ok(())
 }
 
+/// Ends the links that a user has asked for and not used; those that somebody else made stay.
+pub async fn revoke_asked_for(conn: &mut PgConnection, user_id: Uuid, now: Time) -> Result<(), DbError> {
+    sqlx::query!(
+        "UPDATE one_time_links SET revoked_at = $2, updated_at = $2
+         WHERE user_id = $1 AND purpose = 'password_reset' AND made_by IS NULL AND used_at IS NULL AND revoked_at IS NULL",
+        user_id,
+        now
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 /// Ends all links of these users that were not used.
 pub async fn revoke_all_of(conn: &mut PgConnection, users: &[Uuid], now: Time) -> Result<(), DbError> {
     sqlx::query!(

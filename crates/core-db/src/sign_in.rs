@@ -37,6 +37,18 @@ pub async fn find(conn: &mut PgConnection, username: &str) -> Result<Option<Sign
     .await?)
 }
 
+/// Finds a user by address, whatever the case.
+pub async fn find_by_email(conn: &mut PgConnection, email: &str) -> Result<Option<SignInRow>, DbError> {
+    Ok(sqlx::query_as!(
+        SignInRow,
+        "SELECT id, username, email, display_name, password_hash, password_changed_at, status, locked_until
+         FROM users WHERE lower(email) = lower($1) AND deleted_at IS NULL",
+        email
+    )
+    .fetch_optional(conn)
+    .await?)
+}
+
 /// Finds a user by identity.
 pub async fn find_by_id(conn: &mut PgConnection, id: Uuid) -> Result<Option<SignInRow>, DbError> {
     Ok(sqlx::query_as!(
@@ -46,6 +58,18 @@ pub async fn find_by_id(conn: &mut PgConnection, id: Uuid) -> Result<Option<Sign
         id
     )
     .fetch_optional(conn)
+    .await?)
+}
+
+/// These users, in the order of their identities.
+pub async fn list(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<SignInRow>, DbError> {
+    Ok(sqlx::query_as!(
+        SignInRow,
+        "SELECT id, username, email, display_name, password_hash, password_changed_at, status, locked_until
+         FROM users WHERE id = ANY($1) AND deleted_at IS NULL ORDER BY id",
+        ids
+    )
+    .fetch_all(conn)
     .await?)
 }
 

@@ -18,6 +18,7 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
     check_files(&rpc.ca_file, &rpc.cert_file, &rpc.key_file).context("[rpc]")?;
     config.sign_in.parts(&config.api.public_url, PasswordCost::LEAST).context("[sign_in]")?;
     identity_providers::open_all(&config.identity_providers).context("[[identity_providers]]")?;
+    config.open_mail()?;
     config.limits.limits().context("[limits]")?;
     eprintln!("the configuration is complete and readable");
     Ok(())

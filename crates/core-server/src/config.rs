@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, ensure};
 use chrono::TimeDelta;
+use clm_core::common_passwords::CommonPasswords;
+use clm_core::email_messages::Mail;
 use clm_core::passwords::PasswordCost;
 use clm_core::sealed_secrets::SecretsKeys;
 use clm_core::sign_in::SignInParts;
@@ -17,6 +19,10 @@ use serde::Deserialize;
 
 use crate::identity_providers::IdentityProviderConfig;
 use crate::limits_config::LimitsConfig;
+use crate::mail_config::MailConfig;
+
+/// Octets of a list of passwords at most.
+const LARGEST_LIST: u64 = 64 * 1024 * 1024;
 
 /// The whole file.
 #[derive(Debug, Deserialize)]
@@ -39,6 +45,8 @@ pub(crate) struct Config {
     /// OpenID providers that are trusted.
     #[serde(default)]
     pub(crate) identity_providers: Vec<IdentityProviderConfig>,
+    /// How e-mail leaves; none is sent without.
+    pub(crate) mail: Option<MailConfig>,
     /// How much the listeners take.
     #[serde(default)]
     pub(crate) limits: LimitsConfig,
@@ -88,6 +96,8 @@ pub(crate) struct SignInConfig {
     session_lifetime_hours: Option<u32>,
     /// What a password shall cost this machine, 2 to 10 passes of argon2id; 100 unless given.
     password_milliseconds: Option<u32>,
+    /// Passwords that nobody may take, one to a line; those that come with the program are refused in any case.
+    refused_passwords_file: Option<PathBuf>,
 }
 
 impl SignInConfig {
@@ -109,8 +119,20 @@ impl SignInConfig {
             issuer,
             session_idle: idle.unwrap_or(usual.session_idle),
             session_lifetime: lifetime.unwrap_or(usual.session_lifetime),
+            common_passwords: self.common_passwords()?,
             ..usual
         })
+    }
+
+    fn common_passwords(&self) -> anyhow::Result<CommonPasswords> {
+        let Some(path) = &self.refused_passwords_file else {
+            return Ok(CommonPasswords::default());
+        };
+        let name = || path.display().to_string();
+        let octets = std::fs::metadata(path).with_context(name)?.len();
+        ensure!(octets <= LARGEST_LIST, "{} is larger than {LARGEST_LIST} octets", name());
+        let text = std::fs::read_to_string(path).with_context(name)?;
+        CommonPasswords::parse(&text).map_err(|fault| anyhow!("{}: {fault}", name()))
     }
 
     /// What a password shall cost.
@@ -150,6 +172,14 @@ impl IntegrityConfig {
     /// The same as a duration, never zero.
     pub(crate) fn interval(&self) -> Duration {
         Duration::from_secs(self.interval_seconds.max(1))
+    }
+}
+
+impl Config {
+    /// How e-mail leaves, if it does.
+    pub(crate) fn open_mail(&self) -> anyhow::Result<Option<Mail>> {
+        let mail = self.mail.as_ref().map(|mail| mail.open(&self.api.public_url));
+        mail.transpose().context("[mail]")
     }
 }
 

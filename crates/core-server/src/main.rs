@@ -8,6 +8,7 @@ mod connections;
 mod identity_providers;
 mod limits_config;
 mod listeners;
+mod mail_config;
 mod metrics;
 mod password_cost;
 mod secret_file;

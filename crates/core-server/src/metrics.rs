@@ -2,6 +2,7 @@
 
 use std::sync::atomic::AtomicU64;
 
+use clm_core::email_messages::EmailReport;
 use clm_core::integrity::IntegrityReport;
 use clm_service::Metrics;
 use prometheus_client::metrics::counter::Counter;
@@ -39,6 +40,35 @@ impl IntegrityMetrics {
         self.alarms.set(report.alarms);
         self.compared.set(report.compared);
         self.last_success.set(report.finished_at.timestamp());
+    }
+}
+
+/// What became of e-mail.
+#[derive(Clone, Default)]
+pub(crate) struct EmailMetrics {
+    sent: Counter,
+    retried: Counter,
+    failed: Counter,
+    waiting: Gauge<u64, AtomicU64>,
+}
+
+impl EmailMetrics {
+    pub(crate) fn register(&self, metrics: &Metrics) {
+        metrics.register(|registry| {
+            registry.register("emails_sent", "Messages that the mail server took", self.sent.clone());
+            let retried = self.retried.clone();
+            registry.register("emails_retried", "Tries that failed and will be repeated", retried);
+            registry.register("emails_failed", "Messages that were given up", self.failed.clone());
+            let waiting = self.waiting.clone();
+            registry.register("emails_waiting", "Messages of all processes that are not sent yet", waiting);
+        });
+    }
+
+    pub(crate) fn note(&self, report: EmailReport) {
+        self.sent.inc_by(report.sent);
+        self.retried.inc_by(report.retried);
+        self.failed.inc_by(report.dead);
+        self.waiting.set(report.waiting);
     }
 }
 

@@ -18,12 +18,12 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Config, MigrationConfig};
 use crate::identity_providers;
 use crate::listeners;
-use crate::metrics::{self, IntegrityMetrics};
+use crate::metrics::{self, EmailMetrics, IntegrityMetrics};
 use crate::password_cost;
 
 /// Months for which partitions are made ahead.
 const MONTHS_AHEAD: u32 = 3;
-/// How often partitions are made ahead and forgotten answers deleted.
+/// How often partitions are made ahead, old messages and forgotten answers deleted.
 const HOUSEKEEPING: Duration = Duration::from_mins(10);
 
 /// The rules on their database.
@@ -39,6 +39,7 @@ pub(crate) async fn open(config: &Config, password_cost: PasswordCost) -> anyhow
     let identity_providers =
         identity_providers::open_all(&config.identity_providers).context("[[identity_providers]]")?;
     let sign_in = SignInParts { identity_providers, ..sign_in };
+    let mail = config.open_mail()?;
     let app = clm_pg::connect(&config.database, "clm-core").await.context("clm_core_db as [database]")?;
     let system = clm_pg::connect(&config.system_database, "clm-core-system")
         .await
@@ -55,6 +56,7 @@ pub(crate) async fn open(config: &Config, password_cost: PasswordCost) -> anyhow
         clock: Clock::system(),
         entropy: Entropy::system(),
         sign_in,
+        mail,
     });
     Ok(Opened { core, app, system })
 }
@@ -111,7 +113,7 @@ async fn wait(mut tasks: JoinSet<anyhow::Result<()>>, shutdown: &CancellationTok
     outcome
 }
 
-/// What the rules do of themselves: jobs, the follower, deadlines, comparing the databases, notices.
+/// What the rules do of themselves: jobs, e-mail, the follower, deadlines, comparing the databases, notices.
 fn spawn_rules(
     tasks: &mut JoinSet<anyhow::Result<()>>,
     config: &Config,
@@ -127,6 +129,9 @@ fn spawn_rules(
     tasks.spawn(until_stopped(Arc::clone(core).run_deadlines(stop())));
     tasks.spawn(until_stopped(Arc::clone(core).run_mass_revocations(stop())));
     tasks.spawn(until_stopped(Arc::clone(core).run_notices(stop())));
+    let email = EmailMetrics::default();
+    email.register(metrics);
+    tasks.spawn(until_stopped(Arc::clone(core).run_email_messages(stop(), move |report| email.note(report))));
     let dropped = metrics::count_dropped_refusals(metrics);
     let count = move |more| {
         dropped.inc_by(more);
@@ -154,7 +159,7 @@ fn health(opened: &Opened) -> Health {
     health
 }
 
-/// Makes partitions ahead and deletes stored answers whose time is over.
+/// Makes partitions ahead and deletes messages and stored answers whose time is over.
 async fn keep_house(system: PgPool, core: Arc<Core>, shutdown: CancellationToken) -> anyhow::Result<()> {
     loop {
         tokio::select! {
@@ -163,6 +168,9 @@ async fn keep_house(system: PgPool, core: Arc<Core>, shutdown: CancellationToken
         }
         if let Err(error) = make_partitions(&system).await {
             tracing::error!(error = &error as &dyn std::error::Error, "partitions could not be made ahead");
+        }
+        if let Some(Err(error)) = shutdown.run_until_cancelled(core.purge_email_messages()).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "old messages could not be deleted");
         }
         match shutdown.run_until_cancelled(core.purge_calls()).await {
             Some(Err(error)) => {

@@ -178,14 +178,19 @@ impl Callers {
         }
     }
 
-    /// Notes a failure, and its answer to what was presented.
-    pub(crate) fn note_failure(&self, address: IpAddr, presented: Option<Presented>, failure: &Failure) {
-        let address = network(address);
-        let failures = self.failures.get_with(address, || Arc::new(self.new_failures()));
+    /// Notes what may have been a guess.
+    pub(crate) fn note_guess(&self, address: IpAddr) {
+        let failures = self.failures.get_with(network(address), || Arc::new(self.new_failures()));
         if let Err(early) = failures.bucket.check() {
             *failures.blocked_until.lock().unwrap_or_else(PoisonError::into_inner) =
                 Some(early.earliest_possible());
         }
+    }
+
+    /// Notes a failure, and its answer to what was presented.
+    pub(crate) fn note_failure(&self, address: IpAddr, presented: Option<Presented>, failure: &Failure) {
+        self.note_guess(address);
+        let address = network(address);
         if let Some(presented) = presented {
             self.proven.invalidate(&presented);
             self.answers.insert((address, presented), failure.clone());

@@ -33,6 +33,8 @@ const ORGANIZATION_HEADER: &str = "clm-organization";
 const SIGN_IN: &str = "/api/v1/sessions";
 /// Where workloads send tokens to, which may say much.
 const TOKEN: &str = "/api/v1/token";
+/// Where new passwords are asked for: as at sign-in, names and addresses can be tried out.
+const PASSWORD_RESETS: &str = "/api/v1/password-resets";
 /// A body that takes longer is a slow one: its sender holds no place to run meanwhile.
 const PROMPT: Duration = Duration::from_millis(50);
 /// Who shows no credentials can keep little of the service busy: this many of their changes run at once, after their bodies,
@@ -158,13 +160,17 @@ impl Gate {
             Failure::new(ErrorCode::Unavailable, "too many requests without credentials run at once")
         })?;
         // A token that was wrong stays wrong; a password may be right in a minute, and is kept nowhere.
-        let presented = (route.path != SIGN_IN).then(|| idempotency::digest(&parts.uri, &body));
+        let is_token = !matches!(route.path, SIGN_IN | PASSWORD_RESETS);
+        let presented = is_token.then(|| idempotency::digest(&parts.uri, &body));
         self.callers.check(asker.address, presented)?;
         let response = next.run(Request::from_parts(parts, Body::from(body))).await;
         if let Some(failure) = response.extensions().get::<Failure>()
             && is_wrong_secret(failure.0.code)
         {
             self.callers.note_failure(asker.address, presented, failure);
+        }
+        if route.path == PASSWORD_RESETS {
+            self.callers.note_guess(asker.address);
         }
         drop(permit);
         Ok(response)

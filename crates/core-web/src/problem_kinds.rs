@@ -72,6 +72,7 @@ const fn status(code: ErrorCode) -> StatusCode {
         | C::CertificateNotActive
         | C::CertificateAlreadyRenewed
         | C::AlreadyExists
+        | C::MailNotConfigured
         | C::Conflict => StatusCode::CONFLICT,
         C::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
         C::BodyTooLarge | C::CsrTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -196,6 +197,10 @@ const fn texts(code: ErrorCode) -> (&'static str, &'static str) {
         C::LinkInvalid => (
             "The one-time link is wrong, used, replaced by a newer one, or its time is over",
             "Ask an administrator for a new one.",
+        ),
+        C::MailNotConfigured => (
+            "This installation sends no e-mail",
+            "Ask an administrator for a one-time link; an operator sets up [mail] in core.toml.",
         ),
         C::IdentityUnknown => (
             "The provider vouches for somebody who is no active user here",

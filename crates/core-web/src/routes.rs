@@ -133,6 +133,7 @@ pub const ROUTES: &[Route] = {
         route("POST", "/api/v1/sessions/oidc/start", Public),
         route("POST", "/api/v1/sessions/oidc", Public),
         route("POST", "/api/v1/links/use", Public),
+        route("POST", "/api/v1/password-resets", Public),
         // With the present password.
         route("POST", "/api/v1/me/password", SignedIn),
         route("POST", "/api/v1/me/totp", Session),

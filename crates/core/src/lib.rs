@@ -18,9 +18,12 @@ pub mod certificates;
 pub mod challenges;
 pub mod checkpoints;
 mod committer;
+pub mod common_passwords;
 pub mod ctx;
 pub mod deadlines;
 mod defaults;
+pub mod email_messages;
+mod email_texts;
 pub mod error;
 pub mod external_identities;
 pub mod external_sign_in;
@@ -39,6 +42,7 @@ pub mod ip_range;
 pub mod jobs;
 pub mod keys;
 mod licenses;
+pub mod mailer;
 mod mandates;
 pub mod mass_revocation_runs;
 pub mod mass_revocations;
@@ -58,6 +62,7 @@ pub mod page;
 pub mod passkey_sign_in;
 pub mod passkeys;
 mod password_changes;
+pub mod password_resets;
 pub mod passwords;
 pub mod policies;
 pub mod policy_rules;
@@ -105,6 +110,7 @@ use clm_pg::{DbError, Tx};
 use clm_rpc::SecureClient;
 use clm_types::{CertificateId, Clock, Entropy, IssuedCertificate, OrganizationId};
 use moka::sync::Cache;
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 pub use actor::{Actor, ActorKind, PermissionSet};
@@ -114,6 +120,8 @@ pub use error::CoreError;
 use authorities::AuthorityCache;
 use cache::ShortCache;
 use committer::Committer;
+use common_passwords::CommonPasswords;
+use email_messages::{Mail, Outbox};
 use identity::{Identity, IdentityKey};
 use identity_providers::IdentityProvider;
 use jobs::Worker;
@@ -149,6 +157,8 @@ pub struct CoreParts {
     pub entropy: Entropy,
     /// How people sign in.
     pub sign_in: SignInParts,
+    /// How e-mail leaves; none is sent without.
+    pub mail: Option<Mail>,
 }
 
 /// The rules of Core over their database and the Secure Service.
@@ -166,7 +176,12 @@ pub struct Core {
     /// Where lists that provisioning clients read go on.
     pub(crate) bookmarks: Cache<BookmarkKey, Bookmark>,
     pub(crate) passwords: Passwords,
-    pub(crate) secrets_keys: SecretsKeys,
+    pub(crate) common_passwords: CommonPasswords,
+    pub(crate) secrets_keys: Arc<SecretsKeys>,
+    /// Where e-mail is written, if any is sent.
+    pub(crate) outbox: Option<Arc<Outbox>>,
+    /// Places for those who forgot their password.
+    pub(crate) password_resets: Arc<Semaphore>,
     pub(crate) issuer: String,
     pub(crate) relying_party: RelyingParty,
     pub(crate) identity_providers: Vec<IdentityProvider>,
@@ -197,6 +212,9 @@ impl Core {
         let worker = Worker::new(parts.clock.now(), &parts.entropy);
         let committer = Committer::start(parts.app.clone(), parts.system.clone());
         let ocsp_questions = OcspQuestions::new(parts.secure.clone());
+        let secrets_keys = Arc::new(parts.sign_in.secrets_keys);
+        let new_outbox = |mail| Arc::new(Outbox::new(mail, Arc::clone(&secrets_keys), parts.entropy.clone()));
+        let outbox = parts.mail.map(new_outbox);
         Arc::new(Self {
             app: parts.app,
             system: parts.system,
@@ -210,7 +228,10 @@ impl Core {
                 .build(),
             bookmarks: Cache::builder().max_capacity(10_000).time_to_live(Duration::from_mins(10)).build(),
             passwords: Passwords::new(parts.sign_in.password_cost),
-            secrets_keys: parts.sign_in.secrets_keys,
+            common_passwords: parts.sign_in.common_passwords,
+            secrets_keys,
+            outbox,
+            password_resets: Arc::new(Semaphore::new(password_resets::MOST_AT_ONCE)),
             issuer: parts.sign_in.issuer,
             relying_party: parts.sign_in.relying_party,
             identity_providers: parts.sign_in.identity_providers,

@@ -7,6 +7,7 @@ use totp_rs::{Builder, Secret, Totp};
 use zeroize::Zeroizing;
 
 use crate::audit::AuditEntry;
+use crate::email_texts::EmailText;
 use crate::error::has_changed;
 use crate::recovery_codes::new_codes;
 use crate::second_factors::{not_set_up, proof};
@@ -99,6 +100,8 @@ impl Core {
             self.end_sessions(&mut tx, ctx, user_id, Some(session.id), "factor_changed").await?;
             let entry = AuditEntry::of(ctx, &self.entropy, "factor.enable", "user").object(user_id);
             audit::insert(&mut tx, entry.row()).await?;
+            let text = EmailText::FactorAdded { what: "one-time codes", address: ctx.address };
+            self.tell_by_email(&mut tx, user_id.0, &text, ctx.now).await?;
             Ok((tx, Ok(!row.mfa_enabled)))
         });
         let outcome = outcome.await?;
@@ -122,7 +125,7 @@ impl Core {
             }
             let entry = AuditEntry::of(ctx, &self.entropy, "factor.remove", "user").object(user_id);
             audit::insert(&mut tx, entry.row()).await?;
-            self.note_lost_factor(&mut tx, ctx, user_id, Some(session.id)).await?;
+            self.note_lost_factor(&mut tx, ctx, (user_id, "one-time codes"), Some(session.id)).await?;
             Ok((tx, ()))
         })
         .await?;

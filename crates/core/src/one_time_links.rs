@@ -1,5 +1,7 @@
 //! One-time links: how a user who knows no password sets one. An invitation for a new user, a reset for another.
 
+use std::sync::Arc;
+
 use chrono::TimeDelta;
 use clm_core_db::one_time_links::{self, NewLinkRow};
 use clm_core_db::sign_in::{self, SignInRow};
@@ -9,6 +11,8 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::audit::AuditEntry;
+use crate::email_messages::{Outbox, Recipient};
+use crate::email_texts::EmailText;
 use crate::identity::union;
 use crate::sign_in::Visitor;
 use crate::tokens::{Token, TokenKind};
@@ -24,6 +28,13 @@ const RESET: TimeDelta = TimeDelta::hours(1);
 pub struct OneTimeLink {
     /// What stands in it.
     pub token: Token,
+    /// What it is for.
+    pub terms: LinkTerms,
+}
+
+/// What a link is good for.
+#[derive(Debug, Clone, Copy)]
+pub struct LinkTerms {
     /// `invitation` or `password_reset`.
     pub purpose: &'static str,
     /// When it ends.
@@ -42,37 +53,61 @@ impl Core {
     /// Makes a link by which a user sets a password; older ones end. Whoever has it can act as the user, so only those who may
     /// do no less get one, and for users who decide on requests only administrators of all organizations.
     pub async fn create_link(&self, ctx: &Ctx, user_id: UserId) -> Result<OneTimeLink, CoreError> {
+        let token = Token::generate(TokenKind::Link, &self.entropy);
+        let terms = self.make_link(ctx, user_id, &token, None).await?;
+        Ok(OneTimeLink { token, terms })
+    }
+
+    /// Makes a link as [`Self::create_link`] does, and sends it to the user's address: who makes it does not see it.
+    ///
+    /// # Errors
+    /// `mail_not_configured`; `rate_limited` when the user was sent many within the hour.
+    pub async fn send_link(&self, ctx: &Ctx, user_id: UserId) -> Result<LinkTerms, CoreError> {
+        let outbox = Arc::clone(self.outbox()?);
+        let token = Token::generate(TokenKind::Link, &self.entropy);
+        self.make_link(ctx, user_id, &token, Some(&outbox)).await
+    }
+
+    async fn make_link(
+        &self,
+        ctx: &Ctx,
+        user_id: UserId,
+        token: &Token,
+        outbox: Option<&Outbox>,
+    ) -> Result<LinkTerms, CoreError> {
         ctx.require(Permission::UserWrite)?;
         ctx.require_unrestricted()?;
-        let token = Token::generate(TokenKind::Link, &self.entropy);
         let token_hash = &token.hash();
-        let (purpose, expires_at) = self
-            .in_system("create_link", |mut tx| async move {
-                let user = find_for_change(&mut tx, ctx, user_id).await?;
-                check_may_reset(&mut tx, ctx, user_id).await?;
-                let (purpose, lifetime) = match user.status.as_str() {
-                    "disabled" => return Err(not_active(&user.status).into()),
-                    "invited" => ("invitation", INVITATION),
-                    _ => ("password_reset", RESET),
-                };
-                one_time_links::revoke_all(&mut tx, user_id.0, ctx.now).await?;
-                let row = NewLinkRow {
-                    id: ids::new_uuid(ctx.now, &self.entropy),
-                    user_id: user_id.0,
-                    purpose,
-                    token_hash,
-                    made_by: ctx.actor.user_id.map(Into::into),
-                    expires_at: ctx.now + lifetime,
-                    created_at: ctx.now,
-                };
-                one_time_links::insert(&mut tx, &row).await?;
-                let entry =
-                    AuditEntry::of(ctx, &self.entropy, "link.create", "user").object(user_id).detail(purpose);
-                audit::insert(&mut tx, entry.row()).await?;
-                Ok((tx, (purpose, row.expires_at)))
-            })
-            .await?;
-        Ok(OneTimeLink { token, purpose, expires_at })
+        self.in_system("make_link", |mut tx| async move {
+            let user = find_for_change(&mut tx, ctx, user_id).await?;
+            check_may_reset(&mut tx, ctx, user_id).await?;
+            let terms = terms(&user.status, ctx.now)?;
+            one_time_links::revoke_all(&mut tx, user_id.0, ctx.now).await?;
+            let row = NewLinkRow {
+                id: ids::new_uuid(ctx.now, &self.entropy),
+                user_id: user_id.0,
+                purpose: terms.purpose,
+                token_hash,
+                made_by: ctx.actor.user_id.map(Into::into),
+                expires_at: terms.expires_at,
+                created_at: ctx.now,
+            };
+            one_time_links::insert(&mut tx, &row).await?;
+            if let Some(outbox) = outbox {
+                let text = EmailText::Link { token, terms };
+                let to = Recipient { user_id: user.id, username: &user.username, address: &user.email };
+                if !outbox.write(&mut tx, to, &text, ctx.now).await? {
+                    return Err(sent_too_often().into());
+                }
+            }
+            let way = if outbox.is_some() { ", sent by e-mail" } else { "" };
+            let entry = AuditEntry::of(ctx, &self.entropy, "link.create", "user")
+                .object(user_id)
+                .detail(format!("{}{way}", terms.purpose));
+            audit::insert(&mut tx, entry.row()).await?;
+            Ok((tx, terms))
+        })
+        .await
     }
 
     /// Sets the password of whom a link is for, and ends their sessions. A second factor stays.
@@ -123,11 +158,30 @@ impl Core {
 
 /// Fails if the link would let its maker decide in somebody's name.
 async fn check_may_reset(conn: &mut PgConnection, ctx: &Ctx, user_id: UserId) -> Result<(), CoreError> {
-    let held = role_assignments::list_held_from(conn, user_id.0, ctx.now).await?;
-    if union(held.iter()).contains(Permission::RequestApprove) {
+    if decides(conn, user_id.0, ctx.now).await? {
         ctx.require_global(Permission::UserWrite)?;
     }
     Ok(())
+}
+
+/// Whether a user decides on requests, now or later, as administrators do.
+pub(crate) async fn decides(conn: &mut PgConnection, user_id: Uuid, now: Time) -> Result<bool, CoreError> {
+    let held = role_assignments::list_held_from(conn, user_id, now).await?;
+    Ok(union(held.iter()).contains(Permission::RequestApprove))
+}
+
+/// What a link for a user in this state is good for.
+fn terms(status: &str, now: Time) -> Result<LinkTerms, Refusal> {
+    match status {
+        "disabled" => Err(not_active(status)),
+        "invited" => Ok(LinkTerms { purpose: "invitation", expires_at: now + INVITATION }),
+        _ => Ok(LinkTerms { purpose: "password_reset", expires_at: now + RESET }),
+    }
+}
+
+fn sent_too_often() -> Refusal {
+    Refusal::new(ErrorCode::RateLimited, "this user was sent many links within the hour")
+        .hint("wait, or write the link into a file: clm user link USER --link-file FILE")
 }
 
 fn not_active(status: &str) -> Refusal {

@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 use crate::actor::SessionProof;
 use crate::audit::AuditEntry;
 use crate::challenges::Purpose;
+use crate::email_texts::EmailText;
 use crate::error::{exists_already, has_changed};
 use crate::recovery_codes::new_codes;
 use crate::second_factors::proof;
@@ -116,6 +117,8 @@ impl Core {
                     .object(row.id)
                     .detail(row.name.as_str());
                 audit::insert(&mut tx, entry.row()).await?;
+                let text = EmailText::FactorAdded { what: "a passkey", address: ctx.address };
+                self.tell_by_email(&mut tx, user_id.0, &text, ctx.now).await?;
                 notices::send(&mut tx, notices::IDENTITY).await?;
                 Ok((tx, is_first))
             })
@@ -142,7 +145,7 @@ impl Core {
             passkeys::revoke(&mut tx, user_id.0, id.0, ctx.now).await.map_err(|_| passkey_not_found(id))?;
             let entry = AuditEntry::of(ctx, &self.entropy, "passkey.remove", "passkey").object(id);
             audit::insert(&mut tx, entry.row()).await?;
-            self.note_lost_factor(&mut tx, ctx, user_id, Some(session.id)).await?;
+            self.note_lost_factor(&mut tx, ctx, (user_id, "a passkey"), Some(session.id)).await?;
             Ok((tx, ()))
         })
         .await?;

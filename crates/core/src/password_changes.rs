@@ -7,6 +7,7 @@ use clm_types::{ErrorCode, Refusal, UserId};
 use zeroize::Zeroizing;
 
 use crate::audit::AuditEntry;
+use crate::email_texts::EmailText;
 use crate::passwords::{HashedPassword, check_password};
 use crate::second_factors::check_just_opened;
 use crate::sign_in::sign_in_failed;
@@ -109,7 +110,8 @@ impl Core {
         user: &SignInRow,
         password: &Zeroizing<String>,
     ) -> Result<NewPassword, CoreError> {
-        check_password(password, &[&user.username, &user.email, &user.display_name], "/password")?;
+        let names = [user.username.as_str(), &user.email, &user.display_name];
+        check_password(password, &names, "/password", &self.common_passwords)?;
         let mut tx = clm_pg::begin(&self.system).await?;
         let former = sign_in::list_former_passwords(&mut tx, user.id, REMEMBERED).await?;
         drop(tx);
@@ -137,7 +139,9 @@ impl Core {
         set.await.map_err(changed_meanwhile)?;
         one_time_links::revoke_all(conn, user_id.0, ctx.now).await?;
         let entry = AuditEntry::of(ctx, &self.entropy, "user.set_password", "user").object(user_id);
-        Ok(audit::insert(conn, entry.row()).await?)
+        audit::insert(conn, entry.row()).await?;
+        let text = EmailText::PasswordChanged { address: ctx.address };
+        self.tell_by_email(conn, user_id.0, &text, ctx.now).await
     }
 }
 

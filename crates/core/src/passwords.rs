@@ -13,11 +13,14 @@ use tokio::sync::{OnceCell, Semaphore};
 use zeroize::Zeroizing;
 
 use crate::CoreError;
+use crate::common_passwords::CommonPasswords;
 
 const MEMORY_KIB: u32 = 19_456;
 const LANES: u32 = 1;
-const SHORTEST: usize = 12;
-const LONGEST: usize = 256;
+/// Fewest characters of a password,
+pub(crate) const SHORTEST: usize = 12;
+/// and most.
+pub(crate) const LONGEST: usize = 256;
 /// Hashes at once, each with its memory; fewer where there are fewer processors: more only wait for each other, and push each
 /// other's memory out of the processor's cache.
 const MOST_AT_ONCE: usize = 4;
@@ -169,10 +172,18 @@ impl Passwords {
 ///
 /// # Errors
 /// `invalid_request`, `password_too_weak`.
-pub(crate) fn check_password(password: &str, names: &[&str], field: &str) -> Result<(), Refusal> {
+pub(crate) fn check_password(
+    password: &str,
+    names: &[&str],
+    field: &str,
+    common: &CommonPasswords,
+) -> Result<(), Refusal> {
     if !(SHORTEST..=LONGEST).contains(&password.chars().count()) {
         let detail = format!("a password has {SHORTEST} to {LONGEST} characters");
         return Err(Refusal::new(ErrorCode::InvalidRequest, detail).field(field));
+    }
+    if common.contain(password) {
+        return Err(too_weak("Many have had this password, or almost this one.".to_owned(), field));
     }
     let estimated: Zeroizing<String> = Zeroizing::new(password.chars().take(ESTIMATED).collect());
     let estimate = zxcvbn::zxcvbn(&estimated, names);
@@ -182,9 +193,13 @@ pub(crate) fn check_password(password: &str, names: &[&str], field: &str) -> Res
     let warning =
         estimate.feedback().and_then(zxcvbn::feedback::Feedback::warning).map(|warning| warning.to_string());
     let detail = warning.unwrap_or_else(|| "This password is guessed early.".to_owned());
-    Err(Refusal::new(ErrorCode::PasswordTooWeak, detail).field(field).hint(
+    Err(too_weak(detail, field))
+}
+
+fn too_weak(detail: String, field: &str) -> Refusal {
+    Refusal::new(ErrorCode::PasswordTooWeak, detail).field(field).hint(
         "take several words that have nothing to do with each other, or let a password manager make one",
-    ))
+    )
 }
 
 fn hash_with(cost: PasswordCost, password: &[u8], salt: &[u8]) -> Result<HashedPassword, CoreError> {
@@ -254,11 +269,17 @@ mod tests {
 
     #[test]
     fn passwords_that_are_guessed_early_are_refused() {
-        let code =
-            |password: &str| check_password(password, &["annexample"], "/password").err().map(|it| it.code);
+        let common = CommonPasswords::default();
+        let code = |password: &str| {
+            check_password(password, &["annexample"], "/password", &common).err().map(|it| it.code)
+        };
         assert_eq!(code("eleven char"), Some(ErrorCode::InvalidRequest));
         for weak in ["password1234", "qwertyuiop12", "aaaaaaaaaaaaaa", "123456789012", "annexample12"] {
             assert_eq!(code(weak), Some(ErrorCode::PasswordTooWeak), "{weak}");
+        }
+        // Common ones that the estimate takes for good.
+        for common in ["Sojdlg123aljg", "gfhjkmgfhjkm2024!"] {
+            assert_eq!(code(common), Some(ErrorCode::PasswordTooWeak), "{common}");
         }
         assert_eq!(code("correct horse battery"), None);
         assert_eq!(code(&"ab cd".repeat(60)), Some(ErrorCode::InvalidRequest));

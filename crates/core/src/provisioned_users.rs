@@ -9,6 +9,7 @@ use clm_types::{ErrorCode, Refusal, UserId, ids};
 use serde_json::json;
 
 use crate::audit::AuditEntry;
+use crate::email_messages::Recipient;
 use crate::error::{changed_since, has_changed};
 use crate::fields::{check_email, check_name};
 use crate::provisioning::{Window, Windowed, check_reach, require_client};
@@ -218,7 +219,9 @@ impl Core {
             .object(old.id)
             .before(json!({"email": old.email, "display_name": old.display_name}))
             .after(json!({"email": email, "display_name": display_name}));
-        Ok(audit::insert(conn, entry.row()).await?)
+        audit::insert(conn, entry.row()).await?;
+        let before = Recipient { user_id: old.id, username: &old.username, address: &old.email };
+        self.note_new_address(conn, ctx, before, email).await
     }
 
     async fn name_externally(

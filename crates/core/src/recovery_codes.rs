@@ -8,6 +8,7 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::audit::AuditEntry;
+use crate::email_texts::EmailText;
 use crate::second_factors::{not_set_up, proof};
 use crate::{Core, CoreError, Ctx};
 
@@ -40,6 +41,8 @@ impl Core {
             let entry =
                 AuditEntry::of(ctx, &self.entropy, "factor.renew_recovery_codes", "user").object(user_id);
             audit::insert(&mut tx, entry.row()).await?;
+            let text = EmailText::FactorAdded { what: "new recovery codes", address: ctx.address };
+            self.tell_by_email(&mut tx, user_id.0, &text, ctx.now).await?;
             Ok((tx, ()))
         })
         .await?;

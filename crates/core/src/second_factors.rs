@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::actor::SessionProof;
 use crate::audit::AuditEntry;
+use crate::email_texts::EmailText;
 use crate::error::has_changed;
 use crate::passkey_sign_in::Answer;
 use crate::recovery_codes::hash;
@@ -188,7 +189,7 @@ impl Core {
                 .object(user_id)
                 .detail(format!("all, {passkeys} passkeys among them"));
             audit::insert(&mut tx, entry.row()).await?;
-            self.note_lost_factor(&mut tx, ctx, user_id, except).await?;
+            self.note_lost_factor(&mut tx, ctx, (user_id, "all of them"), except).await?;
             Ok((tx, ()))
         })
         .await?;
@@ -196,20 +197,21 @@ impl Core {
         Ok(())
     }
 
-    /// After a factor was taken away, in an open transaction: recovery codes stand in for nothing when it was the last, and other
-    /// sessions end.
+    /// After a factor was taken away, in an open transaction: recovery codes stand in for nothing when it was the last, other
+    /// sessions end, and the user is told.
     pub(crate) async fn note_lost_factor(
         &self,
         conn: &mut PgConnection,
         ctx: &Ctx,
-        user_id: UserId,
+        (user_id, what): (UserId, &str),
         except: Option<SessionId>,
     ) -> Result<(), CoreError> {
         if !second_factors::recount(conn, user_id.0, ctx.now).await? {
             second_factors::replace_recovery_codes(conn, user_id.0, &[], ctx.now).await?;
         }
         self.end_sessions(conn, ctx, user_id, except, "factor_changed").await?;
-        Ok(())
+        let text = EmailText::FactorRemoved { what, address: ctx.address };
+        self.tell_by_email(conn, user_id.0, &text, ctx.now).await
     }
 }
 

@@ -12,6 +12,9 @@ use zeroize::Zeroizing;
 
 use crate::actor::{Actor, MissingFactor};
 use crate::audit::AuditEntry;
+use crate::common_passwords::CommonPasswords;
+use crate::email_messages::{Outbox, Recipient};
+use crate::email_texts::EmailText;
 use crate::identity_providers::IdentityProvider;
 use crate::notifications::{self, Message};
 use crate::passwords::{HashedPassword, PasswordCost};
@@ -45,6 +48,8 @@ pub struct SignInParts {
     pub session_idle: TimeDelta,
     /// and after so long in any case.
     pub session_lifetime: TimeDelta,
+    /// Passwords that nobody may take, beside those that come with the program.
+    pub common_passwords: CommonPasswords,
     /// OpenID providers that are trusted.
     pub identity_providers: Vec<IdentityProvider>,
 }
@@ -59,6 +64,7 @@ impl SignInParts {
             relying_party,
             session_idle: TimeDelta::minutes(30),
             session_lifetime: TimeDelta::hours(12),
+            common_passwords: CommonPasswords::default(),
             identity_providers: Vec::new(),
         }
     }
@@ -294,8 +300,10 @@ impl Core {
     pub(crate) fn tell_of_lock(&self, ctx: &Ctx, user_id: Uuid) {
         tracing::warn!(%user_id, address = ?ctx.address, "a user is locked after too many failed sign-ins");
         let (system, entropy, ctx) = (self.system.clone(), self.entropy.clone(), ctx.clone());
+        let outbox = self.outbox.clone();
         tokio::spawn(async move {
-            if let Err(error) = insert_lock_notices(&system, &entropy, &ctx, user_id).await {
+            let told = insert_lock_notices(&system, &entropy, outbox.as_deref(), &ctx, user_id).await;
+            if let Err(error) = told {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
                     "nobody could be told of a locked user"
@@ -308,12 +316,15 @@ impl Core {
 async fn insert_lock_notices(
     system: &PgPool,
     entropy: &Entropy,
+    outbox: Option<&Outbox>,
     ctx: &Ctx,
     user_id: Uuid,
-) -> Result<(), DbError> {
+) -> Result<(), CoreError> {
     let mut tx = clm_pg::begin(system).await?;
     let administrators = role_assignments::list_holders(&mut tx, ADMINISTRATOR.0, ctx.now, MOST_TOLD).await?;
-    let told: Vec<Uuid> = administrators.iter().map(|holder| holder.user_id).chain([user_id]).collect();
+    let mut told: Vec<Uuid> = administrators.iter().map(|holder| holder.user_id).chain([user_id]).collect();
+    told.sort_unstable();
+    told.dedup();
     let address = ctx.address.map_or_else(|| "an unknown address".to_owned(), |address| address.to_string());
     let body = format!(
         "User {user_id}, after {MOST_FAILURES} failures in {} minutes; the last one came from {address}.",
@@ -326,7 +337,13 @@ async fn insert_lock_notices(
         body: &body,
     };
     notifications::tell_at_home(&mut tx, entropy, ctx.now, &told, &message).await?;
-    clm_pg::commit(tx).await
+    if let Some(outbox) = outbox {
+        let text = EmailText::Locked { title: message.title, body: message.body };
+        for user in sign_in::list(&mut tx, &told).await? {
+            outbox.write(&mut tx, Recipient::from(&user), &text, ctx.now).await?;
+        }
+    }
+    Ok(clm_pg::commit(tx).await?)
 }
 
 pub(crate) fn may_sign_in(user: &SignInRow, now: Time) -> bool {

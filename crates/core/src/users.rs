@@ -9,6 +9,8 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::audit::AuditEntry;
+use crate::email_messages::Recipient;
+use crate::email_texts::EmailText;
 use crate::error::has_changed;
 use crate::fields::{check_email, check_name, check_username};
 use crate::identity::union;
@@ -107,10 +109,31 @@ impl Core {
                 .before(json!({"email": old.email, "display_name": old.display_name}))
                 .after(json!({"email": change.email, "display_name": change.display_name}));
             audit::insert(&mut tx, entry.row()).await?;
+            let before = Recipient { user_id: id.0, username: &old.username, address: &old.email };
+            self.note_new_address(&mut tx, ctx, before, &change.email).await?;
             let user = find_user(&mut tx, ctx, id).await?;
             Ok((tx, user))
         })
         .await
+    }
+
+    /// After an address may have changed, in an open transaction: the one before is told, and a link that was asked for and
+    /// went there ends.
+    pub(crate) async fn note_new_address(
+        &self,
+        conn: &mut PgConnection,
+        ctx: &Ctx,
+        before: Recipient<'_>,
+        address: &str,
+    ) -> Result<(), CoreError> {
+        if before.address == address {
+            return Ok(());
+        }
+        one_time_links::revoke_asked_for(conn, before.user_id, ctx.now).await?;
+        if let Some(outbox) = &self.outbox {
+            outbox.write(conn, before, &EmailText::AddressChanged { address: ctx.address }, ctx.now).await?;
+        }
+        Ok(())
     }
 
     /// Lets a user in no longer: keys and sessions end at once.

@@ -38,6 +38,14 @@ impl Script {
         (script, names)
     }
 
+    /// A mail server with this certificate and key, and its port: `tls`, `starttls`, or `plain`. Port 0 takes a free one.
+    pub async fn mailbox(mode: &str, certificate: &Path, key: &Path, port: u16) -> (Self, u16) {
+        let [certificate, key] = [certificate, key].map(|path| path.to_str().expect("a plain path"));
+        let mut script = Self::start("mailbox.mjs", &[mode, certificate, key, &port.to_string()], None);
+        let port = script.read().await["port"].as_u64().and_then(|port| port.try_into().ok());
+        (script, port.expect("a port"))
+    }
+
     fn start(name: &str, arguments: &[&str], trusted: Option<&Path>) -> Self {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("browser");
         let mut command = Command::new("node");

@@ -43,6 +43,8 @@ text_enum! {
         PasswordTooWeak => "password_too_weak",
         /// A one-time link is wrong, used, replaced or expired.
         LinkInvalid => "link_invalid",
+        /// This installation sends no e-mail.
+        MailNotConfigured => "mail_not_configured",
         /// What a browser brought of a new passkey does not hold.
         PasskeyRefused => "passkey_refused",
         /// A provider vouches for somebody who is no active user here.

@@ -62,5 +62,6 @@ async fn core(installation: &BenchInstallation) -> Result<Arc<Core>> {
         clock: Clock::system(),
         entropy,
         sign_in: SignInParts::usual(keys, party),
+        mail: None,
     }))
 }

@@ -41,7 +41,7 @@ pub(crate) async fn prepare(installation: &BenchInstallation, tenant: &Tenant) -
     let url = format!("{api}/users/{}/links", user.id);
     let link: OneTimeLink = administrator.post(&client, &url, &json!({})).await?;
     let password = format!("bench {}", uuid::Uuid::new_v4());
-    let body = LinkUse { token: link.token, password: password.clone() };
+    let body = LinkUse { token: link.token.context("the link was not shown")?, password: password.clone() };
     client.post(format!("{api}/links/use")).json(&body).send().await?.error_for_status()?;
     Ok(password)
 }

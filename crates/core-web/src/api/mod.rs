@@ -18,6 +18,7 @@ mod memberships;
 mod notifications;
 mod organizations;
 mod passkeys;
+mod password_resets;
 mod policies;
 mod request_view;
 mod requests;
@@ -52,6 +53,7 @@ pub(crate) fn router() -> OpenApiRouter<Edge> {
         .merge(sessions::router())
         .merge(second_factors::router())
         .merge(passkeys::router())
+        .merge(password_resets::router())
         .merge(identity_providers::router())
         .merge(roles::router())
         .merge(role_assignments::router())

@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use clm_api::Page;
 use clm_api::page::PageQuery;
-use clm_api::sessions::OneTimeLink;
+use clm_api::sessions::{NewLink, OneTimeLink};
 use clm_api::users::{Access, AccessQuery, AccessReason, NewUser, User, UserChange};
 use clm_core::{Core, users};
 use clm_types::{ErrorCode, Permission, Refusal, UserId};
@@ -163,20 +163,23 @@ async fn unlock(
     Ok(versioned(core.unlock_user(&ctx, id).await?))
 }
 
-/// Makes a one-time link by which a user sets a password: an invitation, or a reset. Older links end.
-#[utoipa::path(post, path = "/users/{id}/links", tag = "users", params(("id" = Uuid, Path)),
+/// Makes a one-time link by which a user sets a password: an invitation, or a reset. Older links end. It is shown, or sent to
+/// the user's address.
+#[utoipa::path(post, path = "/users/{id}/links", tag = "users", params(("id" = Uuid, Path)), request_body = NewLink,
     responses((status = 201, body = OneTimeLink)))]
 async fn create_link(
     State(core): State<Arc<Core>>,
     Caller(ctx): Caller,
     Id(id): Id<UserId>,
+    Body(new): Body<NewLink>,
 ) -> Result<Response, Failure> {
-    let link = core.create_link(&ctx, id).await?;
-    let body = OneTimeLink {
-        token: link.token.expose().to_owned(),
-        purpose: link.purpose.to_owned(),
-        expires_at: link.expires_at,
+    let (token, terms) = if new.send {
+        (None, core.send_link(&ctx, id).await?)
+    } else {
+        let link = core.create_link(&ctx, id).await?;
+        (Some(link.token.expose().to_owned()), link.terms)
     };
+    let body = OneTimeLink { token, purpose: terms.purpose.to_owned(), expires_at: terms.expires_at };
     Ok(answer::shown_once((StatusCode::CREATED, Json(body))))
 }
 

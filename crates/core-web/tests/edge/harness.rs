@@ -70,6 +70,7 @@ fn core(endpoint: &str) -> Arc<Core> {
         clock: Clock::system(),
         entropy: Entropy::system(),
         sign_in: sign_in_parts(),
+        mail: None,
     })
 }
 

@@ -27,6 +27,7 @@ mod oidc;
 mod openssl;
 mod organizations;
 mod passkeys;
+mod password_resets;
 mod person;
 mod preconditions;
 mod renewals;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 use clm_core::api_keys::NewApiKey;
 use clm_core::bootstrap::NewInstallation;
+use clm_core::email_messages::Mail;
 use clm_core::identity_providers::{IdentityProvider, Newcomers};
 use clm_core::organizations::NewOrganization;
 use clm_core::page::PageRequest;
@@ -34,11 +35,11 @@ pub(crate) struct Office {
 
 /// A Core whose Secure cannot be reached, on a fresh database. Its clock stands still.
 pub(crate) async fn empty() -> (Arc<Core>, TestDatabase) {
-    empty_with(5).await
+    empty_with(5, None).await
 }
 
-/// The same with so many connections of the application role.
-async fn empty_with(connections: u32) -> (Arc<Core>, TestDatabase) {
+/// The same with so many connections of the application role, which sends e-mail so.
+async fn empty_with(connections: u32, mail: Option<Mail>) -> (Arc<Core>, TestDatabase) {
     clm_service::install_provider();
     let database = TestDatabases::start().await.core;
     let config = PgConfig { max_connections: connections, ..database.config("clm_core_app") };
@@ -51,6 +52,7 @@ async fn empty_with(connections: u32) -> (Arc<Core>, TestDatabase) {
         clock: Clock::fixed(Clock::system().now()),
         entropy: Entropy::system(),
         sign_in: sign_in_parts(),
+        mail,
     });
     (core, database)
 }
@@ -82,12 +84,12 @@ pub(crate) fn refused<T>(result: Result<T, CoreError>) -> ErrorCode {
 
 impl Office {
     pub(crate) async fn open() -> Self {
-        Self::open_with(5).await
+        Self::open_with(5, None).await
     }
 
-    /// With so many connections of the application role.
-    pub(crate) async fn open_with(connections: u32) -> Self {
-        let (core, database) = empty_with(connections).await;
+    /// With so many connections of the application role; sends e-mail so.
+    pub(crate) async fn open_with(connections: u32, mail: Option<Mail>) -> Self {
+        let (core, database) = empty_with(connections, mail).await;
         let token = core.create_bootstrap_token(TimeDelta::hours(1)).await.unwrap();
         let made =
             core.bootstrap(token.expose(), &new_installation("root"), Uuid::nil(), None).await.unwrap();

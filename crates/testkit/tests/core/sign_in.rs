@@ -34,7 +34,7 @@ impl Office {
         let assignment = crate::office::assignment(UserId(user.id), role);
         self.core.assign_role(ctx, &assignment).await.unwrap();
         let link = self.core.create_link(ctx, UserId(user.id)).await.unwrap();
-        assert_eq!(link.purpose, "invitation");
+        assert_eq!(link.terms.purpose, "invitation");
         self.core.use_link(link.token.expose(), &secret(PASSWORD), &visitor()).await.unwrap();
         self.core.show_user(ctx, UserId(user.id)).await.unwrap()
     }
@@ -81,7 +81,7 @@ async fn an_invited_user_sets_a_password_once_and_signs_in() {
             .unwrap();
     assert!(stored.0.starts_with("$argon2id$v=19$m=19456,t=2,p=1$") && stored.0.contains(&stored.1));
     let late = office.core.create_link(&ctx, UserId(ann.id)).await.unwrap();
-    assert_eq!(late.purpose, "password_reset");
+    assert_eq!(late.terms.purpose, "password_reset");
     office.core.clock.advance(TimeDelta::hours(1));
     assert_eq!(refused(set(late.token.expose(), OTHER).await), ErrorCode::LinkInvalid);
 }

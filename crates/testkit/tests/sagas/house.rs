@@ -80,6 +80,7 @@ impl House {
             clock,
             entropy,
             sign_in: sign_in_parts(),
+            mail: None,
         });
         let token = core.create_bootstrap_token(TimeDelta::hours(1)).await.unwrap();
         let made = core.bootstrap(token.expose(), &installation(), Uuid::nil(), None).await.unwrap();
@@ -138,6 +139,7 @@ impl House {
             clock: Clock::system(),
             entropy: Entropy::system(),
             sign_in: sign_in_parts(),
+            mail: None,
         })
     }
 
