@@ -19,7 +19,7 @@ pub async fn enter_to_search(
     organization_id: OrganizationId,
 ) -> Result<(), DbError> {
     sqlx::query!(
-        "SELECT set_config('clm.org_id', $1, true), set_config('plan_cache_mode', 'force_custom_plan', true)",
+        "SELECT set_config('clm.org_id', $1, true), set_config('plan_cache_mode', 'force_custom_plan', true) AS plans",
         organization_id.to_string()
     )
     .fetch_one(conn)
