@@ -112,10 +112,10 @@ impl Site {
     }
 }
 
-/// The lines of messages that came.
+/// The messages that came, without soft line ends (quoted-printable).
 async fn taken(mailbox: &mut Script) -> Vec<String> {
     let answer = mailbox.call(&json!({"mails": true})).await;
-    answer["mails"].as_array().unwrap().iter().map(|mail| text(mail, "text")).collect()
+    answer["mails"].as_array().unwrap().iter().map(|mail| text(mail, "text").replace("=\r\n", "")).collect()
 }
 
 fn token(mail: &str) -> Option<&str> {

@@ -118,9 +118,10 @@ impl Mailed {
     fn new(value: &Value) -> Self {
         let text = value["text"].as_str().unwrap().to_owned();
         let subject = text.lines().find_map(|line| line.strip_prefix("Subject: ")).unwrap().to_owned();
-        let to = value["to"].as_array().unwrap();
-        assert_eq!(to.len(), 1, "one address");
-        Self { to: to[0].as_str().unwrap().to_owned(), subject, text, value: value.clone() }
+        let [to] = value["to"].as_array().unwrap().as_slice() else {
+            panic!("one address: {value}");
+        };
+        Self { to: to.as_str().unwrap().to_owned(), subject, text, value: value.clone() }
     }
 
     /// The link in it.

@@ -74,7 +74,7 @@ async fn only_finished_work_and_forgotten_answers_can_be_deleted() {
     let pool = TestDatabases::start().await.core.superuser().await;
     assert_eq!(
         texts(&pool, catalog::DELETABLE).await,
-        ["api_keys: clm_core_system", "idempotency_keys: clm_core_system", "jobs: clm_core_system"]
+        ["api_keys: clm_core_system", "email_messages: clm_core_system", "idempotency_keys: clm_core_system", "jobs: clm_core_system"]
     );
 }
 
@@ -268,6 +268,7 @@ async fn reports_see_no_credential_and_write_nothing() {
         "SELECT response_body FROM idempotency_keys",
         "SELECT token_hash FROM bootstrap_tokens",
         "SELECT token_hash FROM one_time_links",
+        "SELECT recipient FROM email_messages",
         "SELECT password_hash FROM former_passwords",
         "SELECT code_hash FROM recovery_codes",
         "SELECT public_key FROM passkeys",
