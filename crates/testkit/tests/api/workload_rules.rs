@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use clm_testkit::{Script, TestInstallation};
+use clm_types::Clock;
 use futures::stream::{FuturesUnordered, StreamExt};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
@@ -86,7 +87,7 @@ impl Site {
 
     /// The claims of a job as GitHub's issuer makes them, with these changes; null takes one away.
     fn github(&self, changes: &Value) -> Value {
-        let now = chrono::Utc::now().timestamp();
+        let now = Clock::system().now().timestamp();
         let mut claims = json!({
             "jti": "21c3b4f8-7a0e-4f7c-9a55-8d3f2f9b6d10", "sub": "repo:acme/web:ref:refs/heads/main", "aud": self.admin.url,
             "ref": "refs/heads/main", "sha": "755b4f5d0a0e1c1b0c8f5b1f6f4f8a2f9f1f3c5d", "repository": "acme/web",
@@ -224,7 +225,7 @@ async fn a_job_gets_a_key_that_ends_soon_and_with_its_rule() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_is_not_for_this_rule_gets_nothing() {
     let mut site = Site::open().await;
-    let now = chrono::Utc::now().timestamp();
+    let now = Clock::system().now().timestamp();
     let fitting =
         json!({"sub": "repo:acme/web:ref:refs/heads/main", "repository_id": "74", "ref_protected": "true"});
     let rule = site.rule("deploy", "ci", fitting.clone()).await;
@@ -306,7 +307,7 @@ async fn a_token_that_is_not_for_this_rule_gets_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_of_people_other_providers_and_other_organizations_are_no_use() {
     let mut site = Site::open().await;
-    let now = chrono::Utc::now().timestamp();
+    let now = Clock::system().now().timestamp();
     let cluster =
         json!({"/kubernetes.io/namespace": "ingress", "/kubernetes.io/serviceaccount/name": "agent"});
     let of_ci = site.rule("ci", "ci", json!({"sub": "system:serviceaccount:ingress:agent"})).await;
