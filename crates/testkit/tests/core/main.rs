@@ -16,6 +16,7 @@ mod organizations;
 mod passkeys;
 mod policies;
 mod provisioning;
+mod role_bounds;
 mod roles;
 mod sessions;
 mod sign_in;
