@@ -74,18 +74,10 @@ fn document() -> Value {
         complete(&mut document, route);
         make_body_optional(&mut document, route);
     }
+    if let Some(Value::Object(schemas)) = document.pointer_mut("/components/schemas") {
+        schemas.insert("ScimError".to_owned(), scim_error());
+    }
     if let Some(components) = document.get_mut("components") {
-        components["schemas"]["ScimError"] = json!({
-            "type": "object",
-            "description": "An error of SCIM.",
-            "required": ["schemas", "status", "detail"],
-            "properties": {
-                "schemas": {"type": "array", "items": {"type": "string"}},
-                "status": {"type": "string", "pattern": "^[45][0-9]{2}$", "description": "As in the answer's head."},
-                "scimType": {"type": "string"},
-                "detail": {"type": "string"},
-            },
-        });
         components["securitySchemes"] = json!({"api_key": {"type": "http", "scheme": "bearer",
             "description": "An API key, `clm_pat_…` or `clm_svc_…`."},
             "session": {"type": "http", "scheme": "bearer", "description": "A session, `clm_ses_…`."}});
@@ -93,19 +85,33 @@ fn document() -> Value {
     document
 }
 
+fn scim_error() -> Value {
+    json!({
+        "type": "object",
+        "description": "An error of SCIM.",
+        "required": ["schemas", "status", "detail"],
+        "properties": {
+            "schemas": {"type": "array", "items": {"type": "string"}},
+            "status": {"type": "string", "pattern": "^[45][0-9]{2}$", "description": "As in the answer's head."},
+            "scimType": {"type": "string"},
+            "detail": {"type": "string"},
+        },
+    })
+}
+
 /// A body of which nothing must be there can be absent as a whole.
 fn make_body_optional(document: &mut Value, route: &Route) {
-    let method = route.method.to_ascii_lowercase();
-    let body =
-        |document: &Value| document.get("paths")?.get(route.path)?.get(&method)?.get("requestBody").cloned();
-    let needs = |document: &Value, body: &Value| {
-        let schema = body.pointer("/content/application~1json/schema/$ref")?.as_str()?;
-        Some(document.pointer(schema.trim_start_matches('#'))?.get("required").is_some())
+    let (method, path) = (route.method.to_ascii_lowercase(), route.path.replace('/', "~1"));
+    let body = format!("/paths/{path}/{method}/requestBody");
+    let schema = document.pointer(&format!("{body}/content/application~1json/schema/$ref"));
+    let Some(schema) = schema.and_then(Value::as_str).map(|name| name.trim_start_matches('#')) else {
+        return;
     };
-    let Some(mut body) = body(document) else { return };
-    if needs(document, &body) == Some(false) {
-        body["required"] = json!(false);
-        document["paths"][route.path][&method]["requestBody"] = body;
+    if document.pointer(&format!("{schema}/required")).is_some() {
+        return;
+    }
+    if let Some(Value::Object(body)) = document.pointer_mut(&body) {
+        body.insert("required".to_owned(), json!(false));
     }
 }
 
