@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help run stop test check bench deps deps-check deps-test programs
+.PHONY: help run stop test fuzz check bench deps deps-check deps-test programs
 
 TARGET := target
 PROGRAMS := clm-core-server clm-secure-server clm-cli clm-local
@@ -19,6 +19,10 @@ SCIM2_TESTER := $(TARGET)/scim2-tester
 SCIM2_TESTER_VERSION := 0.5.2
 # What it judges with: another version may judge otherwise.
 SCIM2_TESTER_PARTS := 'scim2-client[httpx2]==0.13.2' scim2-models==0.12.3
+SCHEMATHESIS := $(TARGET)/schemathesis
+SCHEMATHESIS_PARTS := crates/testkit/python/schemathesis.txt
+# Generated calls of each route, for each of two callers, when `make fuzz` takes its time.
+EXAMPLES := 300
 # Cargo's progress bar on a terminal, nothing but warnings elsewhere.
 QUIET := $(shell [[ -t 2 ]] || echo --quiet)
 FAILPOINTS := --features clm-core-server/failpoints,clm-secure-server/failpoints
@@ -60,6 +64,13 @@ deps-test:
 			scim2-tester==$(SCIM2_TESTER_VERSION) $(SCIM2_TESTER_PARTS)
 		touch $(SCIM2_TESTER)/installed
 	fi
+	if ! cmp --silent $(SCHEMATHESIS_PARTS) $(SCHEMATHESIS)/installed; then
+		echo "Installing schemathesis into $(SCHEMATHESIS)"
+		python3 -m venv --clear $(SCHEMATHESIS)
+		$(SCHEMATHESIS)/bin/pip install --quiet --disable-pip-version-check --require-hashes \
+			--requirement $(SCHEMATHESIS_PARTS)
+		cp $(SCHEMATHESIS_PARTS) $(SCHEMATHESIS)/installed
+	fi
 
 # One build for programs and tests alike: another set of features or targets would build it all twice.
 test: deps-test ## Runs the suite
@@ -68,6 +79,11 @@ test: deps-test ## Runs the suite
 	step cargo build $(QUIET) --workspace --bins --tests $(FAILPOINTS)
 	export PATH="$(CURDIR)/$(PKILINT)/bin:$$PATH"
 	step cargo test --quiet --workspace --bins --lib --tests $(FAILPOINTS)
+
+fuzz: deps-test ## Calls the API with generated calls for as long as EXAMPLES=300 take, each time others (SEED=1: the same)
+	@cargo build $(QUIET) --workspace --bins --tests $(FAILPOINTS)
+	export CLM_FUZZ_EXAMPLES=$(EXAMPLES) CLM_FUZZ_SEED=$(or $(SEED),$$RANDOM)
+	cargo test --quiet --workspace --test api $(FAILPOINTS) -- --nocapture fuzz::
 
 deps-check:
 	@if [[ ! -x $(CARGO_DENY) ]]; then

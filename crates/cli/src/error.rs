@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clm_api::Problem;
 
+use crate::output::clean;
+
 /// What the shell sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ExitCode {
@@ -78,20 +80,20 @@ impl CliError {
 
     /// On standard error: what, how to mend it, and by which id to find it in the logs.
     pub(crate) fn print(&self) {
-        eprintln!("error: {self}");
+        eprintln!("error: {}", clean(&self.to_string()));
         let mut source = std::error::Error::source(self);
         while let Some(cause) = source {
-            eprintln!("  because: {cause}");
+            eprintln!("  because: {}", clean(&cause.to_string()));
             source = cause.source();
         }
         if let Self::Problem(problem) = self {
             for field in &problem.errors {
-                eprintln!("  field: {}", field.pointer);
+                eprintln!("  field: {}", clean(&field.pointer));
             }
             if let Some(hint) = &problem.hint {
-                eprintln!("  hint: {hint}");
+                eprintln!("  hint: {}", clean(hint));
             }
-            eprintln!("  request id: {}", problem.request_id);
+            eprintln!("  request id: {}", clean(&problem.request_id));
         }
     }
 }

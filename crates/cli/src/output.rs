@@ -51,7 +51,7 @@ pub(crate) fn object<T: Serialize>(form: Output, value: &T, fields: Vec<(&str, S
     }
     let width = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     for (name, value) in fields.into_iter().filter(|(_, value)| !value.is_empty()) {
-        line(&format!("{name:width$}  {value}"));
+        line(&format!("{name:width$}  {}", indented(&value, width)));
     }
 }
 
@@ -94,10 +94,36 @@ pub(crate) fn maybe_time(value: Option<DateTime<Utc>>) -> String {
     value.map(time).unwrap_or_default()
 }
 
-/// A line. Control characters of foreign text must not reach the terminal.
+/// A line.
 pub(crate) fn line(text: &str) {
-    let clean: String =
-        text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect();
     // Whoever reads may have seen enough, as `head` does.
-    let _ = writeln!(std::io::stdout(), "{clean}");
+    let _ = writeln!(std::io::stdout(), "{}", clean(text));
+}
+
+/// Foreign text without what would act on the terminal: control characters, and those that show text in another order.
+pub(crate) fn clean(text: &str) -> String {
+    let acts = |c: char| {
+        (c.is_control() && c != '\n') || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().map(|c| if acts(c) { '\u{fffd}' } else { c }).collect()
+}
+
+/// A value of several lines, none of which looks like another name and its value.
+fn indented(value: &str, width: usize) -> String {
+    value.lines().collect::<Vec<_>>().join(&format!("\n{:width$}  ", ""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_text_neither_acts_on_the_terminal_nor_looks_like_ours() {
+        assert_eq!(
+            clean("a\u{1b}[31m\rb\u{9b}c\u{202e}d\u{2066}\ne"),
+            "a\u{fffd}[31m\u{fffd}b\u{fffd}c\u{fffd}d\u{fffd}\ne"
+        );
+        assert_eq!(indented("mine\nstatus  active\n", 6), "mine\n        status  active");
+        assert_eq!(indented("one", 6), "one");
+    }
 }

@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use axum_server::accept::Accept;
+use clm_core::ip_range::network_of;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -35,7 +36,7 @@ struct Counts {
 
 impl Open {
     fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
-        let network = network(address);
+        let network = network_of(address);
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let of_address = counts.by_address.get(&network).copied().unwrap_or(0);
         if counts.in_all >= self.most.in_all || of_address >= self.most.per_address {
@@ -56,14 +57,6 @@ impl Open {
                 counts.by_address.remove(&network);
             }
         }
-    }
-}
-
-/// Whoever has one IPv6 address has the whole /64.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
-        v4 @ IpAddr::V4(_) => v4,
     }
 }
 

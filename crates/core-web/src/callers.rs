@@ -4,12 +4,13 @@
 //! any, it is an address. So who sends invented keys uses up what its address may, and not what those may who
 //! share the address and are known.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use clm_core::Ctx;
+use clm_core::ip_range::network_of;
 use clm_types::ErrorCode;
 use governor::clock::Clock as _;
 use governor::middleware::NoOpMiddleware;
@@ -63,7 +64,7 @@ pub(crate) enum Caller {
 
 impl Caller {
     pub(crate) fn at(address: IpAddr) -> Self {
-        Self::Address(network(address))
+        Self::Address(network_of(address))
     }
 
     fn of(ctx: &Ctx) -> Option<Self> {
@@ -160,7 +161,7 @@ impl Callers {
 
     /// Fails if this failed before from this address, or if too much did.
     pub(crate) fn check(&self, address: IpAddr, presented: Option<Presented>) -> Result<(), Failure> {
-        let address = network(address);
+        let address = network_of(address);
         if let Some(failure) = presented.and_then(|presented| self.answers.get(&(address, presented))) {
             return Err(failure);
         }
@@ -180,7 +181,7 @@ impl Callers {
 
     /// Notes what may have been a guess.
     pub(crate) fn note_guess(&self, address: IpAddr) {
-        let failures = self.failures.get_with(network(address), || Arc::new(self.new_failures()));
+        let failures = self.failures.get_with(network_of(address), || Arc::new(self.new_failures()));
         if let Err(early) = failures.bucket.check() {
             *failures.blocked_until.lock().unwrap_or_else(PoisonError::into_inner) =
                 Some(early.earliest_possible());
@@ -190,7 +191,7 @@ impl Callers {
     /// Notes a failure, and its answer to what was presented.
     pub(crate) fn note_failure(&self, address: IpAddr, presented: Option<Presented>, failure: &Failure) {
         self.note_guess(address);
-        let address = network(address);
+        let address = network_of(address);
         if let Some(presented) = presented {
             self.proven.invalidate(&presented);
             self.answers.insert((address, presented), failure.clone());
@@ -230,14 +231,6 @@ fn limited(detail: impl Into<String>, wait: Duration) -> Failure {
 
 fn duration(from: Moment, until: Moment) -> Duration {
     governor::clock::Reference::duration_since(&until, from).into()
-}
-
-/// Whoever has one IPv6 address has the whole /64.
-fn network(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
-    }
 }
 
 #[cfg(test)]
@@ -349,11 +342,5 @@ mod tests {
         assert_eq!(code(&callers.check(own, Some(key(1)))), Some(ErrorCode::Unauthenticated));
         assert_eq!(code(&callers.check(own, Some(key(2)))), None);
         assert_eq!(code(&callers.check(address("192.0.2.2"), Some(key(1)))), None);
-    }
-
-    #[test]
-    fn the_addresses_of_one_ipv6_network_count_together() {
-        assert_eq!(network(address("2001:db8::1")), network(address("2001:db8::ffff:2")));
-        assert_ne!(network(address("2001:db8::1")), network(address("2001:db8:0:1::1")));
     }
 }

@@ -23,7 +23,7 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 /// Largest answer that is stored.
 const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
 /// Longest key that is taken, in octets.
-const LONGEST_KEY: usize = 255;
+pub(crate) const LONGEST_KEY: usize = 255;
 
 /// The key of the call, if there is one.
 pub(crate) fn key(headers: &HeaderMap) -> Result<Option<&str>, Failure> {

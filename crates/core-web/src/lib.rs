@@ -13,6 +13,7 @@ mod failure;
 mod gate;
 mod idempotency;
 mod limits;
+mod linger;
 mod metrics;
 pub mod openapi;
 mod paging;

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use utoipa::OpenApi;
 
 use crate::PublicUrl;
+use crate::idempotency::LONGEST_KEY;
 use crate::routes::{Access, Condition, Idempotency, ROUTES, Route};
 
 /// The parts that no handler describes.
@@ -80,6 +81,10 @@ fn document() -> Value {
     }
     for route in ROUTES {
         complete(&mut document, route);
+        make_body_optional(&mut document, route);
+    }
+    if let Some(Value::Object(schemas)) = document.pointer_mut("/components/schemas") {
+        schemas.insert("ScimError".to_owned(), scim_error());
     }
     if let Some(components) = document.get_mut("components") {
         components["securitySchemes"] = json!({"api_key": {"type": "http", "scheme": "bearer",
@@ -87,6 +92,36 @@ fn document() -> Value {
             "session": {"type": "http", "scheme": "bearer", "description": "A session, `clm_ses_…`."}});
     }
     document
+}
+
+fn scim_error() -> Value {
+    json!({
+        "type": "object",
+        "description": "An error of SCIM.",
+        "required": ["schemas", "status", "detail"],
+        "properties": {
+            "schemas": {"type": "array", "items": {"type": "string"}},
+            "status": {"type": "string", "pattern": "^[45][0-9]{2}$", "description": "As in the answer's head."},
+            "scimType": {"type": "string"},
+            "detail": {"type": "string"},
+        },
+    })
+}
+
+/// A body of which nothing must be there can be absent as a whole.
+fn make_body_optional(document: &mut Value, route: &Route) {
+    let (method, path) = (route.method.to_ascii_lowercase(), route.path.replace('/', "~1"));
+    let body = format!("/paths/{path}/{method}/requestBody");
+    let schema = document.pointer(&format!("{body}/content/application~1json/schema/$ref"));
+    let Some(schema) = schema.and_then(Value::as_str).map(|name| name.trim_start_matches('#')) else {
+        return;
+    };
+    if document.pointer(&format!("{schema}/required")).is_some() {
+        return;
+    }
+    if let Some(Value::Object(body)) = document.pointer_mut(&body) {
+        body.insert("required".to_owned(), json!(false));
+    }
 }
 
 /// Adds what the table knows: credentials, permission, headers, the problem document.
@@ -105,13 +140,18 @@ fn complete(document: &mut Value, route: &Route) {
     if route.fresh {
         operation.insert("x-fresh-factor".to_owned(), json!(true));
     }
+    // What the handlers are called is not unique among them.
+    operation.insert("operationId".to_owned(), json!(operation_id(route)));
     let headers = headers(route);
     if let Value::Array(parameters) = operation.entry("parameters").or_insert_with(|| json!([])) {
         parameters.extend(headers);
     }
     if let Some(Value::Object(responses)) = operation.get_mut("responses") {
         if crate::scim::is_ours(route.path) {
-            let error = json!({"description": "An error of SCIM (RFC 7644 section 3.12)"});
+            let content =
+                json!({crate::scim::MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ScimError"}}});
+            let error =
+                json!({"description": "An error of SCIM (RFC 7644 section 3.12)", "content": content});
             responses.insert("default".to_owned(), error);
             return;
         }
@@ -121,29 +161,64 @@ fn complete(document: &mut Value, route: &Route) {
     }
 }
 
+/// From method and path: `post_users_id_disable`.
+fn operation_id(route: &Route) -> String {
+    let path = route.path.trim_start_matches("/api/v1").replace(['-', '.'], "_");
+    let words =
+        path.split('/').map(|word| word.trim_matches(['{', '}', '_'])).filter(|word| !word.is_empty());
+    let words: Vec<&str> = words.collect();
+    format!("{}_{}", route.method, words.join("_")).to_ascii_lowercase()
+}
+
 fn headers(route: &Route) -> Vec<Value> {
-    let header = |name: &str, required: bool, description: &str| {
-        json!({"name": name, "in": "header", "required": required, "description": description,
-               "schema": {"type": "string"}})
-    };
+    let header = |name: &str, required: bool, description: &str, schema: Value| json!({"name": name, "in": "header", "required": required, "description": description, "schema": schema});
     let mut headers = Vec::new();
     if route.idempotency != Idempotency::None {
         headers.push(header(
             "Idempotency-Key",
             route.idempotency == Idempotency::Required,
             "Fresh for each new call; the same one repeats the call without a second effect.",
+            json!({"type": "string", "minLength": 1, "maxLength": LONGEST_KEY}),
         ));
     }
     if route.condition != Condition::None {
         let required = route.condition == Condition::Required;
-        headers.push(header("If-Match", required, "The ETag of the version that was read."));
+        let text = json!({"type": "string"});
+        headers.push(header("If-Match", required, "The ETag of the version that was read.", text));
     }
     if route.access != Access::Public {
         headers.push(header(
             "CLM-Organization",
             false,
             "The organization to work in, for API keys that are good for several.",
+            json!({"type": "string", "format": "uuid"}),
         ));
     }
     headers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_operation_has_a_name_of_its_own() {
+        let mut names: Vec<String> = ROUTES.iter().map(operation_id).collect();
+        names.sort();
+        assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "{names:#?}");
+        assert!(names.contains(&"post_users_id_disable".to_owned()));
+    }
+
+    #[test]
+    fn a_body_can_be_absent_where_nothing_must_be_in_it() {
+        let required = |path: &str| document()["paths"][path]["post"]["requestBody"]["required"].clone();
+        assert_eq!(required("/api/v1/certificates/{id}/renew"), json!(false));
+        assert_eq!(required("/api/v1/certificates/{id}/revoke"), json!(true));
+    }
+
+    #[test]
+    fn common_search_is_described_as_not_there() {
+        let search = &document()["paths"]["/scim/v2/.search"]["post"]["responses"];
+        assert!(search["501"]["content"][crate::scim::MEDIA_TYPE].is_object(), "{search:#}");
+    }
 }

@@ -1,15 +1,12 @@
 //! The outermost layer of the API: limits, request id, time limit, security headers, the problem document, one
 //! log line and one measurement per request.
 
-use std::future::poll_fn;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::body::{Body, HttpBody};
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{self, HeaderName};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Version};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use clm_api::problem::PROBLEM_MEDIA_TYPE;
@@ -20,13 +17,12 @@ use uuid::Uuid;
 
 use crate::failure::Failure;
 use crate::limits::Limits;
+use crate::linger::lingering;
 use crate::metrics::HttpMetrics;
 use crate::problem_kinds::problem_kind;
 use crate::scim::{self, ScimType};
 use crate::wait::Arrival;
 
-/// How long the rest of a body that is refused may still come in.
-const LINGER: Duration = Duration::from_secs(10);
 /// Seconds after which it is worth trying again, unless it is known better.
 const RETRY_AFTER: u64 = 2;
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -81,25 +77,14 @@ fn is_turned_away(status: StatusCode) -> bool {
 }
 
 async fn limited(own: &Surroundings, request: Request, next: Next) -> Response {
+    let request = lingering(request);
     if content_length(request.headers()).is_some_and(|length| length > own.body_bytes) {
-        if request.version() == Version::HTTP_11 {
-            linger(request.into_body());
-        }
         return too_large(own.body_bytes).into_response();
     }
     match tokio::time::timeout(own.request_time, next.run(request)).await {
         Ok(response) => response,
         Err(_) => Failure::new(ErrorCode::Unavailable, "the request took too long").into_response(),
     }
-}
-
-/// Reads on for a while and keeps nothing: over HTTP/1.1 the end of the connection would reach a caller who is still
-/// sending before the answer does (RFC 9112 §9.6).
-fn linger(mut body: Body) {
-    let rest = async move {
-        while let Some(Ok(_)) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {}
-    };
-    tokio::spawn(tokio::time::timeout(LINGER, rest));
 }
 
 /// The refusal of a body over the limit, in octets.

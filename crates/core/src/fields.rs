@@ -18,9 +18,15 @@ pub(crate) fn check_code(code: &str, field: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// Controls, and what makes text look like another: characters that reorder it, and ends of lines that are no controls.
+pub(crate) fn is_forbidden(character: char) -> bool {
+    let misleads = matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    character.is_control() || misleads
+}
+
 /// Fails unless it is 1 to 200 characters, none of them a control character, not only blanks.
 pub(crate) fn check_name(name: &str, field: &str) -> Result<(), Refusal> {
-    if name.trim().is_empty() || name.chars().count() > 200 || name.chars().any(char::is_control) {
+    if name.trim().is_empty() || name.chars().count() > 200 || name.chars().any(is_forbidden) {
         return Err(invalid(field, "a name is 1 to 200 characters without control characters"));
     }
     Ok(())
@@ -28,7 +34,7 @@ pub(crate) fn check_name(name: &str, field: &str) -> Result<(), Refusal> {
 
 /// Fails unless it is at most 4 KiB, without control characters but line ends and tabs.
 pub(crate) fn check_prose(text: &str, field: &str) -> Result<(), Refusal> {
-    let forbidden = |character: char| character.is_control() && !matches!(character, '\n' | '\r' | '\t');
+    let forbidden = |character: char| is_forbidden(character) && !matches!(character, '\n' | '\r' | '\t');
     if text.len() > LONGEST_PROSE || text.chars().any(forbidden) {
         return Err(invalid(field, "this is at most 4096 octets without control characters"));
     }
@@ -64,7 +70,11 @@ mod tests {
     #[test]
     fn names_have_no_control_characters() {
         assert!(check_name("Größe ✓", "/name").is_ok());
-        assert!(check_name(" \t", "/name").is_err() && check_name("a\0b", "/name").is_err());
+        for wrong in
+            [" \t", "a\0b", "a\nb", "\u{1b}[31m", "a\u{9b}b", "a\u{202e}b", "a\u{2066}b", "a\u{2028}b"]
+        {
+            assert!(check_name(wrong, "/name").is_err(), "{wrong:?}");
+        }
     }
 
     #[test]
@@ -72,6 +82,7 @@ mod tests {
         assert!(check_prose("one\r\n\ttwo", "/reason").is_ok() && check_prose("", "/reason").is_ok());
         assert!(check_prose(&"a".repeat(4096), "/reason").is_ok());
         assert!(check_prose(&"a".repeat(4097), "/reason").is_err() && check_prose("a\0", "/reason").is_err());
+        assert!(check_prose("a\u{202e}b", "/reason").is_err());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Ranges of addresses.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -33,6 +33,14 @@ impl IpRange {
     /// Whether all of the other range lies in it.
     pub fn covers(&self, other: &Self) -> bool {
         self.prefix_length <= other.prefix_length && self.contains(other.network)
+    }
+}
+
+/// Where limits count: an IPv4 address, or a whole IPv6 /64, for whoever has one address of it has all.
+pub fn network_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
+        v4 @ IpAddr::V4(_) => v4,
     }
 }
 
@@ -97,5 +105,14 @@ mod tests {
         for wrong in ["10.0.0.0", "10.0.0.0/33", "x/8", "10.0.0.0/", "::/129"] {
             assert!(wrong.parse::<IpRange>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn the_addresses_of_one_ipv6_network_count_together() {
+        let network = |text: &str| network_of(text.parse().unwrap());
+        assert_eq!(network("2001:db8::1"), network("2001:db8::ffff:2"));
+        assert_ne!(network("2001:db8::1"), network("2001:db8:0:1::1"));
+        assert_ne!(network("192.0.2.1"), network("192.0.2.2"));
+        assert_eq!(network("::ffff:192.0.2.1"), network("192.0.2.1"));
     }
 }

@@ -10,6 +10,7 @@ use crate::audit::AuditEntry;
 use crate::challenges::Purpose;
 use crate::email_texts::EmailText;
 use crate::error::{exists_already, has_changed};
+use crate::fields::is_forbidden;
 use crate::recovery_codes::new_codes;
 use crate::second_factors::proof;
 use crate::sign_in::{note_whole_sign_in, sign_in_failed};
@@ -198,7 +199,7 @@ fn check_count(count: usize) -> Result<(), Refusal> {
 
 fn check_name(name: &str) -> Result<(), Refusal> {
     let length = name.chars().count();
-    if (1..=LONGEST_NAME).contains(&length) && name.trim() == name && !name.chars().any(char::is_control) {
+    if (1..=LONGEST_NAME).contains(&length) && name.trim() == name && !name.chars().any(is_forbidden) {
         return Ok(());
     }
     let detail = format!(

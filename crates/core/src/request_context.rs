@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::CoreError;
+use crate::fields::is_forbidden;
 
 /// Most tags of a certificate, and octets of its custom fields.
 const MOST_TAGS: usize = 50;
@@ -119,7 +120,7 @@ fn check_text(field: &str, text: &str, shortest: usize, longest: usize) -> Resul
             format!("this has {length} characters; {shortest} to {longest} are taken"),
         ));
     }
-    if text.chars().any(char::is_control) {
+    if text.chars().any(is_forbidden) {
         return Err(invalid(field, "control characters (NUL, line ends, …) are not taken".to_owned()));
     }
     Ok(())

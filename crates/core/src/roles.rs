@@ -2,7 +2,7 @@
 
 use clm_core_db::{PgConnection, audit, notices, roles};
 use clm_types::{ErrorCode, Permission, Refusal, RoleId, ids};
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::actor::{ALL_PERMISSIONS, PermissionSet};
@@ -32,6 +32,9 @@ pub const AUDITOR: RoleId = built_in(4);
 pub const PKI_ADMINISTRATOR: RoleId = built_in(5);
 /// Programs that ask for and renew certificates.
 pub const SERVICE: RoleId = built_in(6);
+
+/// Roles in one line of parents at most: each is read whenever somebody's permissions are.
+pub const MOST_GENERATIONS: usize = 16;
 
 /// A new role of an organization.
 #[derive(Debug, Clone)]
@@ -107,8 +110,9 @@ impl Core {
         check_grant(own, ctx.actor.permissions)?;
         self.in_tenant(ctx.organization_id, "create_role", |mut tx| async move {
             if let Some(parent) = new.parent_role_id {
-                let inherited = permissions_of(&mut tx, ctx, parent).await?;
-                check_grant(inherited, ctx.actor.permissions)?;
+                let line = line_of(&mut tx, ctx, parent).await?;
+                check_generations(line.len())?;
+                check_grant(union_of(&line), ctx.actor.permissions)?;
             }
             let role = self.new_role(ctx, new);
             roles::insert(&mut tx, &role).await.map_err(|error| {
@@ -195,6 +199,17 @@ impl Core {
     }
 }
 
+fn check_generations(above: usize) -> Result<(), Refusal> {
+    if above < MOST_GENERATIONS {
+        return Ok(());
+    }
+    let detail =
+        format!("the role would have {above} roles above it, and a line has {MOST_GENERATIONS} at most");
+    Err(Refusal::new(ErrorCode::InvalidRequest, detail)
+        .field("/parent_role_id")
+        .hint("take a role further up as the parent, or give the permissions directly"))
+}
+
 fn built_in_refusal() -> Refusal {
     Refusal::new(ErrorCode::PermissionDenied, "this role is built in; it cannot be changed")
         .hint("make a role of your own")
@@ -211,10 +226,17 @@ pub(crate) async fn permissions_of(
     ctx: &Ctx,
     id: RoleId,
 ) -> Result<PermissionSet, CoreError> {
+    Ok(union_of(&line_of(conn, ctx, id).await?))
+}
+
+/// The permissions of a role and of each of its parents.
+async fn line_of(conn: &mut PgConnection, ctx: &Ctx, id: RoleId) -> Result<Vec<Value>, CoreError> {
     find_role(conn, ctx, id).await?;
-    let arrays = roles::list_permissions(conn, id.0).await?;
-    let all = arrays.iter().flat_map(texts);
-    Ok(PermissionSet::from_texts(all))
+    Ok(roles::list_permissions(conn, id.0).await?)
+}
+
+fn union_of(line: &[Value]) -> PermissionSet {
+    PermissionSet::from_texts(line.iter().flat_map(texts))
 }
 
 #[cfg(test)]

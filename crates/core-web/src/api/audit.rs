@@ -72,7 +72,7 @@ async fn checkpoints(
     Caller(ctx): Caller,
     Query(query): Query<AuditCheckpointQuery>,
 ) -> Result<Json<Vec<AuditCheckpoint>>, Failure> {
-    let limit = query.limit.unwrap_or(50).clamp(1, 200).into();
+    let limit = paging::request(query.limit, None)?.limit.into();
     let kept = core.list_checkpoints(&ctx, query.before, limit).await?;
     let kept = kept.into_iter().map(|one| AuditCheckpoint {
         sequence: one.sequence,

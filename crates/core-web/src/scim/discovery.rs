@@ -94,7 +94,8 @@ async fn schema(State(url): State<PublicUrl>, Path(name): Path<String>) -> Resul
 }
 
 /// Says that users and groups are not searched together: ask `/Users` or `/Groups`.
-#[utoipa::path(post, path = "/.search", tag = "scim", responses((status = 501)))]
+#[utoipa::path(post, path = "/.search", tag = "scim",
+    responses((status = 501, description = "Not implemented", body = Value, content_type = "application/scim+json")))]
 async fn search() -> Response {
     let detail = "users and groups are not searched together: GET /scim/v2/Users or /scim/v2/Groups";
     let failure = Failure::new(ErrorCode::MethodNotAllowed, detail);

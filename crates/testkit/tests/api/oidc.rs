@@ -170,6 +170,15 @@ async fn whoever_the_provider_vouches_for_signs_in_until_it_says_otherwise() {
     site.admin.post("/api/v1/role-assignments", &body).await.expect(201);
     site.come("cleo").await.refused(403, "identity_unknown");
     person.get("/api/v1/me").await.expect(200);
+
+    // What signing in by a provider changes is on record, as api/audit_routes.rs asks of the rest.
+    let actions =
+        "SELECT DISTINCT action FROM clm.audit_log WHERE outcome = 'allowed' AND request_id IS NOT NULL
+                       AND object_id IS NOT NULL";
+    let actions = site.installation.databases.core.psql("clm_core_db", actions).unwrap();
+    for action in ["identity.link", "session.open", "session.revoke", "identity.unlink"] {
+        assert!(actions.lines().any(|one| one == action), "{action}: {actions}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

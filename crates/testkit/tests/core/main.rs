@@ -20,6 +20,7 @@ mod passkeys;
 mod password_resets;
 mod policies;
 mod provisioning;
+mod role_bounds;
 mod roles;
 mod sessions;
 mod sign_in;
