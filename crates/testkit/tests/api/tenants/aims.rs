@@ -79,9 +79,7 @@ fn of_nobody(things: &Things, rng: &mut StdRng) -> Things {
     let now = Clock::system().now();
     let turn = |(name, value): (&&'static str, &String)| {
         let nobody = match *name {
-            "{serial}" | "{sha256}" => {
-                (0..value.len()).map(|_| ['3', '7', 'b'][rng.random_range(0..3)]).collect()
-            }
+            "{serial}" | "{sha256}" => (0..value.len()).map(|_| ['3', '7'][rng.random_range(0..2)]).collect(),
             "{san}" => format!("dns:{}", letters(&value[4..])),
             "{word}" | "{username}" => letters(value),
             _ => ids::new_uuid(now, &Entropy::system()).to_string(),
@@ -242,13 +240,20 @@ pub(super) async fn take(tenant: &Tenant, aim: &Aim, theirs: &Things, own: &Thin
     let aimed = (call(tenant, person, aimed).await, theirs);
     let blank = (call(tenant, person, blank).await, &nobody);
     let [one, other] = [aimed, blank].map(|(answer, things)| plain(&answer, things));
+    if aim.path.starts_with("/api/v1/audit?object=") {
+        // One's own tries at it are there; that there is nothing else, [`super::leaks`] and the count of entries say.
+        return;
+    }
     if one != other {
         tenant.complain(format!("{aim:?} is answered differently for what is another's: {one}\n{other}"));
     }
     let empty = ["\"items\":[]", "\"totalResults\":0", "\"certificates\":0", "\"ended\":0"];
     let is_done = one.starts_with('2') && !one.starts_with("204");
+    // Of one's own and another's, one's own is planned for.
+    let is_mixed = aim.path.ends_with("/plan")
+        && aim.body.as_ref().is_some_and(|body| body.to_string().contains("{own-"));
     // Nobody is told whether there is somebody of that name to be invited.
-    if is_done && !empty.iter().any(|text| one.contains(text)) && aim.path != "/api/v1/members" {
+    if is_done && !empty.iter().any(|text| one.contains(text)) && aim.path != "/api/v1/members" && !is_mixed {
         tenant.complain(format!("{aim:?} is taken: {one}"));
     }
 }
