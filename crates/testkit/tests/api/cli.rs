@@ -161,7 +161,7 @@ async fn each_list_is_a_table_or_the_json_of_the_api() {
         ["integrity", "findings"],
         ["notification", "list"],
     ] {
-        let table = admin.run(&list);
+        let table = admin.run(&[&list[..], &["--all"]].concat());
         assert_eq!((table.code, table.err.as_str()), (0, ""), "{list:?}");
         let json = admin.json(&[&list[..], &["--limit", "2"]].concat());
         assert!(json["items"].as_array().unwrap().len() <= 2, "{list:?}");

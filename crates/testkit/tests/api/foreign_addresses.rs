@@ -114,5 +114,6 @@ fn no_body_of_the_api_has_a_place_for_an_address_to_call() {
         }
     }
     // Networks that a key may be used from.
-    assert_eq!(named, BTreeSet::from(["NewApiKey.allowed_addresses".to_owned()]));
+    let networks = ["NewApiKey.allowed_addresses", "WorkloadRuleDraft.allowed_addresses"];
+    assert_eq!(named, BTreeSet::from(networks.map(str::to_owned)));
 }
