@@ -8,6 +8,7 @@ use anyhow::{Context, anyhow, ensure};
 use chrono::TimeDelta;
 use clm_core::common_passwords::CommonPasswords;
 use clm_core::email_messages::Mail;
+use clm_core::organization_settings::SecondFactor;
 use clm_core::passwords::PasswordCost;
 use clm_core::sealed_secrets::SecretsKeys;
 use clm_core::sign_in::SignInParts;
@@ -94,6 +95,8 @@ pub(crate) struct SignInConfig {
     session_idle_minutes: Option<u32>,
     /// A session ends after so long in any case; 12 unless given.
     session_lifetime_hours: Option<u32>,
+    /// `required`: of everybody, and not only of administrators and where an organization asks for it.
+    second_factor: Option<SecondFactor>,
     /// What a password shall cost this machine, 2 to 10 passes of argon2id; 100 unless given.
     password_milliseconds: Option<u32>,
     /// Passwords that nobody may take, one to a line; those that come with the program are refused in any case.
@@ -119,6 +122,7 @@ impl SignInConfig {
             issuer,
             session_idle: idle.unwrap_or(usual.session_idle),
             session_lifetime: lifetime.unwrap_or(usual.session_lifetime),
+            second_factor_required: matches!(self.second_factor, Some(SecondFactor::Required)),
             common_passwords: self.common_passwords()?,
             ..usual
         })

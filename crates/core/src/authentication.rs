@@ -92,7 +92,7 @@ impl Core {
         now: Time,
     ) -> Result<Credential, CoreError> {
         let unknown = || unauthenticated("this session is not known");
-        let row = sessions::find_credential(conn, &token.hash()).await?.ok_or_else(unknown)?;
+        let row = self.find_session_credential(conn, &token.hash()).await?.ok_or_else(unknown)?;
         let ends = row.expires_at.min(row.last_seen_at + self.session_idle);
         if row.revoked_at.is_some() || ends <= now {
             return Err(unauthenticated("this session has ended").hint("sign in again").into());

@@ -187,6 +187,8 @@ pub struct Core {
     pub(crate) identity_providers: Vec<IdentityProvider>,
     pub(crate) session_idle: TimeDelta,
     pub(crate) session_lifetime: TimeDelta,
+    /// Of everybody, in sessions.
+    pub(crate) second_factor_required: bool,
     /// By id or code.
     pub(crate) policies: ShortCache<(OrganizationId, String), ReadPolicy>,
     /// By code.
@@ -237,6 +239,7 @@ impl Core {
             identity_providers: parts.sign_in.identity_providers,
             session_idle: parts.sign_in.session_idle,
             session_lifetime: parts.sign_in.session_lifetime,
+            second_factor_required: parts.sign_in.second_factor_required,
             policies: ShortCache::new(1_000, BELIEVED),
             workflows: ShortCache::new(1_000, BELIEVED),
             references: references::new_cache(),

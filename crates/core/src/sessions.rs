@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use clm_core_db::organizations::OrganizationRow;
 use clm_core_db::role_assignments::{self, HeldRoleRow};
 use clm_core_db::sessions::{self, SessionCredentialRow, SessionEnd};
-use clm_core_db::{PgConnection, audit, notices, users};
+use clm_core_db::{DbError, PgConnection, audit, notices, users};
 use clm_types::{ErrorCode, Permission, Refusal, SessionId, Time, UserId};
 use uuid::Uuid;
 
@@ -65,11 +65,24 @@ impl Core {
         token_hash: &[u8; 32],
         now: Time,
     ) -> Result<Option<MissingFactor>, CoreError> {
-        let credential = sessions::find_credential(conn, token_hash).await?;
+        let credential = self.find_session_credential(conn, token_hash).await?;
         let credential =
             credential.ok_or_else(|| CoreError::defect("a new session is not there".to_owned()))?;
         let held = role_assignments::list_held(conn, credential.user_id, now).await?;
         Ok(missing_of(&credential, &held, None))
+    }
+
+    /// What a session's token stands for.
+    pub(crate) async fn find_session_credential(
+        &self,
+        conn: &mut PgConnection,
+        token_hash: &[u8; 32],
+    ) -> Result<Option<SessionCredentialRow>, DbError> {
+        let found = sessions::find_credential(conn, token_hash).await?;
+        Ok(found.map(|row| SessionCredentialRow {
+            factor_required: row.factor_required || self.second_factor_required,
+            ..row
+        }))
     }
 
     /// Open sessions, newest first: one's own, or those of a user of the caller's organization.

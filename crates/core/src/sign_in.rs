@@ -50,6 +50,8 @@ pub struct SignInParts {
     pub session_lifetime: TimeDelta,
     /// Passwords that nobody may take, beside those that come with the program.
     pub common_passwords: CommonPasswords,
+    /// Whether everybody needs a second factor in sessions, and not only those of whom it is asked anyway.
+    pub second_factor_required: bool,
     /// OpenID providers that are trusted.
     pub identity_providers: Vec<IdentityProvider>,
 }
@@ -64,6 +66,7 @@ impl SignInParts {
             relying_party,
             session_idle: TimeDelta::minutes(30),
             session_lifetime: TimeDelta::hours(12),
+            second_factor_required: false,
             common_passwords: CommonPasswords::default(),
             identity_providers: Vec::new(),
         }

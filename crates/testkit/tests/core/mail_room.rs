@@ -10,7 +10,7 @@ use clm_testkit::Script;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use crate::office::Office;
+use crate::office::{Office, OfficeKind};
 
 pub(crate) const URL: &str = "https://clm.example.com:8443";
 
@@ -56,7 +56,7 @@ impl MailRoom {
             timeout: Duration::from_secs(10),
         };
         let mail = Mail { mailer: Mailer::new(server).unwrap(), service_url: URL.to_owned() };
-        let office = Office::open_with(5, Some(mail)).await;
+        let office = Office::open_as(OfficeKind { mail: Some(mail), ..OfficeKind::default() }).await;
         Self { office, mailbox: None, certificate, key, port, _folder: folder }
     }
 

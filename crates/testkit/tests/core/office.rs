@@ -35,14 +35,29 @@ pub(crate) struct Office {
 
 /// A Core whose Secure cannot be reached, on a fresh database. Its clock stands still.
 pub(crate) async fn empty() -> (Arc<Core>, TestDatabase) {
-    empty_with(5, None).await
+    empty_as(OfficeKind::default()).await
 }
 
-/// The same with so many connections of the application role, which sends e-mail so.
-async fn empty_with(connections: u32, mail: Option<Mail>) -> (Arc<Core>, TestDatabase) {
+/// What an office is opened with.
+pub(crate) struct OfficeKind {
+    /// Of the application role.
+    pub(crate) connections: u32,
+    /// How it sends e-mail, if it does.
+    pub(crate) mail: Option<Mail>,
+    /// Of everybody.
+    pub(crate) second_factor_required: bool,
+}
+
+impl Default for OfficeKind {
+    fn default() -> Self {
+        Self { connections: 5, mail: None, second_factor_required: false }
+    }
+}
+
+async fn empty_as(kind: OfficeKind) -> (Arc<Core>, TestDatabase) {
     clm_service::install_provider();
     let database = TestDatabases::start().await.core;
-    let config = PgConfig { max_connections: connections, ..database.config("clm_core_app") };
+    let config = PgConfig { max_connections: kind.connections, ..database.config("clm_core_app") };
     let app = clm_pg::connect(&config, "test").await.unwrap();
     let files = TlsFiles { ca_file: config.ca_file, cert_file: config.cert_file, key_file: config.key_file };
     let core = Core::new(CoreParts {
@@ -51,8 +66,8 @@ async fn empty_with(connections: u32, mail: Option<Mail>) -> (Arc<Core>, TestDat
         secure: SecureClient::new("https://127.0.0.1:1", "secure", &files).unwrap(),
         clock: Clock::fixed(Clock::system().now()),
         entropy: Entropy::system(),
-        sign_in: sign_in_parts(),
-        mail,
+        sign_in: SignInParts { second_factor_required: kind.second_factor_required, ..sign_in_parts() },
+        mail: kind.mail,
     });
     (core, database)
 }
@@ -84,12 +99,11 @@ pub(crate) fn refused<T>(result: Result<T, CoreError>) -> ErrorCode {
 
 impl Office {
     pub(crate) async fn open() -> Self {
-        Self::open_with(5, None).await
+        Self::open_as(OfficeKind::default()).await
     }
 
-    /// With so many connections of the application role; sends e-mail so.
-    pub(crate) async fn open_with(connections: u32, mail: Option<Mail>) -> Self {
-        let (core, database) = empty_with(connections, mail).await;
+    pub(crate) async fn open_as(kind: OfficeKind) -> Self {
+        let (core, database) = empty_as(kind).await;
         let token = core.create_bootstrap_token(TimeDelta::hours(1)).await.unwrap();
         let made =
             core.bootstrap(token.expose(), &new_installation("root"), Uuid::nil(), None).await.unwrap();

@@ -9,7 +9,7 @@ use serde_json::Value;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use crate::office::{Office, new_key, new_user, refused};
+use crate::office::{Office, OfficeKind, new_key, new_user, refused};
 
 pub(crate) const PASSWORD: &str = "correct horse battery";
 const OTHER: &str = "seven green umbrellas";
@@ -262,6 +262,17 @@ async fn an_organization_may_ask_its_members_for_a_second_factor() {
         refused(inside.require_whole_session().map_err(CoreError::from)),
         ErrorCode::SecondFactorRequired
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operator_may_ask_everybody_for_a_second_factor() {
+    let office = Office::open_as(OfficeKind { second_factor_required: true, ..OfficeKind::default() }).await;
+    let ctx = office.as_administrator().await;
+    office.welcome(&ctx, "ann", REQUESTER).await;
+    let opened = office.sign_in("ann", PASSWORD).await.unwrap();
+    assert_eq!(opened.missing, Some(MissingFactor::Enrolment));
+    let inside = office.enter(opened.token.expose()).await.unwrap();
+    assert!(inside.actor.permissions.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,7 @@ use clm_core::policies::{PolicyDraft, PolicyQuery};
 use clm_types::ErrorCode;
 use serde_json::json;
 
-use crate::office::{FIRST, Office, refused};
+use crate::office::{FIRST, Office, OfficeKind, refused};
 
 fn draft(code: &str) -> PolicyDraft {
     PolicyDraft {
@@ -21,7 +21,7 @@ fn draft(code: &str) -> PolicyDraft {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_connection_serves_two_tenants_in_turn_and_mixes_nothing() {
-    let office = Office::open_with(1, None).await;
+    let office = Office::open_as(OfficeKind { connections: 1, ..OfficeKind::default() }).await;
     let other = office.new_organization("other").await;
     let (ours, theirs) = (office.as_administrator().await, office.as_administrator_of(other).await);
     let codes = async |ctx: &clm_core::Ctx| {

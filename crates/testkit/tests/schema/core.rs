@@ -74,7 +74,12 @@ async fn only_finished_work_and_forgotten_answers_can_be_deleted() {
     let pool = TestDatabases::start().await.core.superuser().await;
     assert_eq!(
         texts(&pool, catalog::DELETABLE).await,
-        ["api_keys: clm_core_system", "email_messages: clm_core_system", "idempotency_keys: clm_core_system", "jobs: clm_core_system"]
+        [
+            "api_keys: clm_core_system",
+            "email_messages: clm_core_system",
+            "idempotency_keys: clm_core_system",
+            "jobs: clm_core_system"
+        ]
     );
 }
 
