@@ -27,7 +27,10 @@ pub(crate) fn is_forbidden(character: char) -> bool {
 /// Fails unless it is 1 to 200 characters, none of them a control character, not only blanks.
 pub(crate) fn check_name(name: &str, field: &str) -> Result<(), Refusal> {
     if name.trim().is_empty() || name.chars().count() > 200 || name.chars().any(is_forbidden) {
-        return Err(invalid(field, "a name is 1 to 200 characters without control characters"));
+        return Err(invalid(
+            field,
+            "a name is 1 to 200 characters without control characters and those that reorder text",
+        ));
     }
     Ok(())
 }
@@ -36,7 +39,10 @@ pub(crate) fn check_name(name: &str, field: &str) -> Result<(), Refusal> {
 pub(crate) fn check_prose(text: &str, field: &str) -> Result<(), Refusal> {
     let forbidden = |character: char| is_forbidden(character) && !matches!(character, '\n' | '\r' | '\t');
     if text.len() > LONGEST_PROSE || text.chars().any(forbidden) {
-        return Err(invalid(field, "this is at most 4096 octets without control characters"));
+        return Err(invalid(
+            field,
+            "this is at most 4096 octets without control characters and those that reorder text",
+        ));
     }
     Ok(())
 }

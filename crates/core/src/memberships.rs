@@ -209,8 +209,10 @@ impl Core {
             let theirs = union(held.iter().filter(|role| role.holds_in(ctx.organization_id.0)));
             check_withdrawal(theirs, ctx.actor.permissions)?;
             // Nor does one organization keep out who holds a role in all of them.
-            let everywhere = union(held.iter().filter(|role| role.organization_id.is_none()));
-            check_withdrawal(everywhere, ctx.actor.global_permissions)?;
+            if to != "active" {
+                let everywhere = union(held.iter().filter(|role| role.organization_id.is_none()));
+                check_withdrawal(everywhere, ctx.actor.global_permissions)?;
+            }
             if to == "left" {
                 memberships::lock_groups(&mut tx, user_id.0, Some(ctx.organization_id.0)).await?;
             }

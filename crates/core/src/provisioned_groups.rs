@@ -116,11 +116,11 @@ impl Core {
                     display_name: change.display_name.clone().unwrap_or_else(|| old.display_name.clone()),
                     external_id: change.external_id.clone().unwrap_or_else(|| old.external_id.clone()),
                 };
-                names.check()?;
                 let group = if names.display_name == old.display_name && names.external_id == old.external_id
                 {
                     old
                 } else {
+                    names.check()?;
                     let held = held_by_client(&mut tx, ctx).await?;
                     check_withdrawal(granted_by(&mut tx, old.id).await?, held)?;
                     self.rename_group(&mut tx, ctx, &old, &names).await?

@@ -219,7 +219,10 @@ impl Core {
         wait: Duration,
     ) -> Result<Submitted, CoreError> {
         let requester = ctx.user_id()?;
-        asked.labels.check()?;
+        // Those of a renewal are the old certificate's, whatever was taken then.
+        if asked.renewal_of.is_none() {
+            asked.labels.check()?;
+        }
         check_comment("/comment", asked.comment.as_deref())?;
         let proposed = asked.check(ctx)?;
         self.check_owner(ctx, asked.owner_user_id).await?;

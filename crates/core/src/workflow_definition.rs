@@ -5,6 +5,7 @@ use clm_x509::San;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::fields::is_forbidden;
 use crate::name_rules::is_below_any;
 use crate::proposal::ProposedCertificate;
 
@@ -95,8 +96,9 @@ impl WorkflowDefinition {
 
 impl WorkflowStepDefinition {
     fn check(&self) -> Result<(), &'static str> {
-        if self.name.trim().is_empty() || self.name.chars().count() > 100 {
-            return Err("a step has a name of 1 to 100 characters");
+        let forbidden = self.name.chars().any(is_forbidden);
+        if self.name.trim().is_empty() || self.name.chars().count() > 100 || forbidden {
+            return Err("a step has a name of 1 to 100 characters without control characters");
         }
         if self.approver_role_id.is_some() == self.approver_user_id.is_some() {
             return Err("a step has either approver_role_id or approver_user_id");
