@@ -69,6 +69,10 @@ async fn nobody_gets_more_roles_or_permissions_by_any_way() {
         let answer = clerk.post(path, &body).await;
         assert_eq!(answer.status, status, "POST {path} {body}: {}", answer.text());
     }
+    // Nor does whoever may all take a group for a member.
+    let body = json!({"user_ids": [&group[15..]]});
+    let nested = office.admin.post(&format!("{strong}/members"), &body).await;
+    assert!(matches!(nested.status, 400 | 404), "{} {}", nested.status, nested.text());
     let change = |permissions: Value, more: &str| {
         let mut body = json!({"name": "Clerk", "description": "", "permissions": permissions});
         if !more.is_empty() {
