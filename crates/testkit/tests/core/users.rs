@@ -155,12 +155,13 @@ async fn no_limited_key_changes_an_address_not_even_its_own() {
     let ctx = office.as_administrator().await;
     let ann = office.core.create_user(&ctx, &new_user("ann")).await.unwrap();
     let role = office.core.create_role(&ctx, &clerk()).await.unwrap();
-    let clerk = office.hire(&ctx, "clerk", role.id.into()).await;
-    let user = Some(UserId(clerk.id));
-    let scoped = new_key(user, &["user:read", "user:write"]);
-    let networked = NewApiKey { allowed_addresses: vec!["192.0.2.0/24".to_owned()], ..new_key(user, &["*"]) };
+    let clerk = office.welcome(&ctx, "clerk", role.id.into()).await;
+    let session = office.sign_in("clerk", PASSWORD).await.unwrap();
+    let own = office.enter(session.token.expose()).await.unwrap();
+    let scoped = new_key(None, &["user:read", "user:write"]);
+    let networked = NewApiKey { allowed_addresses: vec!["192.0.2.0/24".to_owned()], ..new_key(None, &[]) };
     for new in [scoped, networked] {
-        let key = office.core.create_api_key(&ctx, &new).await.unwrap().1;
+        let key = office.core.create_api_key(&own, &new).await.unwrap().1;
         let address = Some("192.0.2.7".parse().unwrap());
         let inside = office.core.authenticate(key.expose(), None, Uuid::nil(), address).await.unwrap();
         for user in [&ann, &clerk] {
