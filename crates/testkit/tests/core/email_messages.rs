@@ -158,7 +158,7 @@ async fn tries_end_with_the_time_of_what_is_said_and_old_rows_are_deleted() {
         assert!(tries < 10, "a link of half an hour is given up");
     }
     assert!(tries >= 3, "{tries}");
-    assert_eq!(room.row().await.1, true, "what it said is erased");
+    assert!(room.row().await.1, "what it said is erased");
     room.office.core.clock.advance(TimeDelta::days(29));
     assert_eq!(room.office.core.purge_email_messages().await.unwrap(), 0);
     room.office.core.clock.advance(TimeDelta::days(2));
