@@ -116,8 +116,7 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<ExitCode,
             let made: User = session.client.post("/api/v1/users", &body, None).await?.body;
             print(&made, session);
             if send {
-                make_link(made.id.into(), true, session).await?;
-                eprintln!("the invitation is on its way to {}", made.email);
+                send_invitation(&made, session).await?;
             }
         }
         Command::Update { id, email, display_name } => {
@@ -129,10 +128,7 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<ExitCode,
             print(&session.client.edit(Method::PUT, &path, change).await?, session);
         }
         Command::Link { id, link_file, .. } => link(id, link_file.as_deref(), session).await?,
-        Command::Unlock { id } => {
-            let path = format!("/api/v1/users/{id}/unlock");
-            print(&session.client.post(&path, &json!({}), None).await?.body, session);
-        }
+        Command::Unlock { id } => act(id, "unlock", session).await?,
         Command::RemoveFactors { id } => {
             let path = format!("/api/v1/users/{id}/factors");
             session.client.call::<(), ()>(Method::DELETE, &path, None).await?;
@@ -142,16 +138,26 @@ pub(crate) async fn run(command: Command, session: &Session) -> Result<ExitCode,
             let etag = session.client.etag(&path).await?;
             session.client.change::<_, ()>(Method::DELETE, &path, &etag, &json!({})).await?;
         }
-        Command::Enable { id } => {
-            let path = format!("/api/v1/users/{id}/enable");
-            print(&session.client.post(&path, &json!({}), None).await?.body, session);
-        }
-        Command::Disable { id } => {
-            let path = format!("/api/v1/users/{id}/disable");
-            print(&session.client.post(&path, &json!({}), None).await?.body, session);
-        }
+        Command::Enable { id } => act(id, "enable", session).await?,
+        Command::Disable { id } => act(id, "disable", session).await?,
     }
     Ok(ExitCode::Done)
+}
+
+async fn act(id: Uuid, what: &str, session: &Session) -> Result<(), CliError> {
+    let path = format!("/api/v1/users/{id}/{what}");
+    print(&session.client.post(&path, &json!({}), None).await?.body, session);
+    Ok(())
+}
+
+async fn send_invitation(made: &User, session: &Session) -> Result<(), CliError> {
+    let sent = make_link(made.id.into(), true, session).await;
+    sent.inspect_err(|_| {
+        let id = made.id;
+        eprintln!("the user was made, but no invitation was sent; to send one: clm user link {id} --send");
+    })?;
+    eprintln!("the invitation is on its way to {}", made.email);
+    Ok(())
 }
 
 /// Without a file it is sent.

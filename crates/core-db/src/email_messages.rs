@@ -180,6 +180,31 @@ pub async fn bury(conn: &mut PgConnection, held: HeldEmail, error: &str, now: Ti
     Ok(())
 }
 
+/// Gives up, with what they say, up to `limit` messages that were of no use before then and that no worker holds. How many.
+pub async fn bury_expired(
+    conn: &mut PgConnection,
+    before: Time,
+    error: &str,
+    now: Time,
+    limit: i64,
+) -> Result<u64, DbError> {
+    let result = sqlx::query!(
+        "UPDATE email_messages
+         SET status = 'dead', content = NULL, locked_until = NULL, last_error = $2, finished_at = $3, updated_at = $3
+         WHERE id IN (
+             SELECT id FROM email_messages
+             WHERE expires_at <= $1 AND (status = 'waiting' OR (status = 'sending' AND locked_until <= $3))
+             ORDER BY expires_at LIMIT $4 FOR UPDATE SKIP LOCKED)",
+        before,
+        error,
+        now,
+        limit
+    )
+    .execute(conn)
+    .await?;
+    Ok(result.rows_affected())
+}
+
 /// How many are not sent yet.
 pub async fn count_waiting(conn: &mut PgConnection) -> Result<i64, DbError> {
     let waiting = sqlx::query_scalar!(

@@ -31,6 +31,8 @@ pub struct LinkRow {
     pub user_id: Uuid,
     /// `invitation` or `password_reset`.
     pub purpose: String,
+    /// Who made it; nobody if its user asked for it.
+    pub made_by: Option<Uuid>,
 }
 
 /// Adds a link.
@@ -59,7 +61,7 @@ pub async fn find_usable(
 ) -> Result<Option<LinkRow>, DbError> {
     Ok(sqlx::query_as!(
         LinkRow,
-        "SELECT l.id, l.user_id, l.purpose FROM one_time_links l
+        "SELECT l.id, l.user_id, l.purpose, l.made_by FROM one_time_links l
          WHERE l.token_hash = $1 AND l.used_at IS NULL AND l.revoked_at IS NULL AND $2 < l.expires_at
            AND (l.made_by IS NULL
                 OR EXISTS (SELECT FROM users m WHERE m.id = l.made_by AND m.status = 'active' AND m.deleted_at IS NULL))

@@ -85,6 +85,18 @@ pub async fn lock(conn: &mut PgConnection, id: Uuid) -> Result<Option<SignInRow>
     .await?)
 }
 
+/// As [`lock`], but none when another transaction has it: never waits.
+pub async fn lock_if_free(conn: &mut PgConnection, id: Uuid) -> Result<Option<SignInRow>, DbError> {
+    Ok(sqlx::query_as!(
+        SignInRow,
+        "SELECT id, username, email, display_name, password_hash, password_changed_at, status, locked_until
+         FROM users WHERE id = $1 AND deleted_at IS NULL FOR UPDATE SKIP LOCKED",
+        id
+    )
+    .fetch_optional(conn)
+    .await?)
+}
+
 /// The most passes that a stored password takes.
 pub async fn find_highest_cost(conn: &mut PgConnection) -> Result<Option<i32>, DbError> {
     Ok(sqlx::query_scalar!(

@@ -11,9 +11,11 @@ use serde::Deserialize;
 use url::Url;
 use zeroize::Zeroizing;
 
-/// Seconds for one message, unless given, and at most.
+/// Seconds until a message itself is handed over, unless given, and at most.
 const USUAL_TIMEOUT: u32 = 20;
 const LONGEST_TIMEOUT: u32 = 60;
+/// For the message and the answer to it: servers look for spam and viruses meanwhile.
+const ANSWER_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// A mail server that takes messages.
 #[derive(Debug, Deserialize)]
@@ -33,7 +35,7 @@ pub(crate) struct MailConfig {
     password_file: Option<PathBuf>,
     /// Who writes: `clm@example.com` or `CLM <clm@example.com>`.
     from: String,
-    /// Longest time for one message; 20 unless given, 60 at most.
+    /// Longest time until the server asks for the message itself; 20 unless given, 60 at most.
     timeout_seconds: Option<u32>,
 }
 
@@ -67,6 +69,7 @@ impl MailConfig {
             from: self.from.clone(),
             hello_name: url.host_str().unwrap_or("localhost").to_owned(),
             timeout: Duration::from_secs(timeout.into()),
+            answer_timeout: ANSWER_TIMEOUT,
         };
         let mailer = Mailer::new(server).map_err(|fault| anyhow!(fault))?;
         Ok(Mail { mailer, service_url: public_url.trim_end_matches('/').to_owned() })

@@ -49,6 +49,7 @@ pub(crate) struct EmailMetrics {
     sent: Counter,
     retried: Counter,
     failed: Counter,
+    suppressed: Counter,
     waiting: Gauge<u64, AtomicU64>,
 }
 
@@ -59,6 +60,9 @@ impl EmailMetrics {
             let retried = self.retried.clone();
             registry.register("emails_retried", "Tries that failed and will be repeated", retried);
             registry.register("emails_failed", "Messages that were given up", self.failed.clone());
+            let suppressed = self.suppressed.clone();
+            let help = "Messages that were not written, for their reader was sent many within the hour";
+            registry.register("emails_suppressed", help, suppressed);
             let waiting = self.waiting.clone();
             registry.register("emails_waiting", "Messages of all processes that are not sent yet", waiting);
         });
@@ -68,7 +72,10 @@ impl EmailMetrics {
         self.sent.inc_by(report.sent);
         self.retried.inc_by(report.retried);
         self.failed.inc_by(report.dead);
-        self.waiting.set(report.waiting);
+        self.suppressed.inc_by(report.suppressed);
+        if let Some(waiting) = report.waiting {
+            self.waiting.set(waiting);
+        }
     }
 }
 

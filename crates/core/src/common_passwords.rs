@@ -43,9 +43,18 @@ impl CommonPasswords {
     /// Whether a list has the password, in whatever case, or with digits and signs behind it.
     pub(crate) fn contain(&self, password: &str) -> bool {
         let lower = Zeroizing::new(password.to_lowercase());
-        let bare = lower.trim_end_matches(|one: char| !one.is_alphabetic());
-        [lower.as_str(), bare].iter().any(|one| BUNDLED.contains(one) || self.0.contains(*one))
+        shorter(&lower).any(|one| BUNDLED.contains(one) || self.0.contains(one))
     }
+}
+
+/// A password, and what is left as one digit or sign after another is taken off its end: an entry may end in some itself.
+fn shorter(password: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(password), |one| without_last(one)).take(LONGEST)
+}
+
+fn without_last(password: &str) -> Option<&str> {
+    let last = password.chars().next_back().filter(|last| !last.is_alphabetic())?;
+    password.get(..password.len() - last.len_utf8())
 }
 
 #[cfg(test)]
@@ -76,6 +85,10 @@ mod tests {
         let own = CommonPasswords::parse("short\r\nExample Inc 2024\r\nseven green umbrellas\n").unwrap();
         assert!(own.contain("example inc 2024") && own.contain("Seven Green Umbrellas 7"));
         assert!(!own.contain("correct horse battery"));
+        for longer in ["Example Inc 2024!", "example inc 2024 !1", "EXAMPLE INC 2024??"] {
+            assert!(own.contain(longer), "{longer}");
+        }
+        assert!(!own.contain("example inc 202") && !own.contain("example inc 2024a"));
         assert!(CommonPasswords::parse("short\n").is_err() && CommonPasswords::parse("").is_err());
     }
 }

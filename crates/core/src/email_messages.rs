@@ -4,6 +4,7 @@
 //! each such death possibly there twice, with the same Message-ID.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -12,7 +13,6 @@ use clm_core_db::sign_in::{self, SignInRow};
 use clm_core_db::{DbError, PgConnection};
 use clm_types::{Entropy, ErrorCode, Refusal, Time, ids};
 use futures::future::join_all;
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -24,20 +24,23 @@ use crate::{Core, CoreError};
 
 /// Messages that are handed over at once.
 const BATCH: usize = 8;
-/// Longer than handing over takes (`[mail] timeout_seconds` is 60 at most): others take a message when its worker died.
-const LEASE: TimeDelta = TimeDelta::minutes(3);
+/// Longer than handing over takes (`[mail] timeout_seconds` is 60 at most, and two minutes for the answer): others take a
+/// message when its worker died.
+const LEASE: TimeDelta = TimeDelta::minutes(5);
 /// How long the outbox is left alone when nothing is due.
 const IDLE: Duration = Duration::from_secs(2);
-/// Tries before a message is given up.
-const MOST_TRIES: i32 = 30;
+/// Tries of a message that may have been taken each time. Otherwise it is tried until its time is over.
+const MOST_UNANSWERED: i32 = 3;
 /// First and longest wait between two tries.
 const FIRST_BACKOFF: TimeDelta = TimeDelta::seconds(5);
 const LONGEST_BACKOFF: TimeDelta = TimeDelta::minutes(15);
-/// Messages of one kind to one user in an hour; more are not written.
-const MOST_AN_HOUR: i64 = 10;
+/// How long after their time messages are given up that no worker has given up.
+const LEFT: TimeDelta = TimeDelta::hours(1);
 /// How long it is known what became of a message, and the most rows deleted at once.
 const KEPT: TimeDelta = TimeDelta::days(30);
 const DELETED_AT_ONCE: i64 = 1_000;
+/// Why a message was given up that did not come to be sent.
+const TIME_OVER: &str = "its time was over before it could be sent";
 
 /// How e-mail leaves, if it does.
 pub struct Mail {
@@ -53,7 +56,8 @@ pub(crate) struct Outbox {
     pub(crate) service_url: String,
     secrets_keys: Arc<SecretsKeys>,
     entropy: Entropy,
-    wake: Notify,
+    /// Messages that were not written, for there were many.
+    suppressed: AtomicU64,
 }
 
 /// To whom.
@@ -79,14 +83,34 @@ pub struct EmailReport {
     pub retried: u64,
     /// Given up.
     pub dead: u64,
-    /// Not sent yet.
-    pub waiting: u64,
+    /// Not sent yet; none where the database does not tell.
+    pub waiting: Option<u64>,
+    /// Not written since the last report: the user was sent many within the hour.
+    pub suppressed: u64,
 }
 
 enum End {
     Sent,
     Retried,
     Dead,
+    /// It could not be noted: tried again when the lease ends.
+    Unknown,
+}
+
+impl EmailReport {
+    const fn add(&mut self, end: &End) {
+        match end {
+            End::Sent => self.sent += 1,
+            End::Retried => self.retried += 1,
+            End::Dead => self.dead += 1,
+            End::Unknown => {}
+        }
+    }
+
+    /// Whether more may be due.
+    const fn is_full(&self) -> bool {
+        self.sent + self.retried + self.dead >= BATCH as u64
+    }
 }
 
 fn place(id: Uuid) -> String {
@@ -102,10 +126,10 @@ pub(crate) fn no_mail() -> Refusal {
 impl Outbox {
     pub(crate) fn new(mail: Mail, secrets_keys: Arc<SecretsKeys>, entropy: Entropy) -> Self {
         let Mail { mailer, service_url } = mail;
-        Self { mailer, service_url, secrets_keys, entropy, wake: Notify::new() }
+        Self { mailer, service_url, secrets_keys, entropy, suppressed: AtomicU64::new(0) }
     }
 
-    /// Writes a message, in an open transaction. Not if the user was written too often of the same within the hour: then false.
+    /// Writes a message, in an open transaction. Not if the user was sent too many of the kind within the hour: then false.
     pub(crate) async fn write(
         &self,
         conn: &mut PgConnection,
@@ -113,10 +137,15 @@ impl Outbox {
         text: &EmailText<'_>,
         now: Time,
     ) -> Result<bool, CoreError> {
-        let since = now - TimeDelta::hours(1);
-        let written = email_messages::find_written(conn, recipient.user_id, text.kind(), since).await?;
-        if written.lately >= MOST_AN_HOUR {
-            return Ok(false);
+        if let Some(most) = text.most_an_hour() {
+            let since = now - TimeDelta::hours(1);
+            let written = email_messages::find_written(conn, recipient.user_id, text.kind(), since).await?;
+            if written.lately >= most {
+                self.suppressed.fetch_add(1, Ordering::Relaxed);
+                let (user_id, kind) = (recipient.user_id, text.kind());
+                tracing::warn!(%user_id, kind, "a message was not written: the user was sent many within the hour");
+                return Ok(false);
+            }
         }
         let id = ids::new_uuid(now, &self.entropy);
         let content = self.seal(id, &text.content(recipient.username, &self.service_url, now))?;
@@ -130,7 +159,6 @@ impl Outbox {
             created_at: now,
         };
         email_messages::insert(conn, &row).await?;
-        self.wake.notify_one();
         Ok(true)
     }
 
@@ -142,7 +170,7 @@ impl Outbox {
 
     async fn hand_over(&self, row: &ClaimedEmailRow, now: Time) -> Result<(), MailFault> {
         if row.expires_at <= now {
-            return Err(MailFault::Refused("its time was over before it could be sent".to_owned()));
+            return Err(MailFault::Refused(TIME_OVER.to_owned()));
         }
         let sealed = row.content.as_deref().unwrap_or_default();
         let plain = self.secrets_keys.open(&place(row.id), sealed);
@@ -190,21 +218,20 @@ impl Core {
         shutdown: CancellationToken,
         note: impl Fn(EmailReport),
     ) {
-        let Some(outbox) = self.outbox.clone() else {
+        if self.outbox.is_none() {
             return shutdown.cancelled().await;
-        };
+        }
         while !shutdown.is_cancelled() {
             let report = self.send_due_email().await.unwrap_or_else(|error| {
                 tracing::warn!(error = &error as &dyn std::error::Error, "the outbox cannot be read");
                 EmailReport::default()
             });
             note(report);
-            if report.sent > 0 {
+            if report.is_full() {
                 continue;
             }
             tokio::select! {
                 () = shutdown.cancelled() => {}
-                () = outbox.wake.notified() => {}
                 () = tokio::time::sleep(IDLE) => {}
             }
         }
@@ -213,7 +240,7 @@ impl Core {
     /// Sends a few messages that are due, at once.
     ///
     /// # Errors
-    /// When the database fails; what was not noted is tried again when its lease ends.
+    /// When no message can be taken from the database.
     pub async fn send_due_email(&self) -> Result<EmailReport, CoreError> {
         let Some(outbox) = &self.outbox else {
             return Ok(EmailReport::default());
@@ -223,22 +250,34 @@ impl Core {
         let limit = i64::try_from(BATCH).unwrap_or(1);
         let claimed = email_messages::claim(&mut conn, now, now + LEASE, limit).await?;
         drop(conn);
-        let ends = join_all(claimed.iter().map(|row| self.send_one(outbox, row))).await;
-        let mut report = EmailReport::default();
-        for end in ends {
-            match end? {
-                End::Sent => report.sent += 1,
-                End::Retried => report.retried += 1,
-                End::Dead => report.dead += 1,
-            }
+        let suppressed = outbox.suppressed.swap(0, Ordering::Relaxed);
+        let mut report = EmailReport { suppressed, ..EmailReport::default() };
+        for end in join_all(claimed.iter().map(|row| self.send_one(outbox, row))).await {
+            report.add(&end);
         }
-        let mut conn = self.system.acquire().await.map_err(DbError::from)?;
-        let waiting = email_messages::count_waiting(&mut conn).await?;
-        Ok(EmailReport { waiting: waiting.unsigned_abs(), ..report })
+        report.waiting = self.count_waiting().await.ok();
+        Ok(report)
     }
 
-    async fn send_one(&self, outbox: &Outbox, row: &ClaimedEmailRow) -> Result<End, CoreError> {
+    async fn count_waiting(&self) -> Result<u64, DbError> {
+        let mut conn = self.system.acquire().await.map_err(DbError::from)?;
+        Ok(email_messages::count_waiting(&mut conn).await?.unsigned_abs())
+    }
+
+    async fn send_one(&self, outbox: &Outbox, row: &ClaimedEmailRow) -> End {
         let outcome = outbox.hand_over(row, self.clock.now()).await;
+        self.note_outcome(row, outcome).await.unwrap_or_else(|error| {
+            tracing::warn!(message_id = %row.id, error = &error as &dyn std::error::Error,
+                "what became of a message could not be noted");
+            End::Unknown
+        })
+    }
+
+    async fn note_outcome(
+        &self,
+        row: &ClaimedEmailRow,
+        outcome: Result<(), MailFault>,
+    ) -> Result<End, DbError> {
         let now = self.clock.now();
         let mut conn = self.system.acquire().await.map_err(DbError::from)?;
         let (error, may_be_tried) = match outcome {
@@ -246,7 +285,8 @@ impl Core {
                 email_messages::mark_sent(&mut conn, row.held(), now).await?;
                 return Ok(End::Sent);
             }
-            Err(MailFault::Failed(error)) => (error, row.attempts < MOST_TRIES),
+            Err(MailFault::Failed(error)) => (error, true),
+            Err(MailFault::Unanswered(error)) => (error, row.attempts < MOST_UNANSWERED),
             Err(MailFault::Refused(error)) => (error, false),
         };
         // No address and no words of the server: they are in the row.
@@ -261,13 +301,19 @@ impl Core {
         Ok(End::Dead)
     }
 
-    /// Deletes what became of messages long ago. How many.
+    /// Deletes what became of messages long ago, and gives up what nobody sends any more. How many were deleted.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn purge_email_messages(&self) -> Result<u64, CoreError> {
         let mut conn = self.system.acquire().await.map_err(DbError::from)?;
-        let before = self.clock.now() - KEPT;
+        let now = self.clock.now();
+        let left =
+            email_messages::bury_expired(&mut conn, now - LEFT, TIME_OVER, now, DELETED_AT_ONCE).await?;
+        if left > 0 {
+            tracing::warn!(left, "messages were given up that nobody has sent");
+        }
+        let before = now - KEPT;
         Ok(email_messages::delete_finished(&mut conn, before, DELETED_AT_ONCE).await?)
     }
 }
@@ -283,6 +329,7 @@ fn backoff(attempts: i32, entropy: &Entropy) -> TimeDelta {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clm_types::Clock;
 
     #[test]
     fn waits_between_tries_grow_and_stay_bounded() {
@@ -292,5 +339,20 @@ mod tests {
             assert!(wait >= FIRST_BACKOFF / 2 && wait <= LONGEST_BACKOFF, "{attempts}: {wait}");
         }
         assert!(backoff(20, &entropy) >= LONGEST_BACKOFF / 2);
+    }
+
+    #[test]
+    fn news_is_tried_for_two_days_with_never_a_long_pause() {
+        let entropy = Entropy::seeded(1);
+        let start = Clock::system().now();
+        let end = EmailText::PasswordChanged { address: None }.expires_at(start);
+        assert_eq!(end - start, TimeDelta::days(2));
+        let waits = (1..).scan(start, |at, attempts| {
+            *at += backoff(attempts, &entropy);
+            (*at < end).then_some(*at)
+        });
+        let tries: Vec<_> = std::iter::once(start).chain(waits).collect();
+        assert!((190..400).contains(&tries.len()), "{}", tries.len());
+        assert!(end - *tries.last().unwrap() <= LONGEST_BACKOFF);
     }
 }

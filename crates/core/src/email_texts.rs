@@ -30,7 +30,7 @@ pub(crate) enum EmailText<'a> {
     /// Another address: the one before is told.
     AddressChanged { address: Option<IpAddr> },
     /// Somebody was locked after failed sign-ins.
-    Locked { title: &'a str, body: &'a str },
+    Locked { whom: &'a str, is_reader: bool, address: Option<IpAddr> },
 }
 
 impl EmailText<'_> {
@@ -57,74 +57,135 @@ impl EmailText<'_> {
         }
     }
 
+    /// How many of the kind a user is sent within an hour. The lock of somebody else is told of however often it happens to
+    /// that somebody, but when many are locked at once not of each; that of oneself always: a lock lasts a while.
+    pub(crate) const fn most_an_hour(&self) -> Option<i64> {
+        match self {
+            Self::Locked { is_reader: true, .. } => None,
+            Self::Locked { .. } => Some(100),
+            _ => Some(10),
+        }
+    }
+
     /// Subject, one line, and text.
-    pub(crate) fn content(&self, username: &str, url: &str, now: Time) -> (&str, Zeroizing<String>) {
-        let user = format!("the user {username} of {url}");
-        let at = now.format("%Y-%m-%d %H:%M UTC");
-        let (subject, text) = match self {
-            Self::PasswordReset { token, expires_at, address } => (
-                "Your new password",
-                format!(
-                    "On {at} somebody{} asked for a new password for {user}.\n\n{}\n\
-                     If it was not you, do nothing: the password stays as it is, and the link ends by itself.\n\
-                     A second factor is asked for as before.\n",
-                    from(*address),
-                    steps(token, *expires_at, url).as_str()
-                ),
-            ),
-            Self::PasswordResetRefused { address } => (
-                "No new password by e-mail",
-                format!(
-                    "On {at} somebody{} asked for a new password for {user}.\n\n\
-                     This user decides on requests, and is given no password by e-mail. If it was you, ask an\n\
-                     administrator for a link. If it was not you, nothing has happened.\n",
-                    from(*address)
-                ),
-            ),
-            Self::Link { token, terms } => (
-                if terms.purpose == "invitation" { "You are invited" } else { "Your new password" },
-                format!(
-                    "An administrator has made a link by which you set the password of {user}.\n\n{}\n",
-                    steps(token, terms.expires_at, url).as_str()
-                ),
-            ),
-            Self::PasswordChanged { address } => (
-                "Your password was changed",
-                format!(
-                    "On {at} the password of {user} was changed{}. Sessions were ended.\n\n{WARNING}",
-                    from(*address)
-                ),
-            ),
-            Self::FactorAdded { what, address } => (
-                "A second factor was added",
-                format!(
-                    "On {at} a second factor of {user} was added{}: {what}.\n\n{WARNING}",
-                    from(*address)
-                ),
-            ),
-            Self::FactorRemoved { what, address } => (
-                "A second factor was removed",
-                format!(
-                    "On {at} a second factor of {user} was removed{}: {what}.\n\n{WARNING}",
-                    from(*address)
-                ),
-            ),
-            Self::AddressChanged { address } => (
-                "Your e-mail address was changed",
-                format!(
-                    "On {at} the e-mail address of {user} was changed{}.\n\
-                     Messages go to the new address from now on; this is the last one to this address.\n\n{WARNING}",
-                    from(*address)
-                ),
-            ),
-            Self::Locked { title, body } => (*title, format!("On {at}, at {url}:\n\n{body}\n")),
-        };
-        (subject, Zeroizing::new(text))
+    pub(crate) fn content(&self, username: &str, url: &str, now: Time) -> (&'static str, Zeroizing<String>) {
+        let scene = Scene { user: format!("the user {username} of {url}"), at: at(now), url };
+        (self.subject(), Zeroizing::new(self.text(&scene)))
+    }
+
+    fn subject(&self) -> &'static str {
+        match self {
+            Self::Link { terms, .. } if terms.purpose == "invitation" => "You are invited",
+            Self::PasswordReset { .. } | Self::Link { .. } => "Your new password",
+            Self::PasswordResetRefused { .. } => "No new password by e-mail",
+            Self::PasswordChanged { .. } => "Your password was changed",
+            Self::FactorAdded { .. } => "A second factor was added",
+            Self::FactorRemoved { .. } => "A second factor was removed",
+            Self::AddressChanged { .. } => "Your e-mail address was changed",
+            Self::Locked { .. } => "A user was locked after failed sign-ins",
+        }
+    }
+
+    fn text(&self, scene: &Scene<'_>) -> String {
+        match self {
+            Self::PasswordReset { token, expires_at, address } => {
+                scene.password_reset(token, *expires_at, *address)
+            }
+            Self::PasswordResetRefused { address } => scene.password_reset_refused(*address),
+            Self::Link { token, terms } => scene.link(token, *terms),
+            Self::PasswordChanged { address } => scene.password_changed(*address),
+            Self::FactorAdded { what, address } => scene.factor_changed("added", what, *address),
+            Self::FactorRemoved { what, address } => scene.factor_changed("removed", what, *address),
+            Self::AddressChanged { address } => scene.address_changed(*address),
+            Self::Locked { whom, address, .. } => scene.locked(whom, *address),
+        }
+    }
+}
+
+/// To whom, when, and of which service.
+struct Scene<'a> {
+    user: String,
+    at: String,
+    url: &'a str,
+}
+
+impl Scene<'_> {
+    fn password_reset(&self, token: &Token, expires_at: Time, address: Option<IpAddr>) -> String {
+        format!(
+            "On {} somebody{} asked for a new password for {}.\n\n{}\n\
+             If it was not you, do nothing: the password stays as it is, and the link ends by itself.\n\
+             A second factor is asked for as before.\n",
+            self.at,
+            from(address),
+            self.user,
+            steps(token, expires_at, self.url).as_str()
+        )
+    }
+
+    fn password_reset_refused(&self, address: Option<IpAddr>) -> String {
+        format!(
+            "On {} somebody{} asked for a new password for {}.\n\n\
+             This user decides on requests, and is given no password by e-mail. If it was you, ask an\n\
+             administrator for a link. If it was not you, nothing has happened.\n",
+            self.at,
+            from(address),
+            self.user
+        )
+    }
+
+    fn link(&self, token: &Token, terms: LinkTerms) -> String {
+        format!(
+            "An administrator has made a link by which you set the password of {}.\n\n{}\n",
+            self.user,
+            steps(token, terms.expires_at, self.url).as_str()
+        )
+    }
+
+    fn password_changed(&self, address: Option<IpAddr>) -> String {
+        format!(
+            "On {} the password of {} was changed{}. Sessions were ended.\n\n{WARNING}",
+            self.at,
+            self.user,
+            from(address)
+        )
+    }
+
+    fn factor_changed(&self, how: &str, what: &str, address: Option<IpAddr>) -> String {
+        format!(
+            "On {} a second factor of {} was {how}{}: {what}.\n\n{WARNING}",
+            self.at,
+            self.user,
+            from(address)
+        )
+    }
+
+    fn address_changed(&self, address: Option<IpAddr>) -> String {
+        format!(
+            "On {} the e-mail address of {} was changed{}.\n\
+             Messages go to the new address from now on; this is the last one to this address.\n\n{WARNING}",
+            self.at,
+            self.user,
+            from(address)
+        )
+    }
+
+    fn locked(&self, whom: &str, address: Option<IpAddr>) -> String {
+        format!(
+            "On {} the user {whom} of {} was locked for a while.\n\n\
+             There were failed sign-ins; the last one came from {}.\n",
+            self.at,
+            self.url,
+            address.map_or_else(|| "an unknown address".to_owned(), |address| address.to_string())
+        )
     }
 }
 
 const WARNING: &str =
     "If this was neither you nor an administrator on your behalf, tell an administrator at once.\n";
+
+fn at(time: Time) -> String {
+    time.format("%Y-%m-%d %H:%M UTC").to_string()
+}
 
 fn from(address: Option<IpAddr>) -> String {
     address.map_or_else(String::new, |address| format!(" at {address}"))
@@ -133,7 +194,7 @@ fn from(address: Option<IpAddr>) -> String {
 /// What to do with a link.
 fn steps(token: &Token, expires_at: Time, url: &str) -> Zeroizing<String> {
     let mut text = Zeroizing::new(String::with_capacity(512));
-    let until = expires_at.format("%Y-%m-%d %H:%M UTC");
+    let until = at(expires_at);
     // Writing to a string does not fail.
     let _ = write!(
         text,

@@ -110,7 +110,6 @@ use clm_pg::{DbError, Tx};
 use clm_rpc::SecureClient;
 use clm_types::{CertificateId, Clock, Entropy, IssuedCertificate, OrganizationId};
 use moka::sync::Cache;
-use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 pub use actor::{Actor, ActorKind, PermissionSet};
@@ -181,7 +180,7 @@ pub struct Core {
     /// Where e-mail is written, if any is sent.
     pub(crate) outbox: Option<Arc<Outbox>>,
     /// Places for those who forgot their password.
-    pub(crate) password_resets: Arc<Semaphore>,
+    pub(crate) password_resets: password_resets::Places,
     pub(crate) issuer: String,
     pub(crate) relying_party: RelyingParty,
     pub(crate) identity_providers: Vec<IdentityProvider>,
@@ -233,7 +232,7 @@ impl Core {
             common_passwords: parts.sign_in.common_passwords,
             secrets_keys,
             outbox,
-            password_resets: Arc::new(Semaphore::new(password_resets::MOST_AT_ONCE)),
+            password_resets: password_resets::Places::new(),
             issuer: parts.sign_in.issuer,
             relying_party: parts.sign_in.relying_party,
             identity_providers: parts.sign_in.identity_providers,

@@ -16,7 +16,7 @@ use crate::email_texts::EmailText;
 use crate::identity::union;
 use crate::sign_in::Visitor;
 use crate::tokens::{Token, TokenKind};
-use crate::users::find_for_change;
+use crate::users::{User, find_for_change};
 use crate::{Core, CoreError, Ctx};
 
 /// How long an invitation can be used,
@@ -93,14 +93,13 @@ impl Core {
                 created_at: ctx.now,
             };
             one_time_links::insert(&mut tx, &row).await?;
-            if let Some(outbox) = outbox {
-                let text = EmailText::Link { token, terms };
-                let to = Recipient { user_id: user.id, username: &user.username, address: &user.email };
-                if !outbox.write(&mut tx, to, &text, ctx.now).await? {
-                    return Err(sent_too_often().into());
+            let way = match outbox {
+                Some(outbox) => {
+                    write_link(outbox, &mut tx, &user, &EmailText::Link { token, terms }, ctx.now).await?;
+                    ", sent by e-mail"
                 }
-            }
-            let way = if outbox.is_some() { ", sent by e-mail" } else { "" };
+                None => "",
+            };
             let entry = AuditEntry::of(ctx, &self.entropy, "link.create", "user")
                 .object(user_id)
                 .detail(format!("{}{way}", terms.purpose));
@@ -130,6 +129,10 @@ impl Core {
         self.in_system("use_link", |mut tx| async move {
             let link =
                 one_time_links::find_usable(&mut tx, token_hash, now).await?.ok_or_else(invalid_link)?;
+            // A link that was asked for does not suffice for those who decide by now.
+            if link.made_by.is_none() && decides(&mut tx, link.user_id, now).await? {
+                return Err(invalid_link().into());
+            }
             one_time_links::note_use(&mut tx, link.id, now).await?;
             self.replace_password(&mut tx, ctx, user_id, new).await?;
             self.end_sessions(&mut tx, ctx, user_id, None, "password_changed").await?;
@@ -154,6 +157,17 @@ impl Core {
         let home = users::find_home(&mut tx, link.user_id).await?;
         Ok((user, home))
     }
+}
+
+async fn write_link(
+    outbox: &Outbox,
+    conn: &mut PgConnection,
+    user: &User,
+    text: &EmailText<'_>,
+    now: Time,
+) -> Result<(), CoreError> {
+    let to = Recipient { user_id: user.id, username: &user.username, address: &user.email };
+    if outbox.write(conn, to, text, now).await? { Ok(()) } else { Err(sent_too_often().into()) }
 }
 
 /// Fails if the link would let its maker decide in somebody's name.

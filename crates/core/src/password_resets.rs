@@ -8,7 +8,8 @@ use chrono::TimeDelta;
 use clm_core_db::one_time_links::{self, NewLinkRow};
 use clm_core_db::sign_in::{self, SignInRow};
 use clm_core_db::{PgConnection, audit, email_messages, users};
-use clm_types::{ErrorCode, Refusal, Time, ids};
+use clm_types::{Time, ids};
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use crate::audit::AuditEntry;
@@ -23,8 +24,10 @@ use crate::{Core, CoreError, Ctx};
 const LIFETIME: TimeDelta = TimeDelta::minutes(30);
 /// Messages to one user in an hour, whoever asks.
 const MOST_AN_HOUR: i64 = 3;
-/// Questions that are looked into at once.
-pub(crate) const MOST_AT_ONCE: usize = 16;
+/// Questions that are looked into at once: few, for each holds a connection of the database.
+const MOST_AT_ONCE: usize = 2;
+/// Questions that wait for that; more are dropped.
+const MOST_WAITING: usize = 256;
 
 /// Whose password.
 pub enum Forgetful {
@@ -42,22 +45,37 @@ enum Course {
     Nothing(&'static str),
 }
 
+/// Room for questions that nobody has signed in for.
+pub(crate) struct Places {
+    waiting: Arc<Semaphore>,
+    at_once: Semaphore,
+}
+
+impl Places {
+    pub(crate) fn new() -> Self {
+        Self { waiting: Arc::new(Semaphore::new(MOST_WAITING)), at_once: Semaphore::new(MOST_AT_ONCE) }
+    }
+}
+
 impl Core {
     /// Takes down that somebody forgot a password. Nothing is looked at before this returns; what was begun goes on by itself.
+    /// When too many ask, the question is dropped, and the answer is the same.
     ///
     /// # Errors
-    /// `mail_not_configured`; `unavailable` when too many ask.
+    /// `mail_not_configured`.
     pub fn begin_password_reset(
         self: &Arc<Self>,
         whose: Forgetful,
         visitor: Visitor,
     ) -> Result<JoinHandle<()>, CoreError> {
         let outbox = Arc::clone(self.outbox()?);
-        let busy = |_| Refusal::new(ErrorCode::Unavailable, "too many passwords are being asked for at once");
-        let place = Arc::clone(&self.password_resets).try_acquire_owned().map_err(busy)?;
+        let place = Arc::clone(&self.password_resets.waiting).try_acquire_owned();
         let core = Arc::clone(self);
         Ok(tokio::spawn(async move {
-            let _place = place;
+            let Ok(_place) = place else {
+                return tracing::warn!("too many ask for a new password at once: one was not heard");
+            };
+            let _turn = core.password_resets.at_once.acquire().await;
             if let Err(error) = core.reset_password(&outbox, &whose, &visitor).await {
                 tracing::warn!(error = &error as &dyn std::error::Error, "a new password could not be sent");
             }
@@ -76,17 +94,18 @@ impl Core {
                 Forgetful::Username(name) => sign_in::find(&mut tx, name).await?,
                 Forgetful::Email(address) => sign_in::find_by_email(&mut tx, address).await?,
             };
-            // One at a time for each user, and as it stands now.
-            let user = match found {
-                Some(user) => sign_in::lock(&mut tx, user.id).await?,
-                None => None,
-            };
-            let Some(user) = user else {
+            let Some(user) = found else {
                 self.note_reset(&mut tx, &visitor.ctx(now, None), None, "there is no such user").await?;
                 return Ok((tx, ()));
             };
             let home = users::find_home(&mut tx, user.id).await?;
             let ctx = &visitor.ctx(now, home);
+            // One at a time for each user, and as it stands now; it waits for nobody.
+            let Some(user) = sign_in::lock_if_free(&mut tx, user.id).await? else {
+                self.note_reset(&mut tx, ctx, Some(&user), "the user is being changed by another call")
+                    .await?;
+                return Ok((tx, ()));
+            };
             let detail = match course(&mut tx, &user, now).await? {
                 Course::Link => {
                     self.send_reset(&mut tx, ctx, outbox, &user).await?;

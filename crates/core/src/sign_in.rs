@@ -341,12 +341,27 @@ async fn insert_lock_notices(
     };
     notifications::tell_at_home(&mut tx, entropy, ctx.now, &told, &message).await?;
     if let Some(outbox) = outbox {
-        let text = EmailText::Locked { title: message.title, body: message.body };
-        for user in sign_in::list(&mut tx, &told).await? {
-            outbox.write(&mut tx, Recipient::from(&user), &text, ctx.now).await?;
-        }
+        mail_lock_notices(&mut tx, outbox, ctx, user_id, &told).await?;
     }
     Ok(clm_pg::commit(tx).await?)
+}
+
+async fn mail_lock_notices(
+    conn: &mut PgConnection,
+    outbox: &Outbox,
+    ctx: &Ctx,
+    locked: Uuid,
+    told: &[Uuid],
+) -> Result<(), CoreError> {
+    let readers = sign_in::list(conn, told).await?;
+    let Some(whom) = readers.iter().find(|user| user.id == locked).map(|user| &user.username) else {
+        return Ok(());
+    };
+    for reader in &readers {
+        let text = EmailText::Locked { whom, is_reader: reader.id == locked, address: ctx.address };
+        outbox.write(conn, Recipient::from(reader), &text, ctx.now).await?;
+    }
+    Ok(())
 }
 
 pub(crate) fn may_sign_in(user: &SignInRow, now: Time) -> bool {

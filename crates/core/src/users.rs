@@ -89,7 +89,10 @@ impl Core {
         Ok(Page::cut(rows.await?, page, |row| row.id))
     }
 
-    /// Changes address and name.
+    /// Changes address and name. With e-mail, another address leads to a password: no limited API key changes it.
+    ///
+    /// # Errors
+    /// `permission_denied`, `already_exists`, `precondition_failed`.
     pub async fn update_user(
         &self,
         ctx: &Ctx,
@@ -101,6 +104,9 @@ impl Core {
         check_name(&change.display_name, "/display_name")?;
         self.in_system("update_user", |mut tx| async move {
             let old = find_for_change(&mut tx, ctx, id).await?;
+            if old.email != change.email {
+                ctx.require_unrestricted()?;
+            }
             users::update(&mut tx, id.0, version, &change.email, &change.display_name, ctx.now)
                 .await
                 .map_err(|error| taken(has_changed(error)))?;
@@ -117,8 +123,8 @@ impl Core {
         .await
     }
 
-    /// After an address may have changed, in an open transaction: the one before is told, and a link that was asked for and
-    /// went there ends.
+    /// After an address may have changed, in an open transaction: the one before is told, and every link that may have gone
+    /// there ends.
     pub(crate) async fn note_new_address(
         &self,
         conn: &mut PgConnection,
@@ -129,7 +135,7 @@ impl Core {
         if before.address == address {
             return Ok(());
         }
-        one_time_links::revoke_asked_for(conn, before.user_id, ctx.now).await?;
+        one_time_links::revoke_all(conn, before.user_id, ctx.now).await?;
         if let Some(outbox) = &self.outbox {
             outbox.write(conn, before, &EmailText::AddressChanged { address: ctx.address }, ctx.now).await?;
         }

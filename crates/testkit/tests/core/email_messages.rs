@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use chrono::TimeDelta;
 use clm_core::email_messages::EmailReport;
 use clm_core::mailer::MailEncryption;
@@ -33,7 +35,7 @@ impl MailRoom {
 }
 
 fn report(sent: u64, retried: u64, dead: u64, waiting: u64) -> EmailReport {
-    EmailReport { sent, retried, dead, waiting }
+    EmailReport { sent, retried, dead, waiting: Some(waiting), suppressed: 0 }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -72,6 +74,7 @@ async fn a_refusal_is_final_and_what_is_wrong_with_us_is_not() {
         ("rcpt", 450, false),
         ("data", 451, false),
         ("auth", 535, false),
+        ("mail", 550, false),
     ] {
         let pool = room.office.database.superuser().await;
         sqlx::query("DELETE FROM email_messages").execute(&pool).await.unwrap();
@@ -127,11 +130,17 @@ async fn nothing_is_sent_to_a_server_without_the_right_certificate_or_without_en
     impostor.start_impostor().await;
     let mut stripped = MailRoom::open_with("plain", MailEncryption::StartTls).await;
     let mut other = MailRoom::open_with("starttls", MailEncryption::Tls).await;
-    for room in [&mut impostor, &mut stripped, &mut other] {
+    let mut injecting = MailRoom::open_with("injecting", MailEncryption::StartTls).await;
+    let mut elsewhere =
+        MailRoom::prepare(MailEncryption::Tls, "mail.example.com", Duration::from_secs(10)).await;
+    elsewhere.start_server("tls").await;
+    for room in [&mut impostor, &mut stripped, &mut other, &mut injecting, &mut elsewhere] {
         room.with_a_letter().await;
         assert_eq!(room.send().await, report(0, 1, 0, 1));
         assert!(room.taken().await.is_empty());
     }
+    let error = elsewhere.row().await.2.unwrap();
+    assert!(error.contains("not valid for name"), "{error}");
     let mut room = MailRoom::open_with("starttls", MailEncryption::StartTls).await;
     room.with_a_letter().await;
     assert_eq!(room.send().await, report(1, 0, 0, 0));
@@ -149,9 +158,52 @@ async fn tries_end_with_the_time_of_what_is_said_and_old_rows_are_deleted() {
         assert!(tries < 10, "a link of half an hour is given up");
     }
     assert!(tries >= 3, "{tries}");
-    assert_eq!(room.row().await.1, true, "what it said is erased");
+    assert!(room.row().await.1, "what it said is erased");
     room.office.core.clock.advance(TimeDelta::days(29));
     assert_eq!(room.office.core.purge_email_messages().await.unwrap(), 0);
     room.office.core.clock.advance(TimeDelta::days(2));
     assert_eq!(room.office.core.purge_email_messages().await.unwrap(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn news_is_tried_for_two_days() {
+    let room = MailRoom::without_server(MailEncryption::Tls).await;
+    let ctx = room.office.as_administrator().await;
+    room.office.welcome(&ctx, "ann", REQUESTER).await;
+    for hour in 0..48 {
+        assert_eq!(room.send().await, report(0, 1, 0, 1), "{hour}");
+        room.office.core.clock.advance(TimeDelta::hours(1));
+    }
+    assert_eq!(room.send().await, report(0, 0, 1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_was_perhaps_taken_each_time_is_sent_three_times_at_most() {
+    let mut room = MailRoom::prepare(MailEncryption::Tls, "localhost", Duration::from_secs(1)).await;
+    room.start_server("tls").await;
+    room.with_a_letter().await;
+    room.fail("answer", 0, "").await;
+    for expected in [report(0, 1, 0, 1), report(0, 1, 0, 1), report(0, 0, 1, 0)] {
+        assert_eq!(room.send().await, expected);
+        room.office.core.clock.advance(TimeDelta::minutes(1));
+    }
+    assert_eq!(
+        room.row().await,
+        ("dead".to_owned(), true, Some("the mail server has it and did not answer".to_owned()))
+    );
+    assert_eq!(room.taken().await.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_sends_any_more_is_given_up_and_erased() {
+    let mut room = MailRoom::without_server(MailEncryption::Tls).await;
+    room.with_a_letter().await;
+    room.office.core.clock.advance(TimeDelta::minutes(89));
+    room.office.core.purge_email_messages().await.unwrap();
+    assert_eq!(room.row().await.0, "waiting");
+    room.office.core.clock.advance(TimeDelta::minutes(1));
+    room.office.core.purge_email_messages().await.unwrap();
+    let (status, erased, error) = room.row().await;
+    assert_eq!((status.as_str(), erased), ("dead", true));
+    assert!(error.is_some());
 }

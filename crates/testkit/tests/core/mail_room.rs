@@ -37,9 +37,14 @@ impl MailRoom {
 
     /// Nothing listens there yet.
     pub(crate) async fn without_server(encryption: MailEncryption) -> Self {
+        Self::prepare(encryption, "localhost", Duration::from_secs(10)).await
+    }
+
+    /// A mail server whose certificate, which is trusted, is for that host; and how long its answers may take.
+    pub(crate) async fn prepare(encryption: MailEncryption, host: &str, answer_timeout: Duration) -> Self {
         clm_service::install_provider();
         let folder = tempfile::tempdir().unwrap();
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let made = rcgen::generate_simple_self_signed([host.to_owned()]).unwrap();
         let (certificate, key) = (folder.path().join("mail.pem"), folder.path().join("mail.key"));
         std::fs::write(&certificate, made.cert.pem()).unwrap();
         std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
@@ -54,6 +59,7 @@ impl MailRoom {
             from: "CLM <clm@example.com>".to_owned(),
             hello_name: "clm.example.com".to_owned(),
             timeout: Duration::from_secs(10),
+            answer_timeout,
         };
         let mail = Mail { mailer: Mailer::new(server).unwrap(), service_url: URL.to_owned() };
         let office = Office::open_as(OfficeKind { mail: Some(mail), ..OfficeKind::default() }).await;
@@ -85,7 +91,7 @@ impl MailRoom {
         answer["mails"].as_array().unwrap().iter().map(Mailed::new).collect()
     }
 
-    /// Fails from now on at `auth`, `rcpt` or `data`.
+    /// Fails from now on at `auth`, `mail`, `rcpt` or `data`.
     pub(crate) async fn fail(&mut self, at: &str, code: u16, text: &str) {
         let fail = json!({"fail": {"at": at, "code": code, "text": text}});
         self.mailbox.as_mut().unwrap().call(&fail).await;

@@ -1,12 +1,16 @@
+use std::time::Duration;
+
 use chrono::TimeDelta;
 use clm_core::password_resets::Forgetful;
-use clm_core::roles::{ADMINISTRATOR, APPROVER, REQUESTER};
+use clm_core::provisioned_users::ProvisionedUserChange;
+use clm_core::roles::{ADMINISTRATOR, APPROVER, NewRole, REQUESTER, RoleChange};
 use clm_core::users::{NewUser, UserChange};
 use clm_core::{CoreError, Ctx};
-use clm_types::{ErrorCode, UserId};
+use clm_types::{ErrorCode, RoleId, UserId};
 
-use crate::mail_room::{MailRoom, Mailed};
+use crate::mail_room::{MailRoom, Mailed, URL};
 use crate::office::{Office, new_user, refused};
+use crate::provisioning::client;
 use crate::sign_in::{PASSWORD, secret, visitor};
 
 const OTHER: &str = "seven green umbrellas";
@@ -25,6 +29,18 @@ impl MailRoom {
 
     async fn use_link(&self, token: &str, password: &str) -> Result<(), CoreError> {
         self.office.core.use_link(token, &secret(password), &visitor()).await
+    }
+
+    /// Until so many messages tell of locks: they are written while nobody waits.
+    async fn wait_for_locks(&self, number: usize) {
+        let told = async {
+            while self.texts("SELECT id::text FROM email_messages WHERE kind = 'user.lock'").await.len()
+                < number
+            {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), told).await.expect("locks are told of");
     }
 
     async fn resets(&mut self) -> Vec<String> {
@@ -189,6 +205,99 @@ async fn another_address_ends_the_link_that_went_to_the_old_one_which_is_told() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn another_address_ends_links_of_administrators_too_whoever_changes_it() {
+    let mut room = MailRoom::open().await;
+    let ctx = room.office.as_administrator().await;
+    let (client, _) = client(&room.office, &ctx, "idp").await;
+    let ann =
+        room.office.core.create_user(&ctx, &NewUser { invited: true, ..new_user("ann") }).await.unwrap();
+    let bob = room.office.welcome(&ctx, "bob", REQUESTER).await;
+    room.office.core.send_link(&ctx, UserId(ann.id)).await.unwrap();
+    room.office.core.send_link(&ctx, UserId(bob.id)).await.unwrap();
+    let invitation = room.about("You are invited").await.pop().unwrap().token().unwrap();
+    let [reset] = room.resets().await.try_into().unwrap();
+    let change = UserChange { email: "ann@elsewhere.example".to_owned(), display_name: "Ann".to_owned() };
+    room.office.core.update_user(&ctx, UserId(ann.id), ann.version, &change).await.unwrap();
+    let change = ProvisionedUserChange {
+        email: Some("bob@elsewhere.example".to_owned()),
+        ..ProvisionedUserChange::default()
+    };
+    room.office.core.change_provisioned_user(&client, UserId(bob.id), None, &change).await.unwrap();
+    for link in [invitation, reset] {
+        assert_eq!(refused(room.use_link(&link, OTHER).await), ErrorCode::LinkInvalid);
+    }
+    let told: Vec<_> = room.about("Your e-mail address was changed").await;
+    assert_eq!(
+        told.iter().map(|mail| mail.to.as_str()).collect::<Vec<_>>(),
+        ["ann@example.com", "bob@example.com"]
+    );
+    // Another name to show ends none.
+    let link = room.office.core.create_link(&ctx, UserId(bob.id)).await.unwrap();
+    let bob = room.office.core.show_user(&ctx, UserId(bob.id)).await.unwrap();
+    let change = UserChange { email: bob.email, display_name: "Bob".to_owned() };
+    room.office.core.update_user(&ctx, UserId(bob.id), bob.version, &change).await.unwrap();
+    room.use_link(link.token.expose(), OTHER).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_decides_by_now_sets_no_password_by_a_link_that_was_asked_for() {
+    let mut room = MailRoom::open().await;
+    let ctx = room.office.as_administrator().await;
+    let clerk = NewRole {
+        code: "clerk".to_owned(),
+        name: "Clerk".to_owned(),
+        description: String::new(),
+        parent_role_id: None,
+        permissions: vec!["request:read".to_owned()],
+    };
+    let clerk = room.office.core.create_role(&ctx, &clerk).await.unwrap();
+    let ann = room.office.welcome(&ctx, "ann", RoleId(clerk.id)).await;
+    room.forget("ann").await.unwrap();
+    let [link] = room.resets().await.try_into().unwrap();
+    // The role becomes another: nobody assigns anything to her.
+    let change = RoleChange {
+        name: "Clerk".to_owned(),
+        description: String::new(),
+        permissions: vec!["request:read".to_owned(), "request:approve".to_owned()],
+    };
+    room.office.core.update_role(&ctx, RoleId(clerk.id), clerk.version, &change).await.unwrap();
+    assert_eq!(refused(room.use_link(&link, OTHER).await), ErrorCode::LinkInvalid);
+    room.office.sign_in("ann", PASSWORD).await.unwrap();
+    // An administrator of the installation may still make one.
+    let made = room.office.core.create_link(&ctx, UserId(ann.id)).await.unwrap();
+    room.use_link(made.token.expose(), OTHER).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_burst_of_questions_is_answered_alike_and_holds_nobody_up() {
+    let mut room = MailRoom::open().await;
+    let ctx = room.office.as_administrator().await;
+    room.office.welcome(&ctx, "ann", REQUESTER).await;
+    room.mails().await;
+    // Somebody has her row, so that whatever waits for it waits long.
+    let pool = room.office.database.superuser().await;
+    let mut held = pool.begin().await.unwrap();
+    sqlx::query("SELECT FROM users WHERE username = 'ann' FOR UPDATE").execute(&mut *held).await.unwrap();
+    for name in ["ann", "nobody"] {
+        let asked: Vec<_> = (0..400)
+            .map(|_| room.office.core.begin_password_reset(Forgetful::Username(name.to_owned()), visitor()))
+            .collect();
+        assert!(asked.iter().all(Result::is_ok), "{name}");
+        // Others are served meanwhile.
+        room.office.core.show_user(&ctx, room.office.administrator).await.unwrap();
+        room.office.core.create_user(&ctx, &new_user(&format!("newcomer-{name}"))).await.unwrap();
+        let ended = futures::future::join_all(asked.into_iter().map(Result::unwrap));
+        let ended =
+            tokio::time::timeout(Duration::from_secs(60), ended).await.expect("nobody waits for her row");
+        assert!(ended.iter().all(Result::is_ok), "{name}");
+    }
+    held.rollback().await.unwrap();
+    assert!(room.resets().await.is_empty());
+    room.forget("ann").await.unwrap();
+    assert_eq!(room.resets().await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_link_of_an_administrator_goes_by_e_mail_and_changes_are_told() {
     let mut room = MailRoom::open().await;
     let ctx: Ctx = room.office.as_administrator().await;
@@ -207,16 +316,52 @@ async fn a_link_of_an_administrator_goes_by_e_mail_and_changes_are_told() {
     for _ in 0..5 {
         assert_eq!(refused(room.office.sign_in("ann", OTHER).await), ErrorCode::SignInFailed);
     }
-    let told = async {
-        while room.texts("SELECT id::text FROM email_messages WHERE kind = 'user.lock'").await.len() < 2 {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(std::time::Duration::from_secs(20), told).await.unwrap();
+    room.wait_for_locks(2).await;
     let mut told: Vec<String> =
         room.about("A user was locked after failed sign-ins").await.into_iter().map(|mail| mail.to).collect();
     told.sort_unstable();
     assert_eq!(told, ["ann@example.com", "root@example.com"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn administrators_hear_of_each_lock_though_many_are_locked() {
+    let mut room = MailRoom::open().await;
+    let ctx = room.office.as_administrator().await;
+    let names: Vec<_> = (0..12).map(|number| format!("user-{number}")).collect();
+    for name in &names {
+        room.office.core.create_user(&ctx, &new_user(name)).await.unwrap();
+        for _ in 0..5 {
+            assert_eq!(refused(room.office.sign_in(name, OTHER).await), ErrorCode::SignInFailed);
+        }
+    }
+    room.wait_for_locks(24).await;
+    let mut mails = room.about("A user was locked after failed sign-ins").await;
+    for mail in &mut mails {
+        // Soft line ends (quoted-printable).
+        mail.text = mail.text.replace("=\r\n", "");
+    }
+    for name in &names {
+        let of = |to: &str| {
+            let told = format!("the user {name} of {URL} was locked");
+            mails.iter().filter(|mail| mail.to == to && mail.text.contains(&told)).count()
+        };
+        assert_eq!((of("root@example.com"), of(&format!("{name}@example.com"))), (1, 1), "{name}");
+    }
+    assert!(mails.iter().all(|mail| mail.text.contains("192.0.2.7")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_written_is_counted() {
+    let mut room = MailRoom::open().await;
+    let ctx = room.office.as_administrator().await;
+    let ann = room.office.core.create_user(&ctx, &new_user("ann")).await.unwrap();
+    for _ in 0..10 {
+        room.office.core.send_link(&ctx, UserId(ann.id)).await.unwrap();
+    }
+    assert_eq!(refused(room.office.core.send_link(&ctx, UserId(ann.id)).await), ErrorCode::RateLimited);
+    assert_eq!(room.send().await.suppressed, 1);
+    assert_eq!(room.send().await.suppressed, 0);
+    assert_eq!(room.resets().await.len(), 10);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -41,7 +41,7 @@ fn active(active: bool) -> ProvisionedUserChange {
 }
 
 /// A provisioning client of the organization of `ctx`, whose user may ask for certificates, and its user.
-async fn client(office: &Office, ctx: &Ctx, name: &str) -> (Ctx, User) {
+pub(crate) async fn client(office: &Office, ctx: &Ctx, name: &str) -> (Ctx, User) {
     let provisioner = role(&format!("{name}-role"), &["user:provision"]);
     let provisioner = office.core.create_role(ctx, &provisioner).await.unwrap();
     let user = office.hire(ctx, name, provisioner.id.into()).await;

@@ -1,9 +1,12 @@
 use clm_core::CoreError;
+use clm_core::api_keys::NewApiKey;
 use clm_core::roles::{ADMINISTRATOR, NewRole, REQUESTER};
 use clm_core::users::UserChange;
 use clm_types::{ErrorCode, UserId};
+use uuid::Uuid;
 
-use crate::office::{FIRST, Office, new_user, refused};
+use crate::office::{FIRST, Office, new_key, new_user, refused};
+use crate::sign_in::PASSWORD;
 
 fn change(email: &str) -> UserChange {
     UserChange { email: email.to_owned(), display_name: "Changed".to_owned() }
@@ -117,21 +120,25 @@ async fn an_organization_has_no_more_members_than_its_licence() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn who_may_do_less_cannot_take_over_who_may_do_more() {
-    let office = Office::open().await;
-    let ctx = office.as_administrator().await;
-    let clerk = NewRole {
+/// Who administers users and nothing else.
+fn clerk() -> NewRole {
+    NewRole {
         code: "clerk".to_owned(),
         name: "Clerk".to_owned(),
         description: String::new(),
         parent_role_id: None,
         permissions: vec!["user:write".to_owned(), "user:read".to_owned()],
-    };
-    let clerk = office.core.create_role(&ctx, &clerk).await.unwrap();
-    let clerk = office.hire(&ctx, "clerk", clerk.id.into()).await;
-    let key = office.key_for(&ctx, &clerk, &["*"]).await;
-    let inside = office.enter(&key).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_do_less_cannot_take_over_who_may_do_more() {
+    let office = Office::open().await;
+    let ctx = office.as_administrator().await;
+    let role = office.core.create_role(&ctx, &clerk()).await.unwrap();
+    office.welcome(&ctx, "clerk", role.id.into()).await;
+    let session = office.sign_in("clerk", PASSWORD).await.unwrap();
+    let inside = office.enter(session.token.expose()).await.unwrap();
     let boss = office.hire(&ctx, "boss", ADMINISTRATOR).await;
     let mine = change("mine@example.com");
     let attempt = office.core.update_user(&inside, UserId(boss.id), boss.version, &mine).await;
@@ -140,4 +147,30 @@ async fn who_may_do_less_cannot_take_over_who_may_do_more() {
     assert_eq!(refused(attempt), ErrorCode::PermissionDenied);
     let newcomer = office.core.create_user(&inside, &new_user("newcomer")).await.unwrap();
     office.core.update_user(&inside, UserId(newcomer.id), newcomer.version, &mine).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_limited_key_changes_an_address_not_even_its_own() {
+    let office = Office::open().await;
+    let ctx = office.as_administrator().await;
+    let ann = office.core.create_user(&ctx, &new_user("ann")).await.unwrap();
+    let role = office.core.create_role(&ctx, &clerk()).await.unwrap();
+    let clerk = office.welcome(&ctx, "clerk", role.id.into()).await;
+    let session = office.sign_in("clerk", PASSWORD).await.unwrap();
+    let own = office.enter(session.token.expose()).await.unwrap();
+    let scoped = new_key(None, &["user:read", "user:write"]);
+    let networked = NewApiKey { allowed_addresses: vec!["192.0.2.0/24".to_owned()], ..new_key(None, &[]) };
+    for new in [scoped, networked] {
+        let key = office.core.create_api_key(&own, &new).await.unwrap().1;
+        let address = Some("192.0.2.7".parse().unwrap());
+        let inside = office.core.authenticate(key.expose(), None, Uuid::nil(), address).await.unwrap();
+        for user in [&ann, &clerk] {
+            let mine = change("mine@example.com");
+            let attempt = office.core.update_user(&inside, UserId(user.id), user.version, &mine).await;
+            assert_eq!(refused(attempt), ErrorCode::PermissionDenied, "{}", user.username);
+        }
+        // A name to show is another matter.
+        let now = office.core.show_user(&ctx, UserId(ann.id)).await.unwrap();
+        office.core.update_user(&inside, UserId(ann.id), now.version, &change(&now.email)).await.unwrap();
+    }
 }
