@@ -448,6 +448,7 @@ async fn a_key_of_a_workload_sees_no_other_key_of_its_user() {
     let office = Office::open().await;
     let (core, ctx) = (&office.core, office.as_administrator().await);
     let robot = office.hire(&ctx, "robot", REQUESTER).await;
+    let free = as_free(&office, &ctx, &robot).await;
     let other = office.key_for(&ctx, &robot, &["request:read", "request:create"]).await;
     let other = office.enter(&other).await.unwrap().actor.api_key_id.unwrap();
     let key = office.key_for(&ctx, &robot, &["request:read"]).await;
@@ -459,7 +460,6 @@ async fn a_key_of_a_workload_sees_no_other_key_of_its_user() {
     core.show_api_key(&inside, own[0].id.into()).await.unwrap();
     core.revoke_api_key(&inside, own[0].id.into()).await.unwrap();
     // A key that is not restricted is as good as its user.
-    let free = as_free(&office, &ctx, &robot).await;
     assert_eq!(core.list_api_keys(&free, (None, None), FIRST).await.unwrap().items.len(), 3);
     core.revoke_api_key(&free, other).await.unwrap();
 }
