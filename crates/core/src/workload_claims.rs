@@ -113,7 +113,7 @@ fn is_written_out(part: &str) -> bool {
 
 /// Whether a subject is one word of an issuer's own making, such as the number of an account.
 fn is_opaque(subject: &str) -> bool {
-    !subject.contains(SEPARATORS) && is_written_out(subject)
+    !subject.contains(SEPARATORS) && is_written_out(subject) && !LABELS.contains(&subject)
 }
 
 /// Whether a subject begins by a word that says what follows, and what follows is written out: of an address the host and one part
