@@ -24,6 +24,8 @@ pub struct WorkloadRule {
     pub name: String,
     /// What the operator calls the provider.
     pub provider: String,
+    /// Who that was when the rule was made or last changed (`iss`): tokens of another one are not taken.
+    pub issuer: String,
     /// Whom a token may be meant for (`aud`).
     pub audiences: Vec<String>,
     /// What a token must say.
@@ -42,6 +44,9 @@ pub struct WorkloadRule {
     /// Who made it.
     #[schema(value_type = Option<Uuid>)]
     pub created_by: Option<UserId>,
+    /// Who made it or last changed it: while they could not do so, no token is taken.
+    #[schema(value_type = Uuid)]
+    pub vouched_by: UserId,
     /// When it was made.
     pub created_at: DateTime<Utc>,
     /// When it last changed.

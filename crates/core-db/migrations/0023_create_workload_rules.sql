@@ -6,6 +6,7 @@ CREATE TABLE workload_rules (
     organization_id uuid NOT NULL REFERENCES organizations (id),
     name text NOT NULL,
     provider text NOT NULL,
+    issuer text NOT NULL,
     audiences text[] NOT NULL CHECK (cardinality(audiences) > 0),
     required_claims jsonb NOT NULL CHECK (jsonb_typeof(required_claims) = 'object' AND required_claims <> '{}'),
     user_id uuid NOT NULL REFERENCES users (id),
@@ -14,6 +15,7 @@ CREATE TABLE workload_rules (
     allowed_addresses inet[] NOT NULL DEFAULT '{}',
     enabled boolean NOT NULL,
     created_by uuid REFERENCES users (id),
+    vouched_by uuid NOT NULL REFERENCES users (id),
     created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL,
     version bigint NOT NULL DEFAULT 1,
@@ -23,6 +25,7 @@ CREATE TABLE workload_rules (
 CREATE UNIQUE INDEX workload_rules_name_lower_idx ON workload_rules (organization_id, lower(name)) WHERE deleted_at IS NULL;
 CREATE INDEX workload_rules_user_id_idx ON workload_rules (user_id);
 CREATE INDEX workload_rules_created_by_idx ON workload_rules (created_by);
+CREATE INDEX workload_rules_vouched_by_idx ON workload_rules (vouched_by);
 CREATE INDEX workload_rules_required_claims_idx ON workload_rules USING gin (required_claims jsonb_path_ops);
 CREATE INDEX workload_rules_scopes_idx ON workload_rules USING gin (scopes jsonb_path_ops);
 CREATE INDEX workload_rules_created_at_idx ON workload_rules (created_at DESC);
@@ -32,6 +35,7 @@ COMMENT ON COLUMN workload_rules.id IS 'Row identity, a UUIDv7; ids sort by the 
 COMMENT ON COLUMN workload_rules.organization_id IS 'The organization it belongs to.';
 COMMENT ON COLUMN workload_rules.name IS 'Name to show; unique in the organization among rules that are not deleted, whatever the case.';
 COMMENT ON COLUMN workload_rules.provider IS 'What the operator calls the provider that signs the tokens.';
+COMMENT ON COLUMN workload_rules.issuer IS 'Who that provider was when the rule was made or last changed (`iss`): tokens of another one are not taken.';
 COMMENT ON COLUMN workload_rules.audiences IS 'Whom a token may be meant for: it names one or more of them, and nobody else.';
 COMMENT ON COLUMN workload_rules.required_claims IS 'What a token must say: claims, or JSON pointers into them, and their values; a * in a text stands for a part.';
 COMMENT ON COLUMN workload_rules.user_id IS 'On whose behalf the keys act.';
@@ -40,6 +44,7 @@ COMMENT ON COLUMN workload_rules.lifetime_seconds IS 'How long a key lives.';
 COMMENT ON COLUMN workload_rules.allowed_addresses IS 'Networks that tokens are exchanged from and keys are used from; empty: any.';
 COMMENT ON COLUMN workload_rules.enabled IS 'Whether tokens are exchanged now.';
 COMMENT ON COLUMN workload_rules.created_by IS 'Who made it; null: the installation itself.';
+COMMENT ON COLUMN workload_rules.vouched_by IS 'Who made it or last changed it: without what they must hold for that, it gives no keys.';
 COMMENT ON COLUMN workload_rules.created_at IS 'When the row was made, UTC.';
 COMMENT ON COLUMN workload_rules.updated_at IS 'When the row last changed, UTC.';
 COMMENT ON COLUMN workload_rules.version IS 'Counts the row''s changes; the ETag.';
@@ -62,8 +67,8 @@ SELECT enable_tenant_isolation('workload_rules', false);
 
 GRANT SELECT ON workload_rules TO clm_core_app, clm_core_ro;
 GRANT SELECT, INSERT ON workload_rules TO clm_core_system;
-GRANT UPDATE (name, provider, audiences, required_claims, scopes, lifetime_seconds, allowed_addresses, enabled, updated_at, version,
-              deleted_at)
+GRANT UPDATE (name, provider, issuer, audiences, required_claims, scopes, lifetime_seconds, allowed_addresses, enabled, vouched_by,
+              updated_at, version, deleted_at)
     ON workload_rules TO clm_core_system;
 GRANT SELECT (workload_rule_id, workload_subject) ON api_keys TO clm_core_app, clm_core_ro;
 -- Every run of a job makes a key. Those that have long ended are deleted, and no other: what they were stands in the audit log.

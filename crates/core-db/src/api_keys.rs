@@ -63,6 +63,8 @@ pub struct CredentialRow {
     pub user_status: String,
     /// Networks it may be used from; empty: any.
     pub allowed_addresses: Vec<String>,
+    /// The rule by which a workload got it.
+    pub workload_rule_id: Option<Uuid>,
 }
 
 /// Adds a key.
@@ -97,7 +99,7 @@ pub async fn find_credential(
     Ok(sqlx::query_as!(
         CredentialRow,
         r#"SELECT k.id, k.key_hash, k.user_id, k.organization_id, k.scopes, k.created_at, k.expires_at, k.replaced_at, k.revoked_at,
-                  u.status AS user_status, k.allowed_addresses::text[] AS "allowed_addresses!"
+                  u.status AS user_status, k.allowed_addresses::text[] AS "allowed_addresses!", k.workload_rule_id
            FROM api_keys k JOIN users u ON u.id = k.user_id
            WHERE k.key_prefix = $1 AND k.deleted_at IS NULL AND u.deleted_at IS NULL"#,
         key_prefix
@@ -147,12 +149,12 @@ pub async fn find(
 }
 
 /// Keys of an organization, and those of `own_user_id` that work everywhere; of one user only if
-/// `only_user_id` says so, and by one rule only if `workload_rule_id` does; newest first, below `before`.
+/// `only_user_id` says so, by one rule only if `workload_rule_id` does, and one key only if `only_id` does; newest first, below `before`.
 pub async fn list(
     conn: &mut PgConnection,
     organization_id: Uuid,
     own_user_id: Option<Uuid>,
-    (only_user_id, workload_rule_id): (Option<Uuid>, Option<Uuid>),
+    (only_user_id, workload_rule_id, only_id): (Option<Uuid>, Option<Uuid>, Option<Uuid>),
     before: Option<Uuid>,
     limit: i64,
 ) -> Result<Vec<ApiKeyRow>, DbError> {
@@ -166,12 +168,14 @@ pub async fn list(
              AND (organization_id = $1 OR (organization_id IS NULL AND user_id = $2))
              AND ($3::uuid IS NULL OR user_id = $3)
              AND ($4::uuid IS NULL OR workload_rule_id = $4)
-             AND ($5::uuid IS NULL OR id < $5)
-           ORDER BY id DESC LIMIT $6"#,
+             AND ($5::uuid IS NULL OR id = $5)
+             AND ($6::uuid IS NULL OR id < $6)
+           ORDER BY id DESC LIMIT $7"#,
         organization_id,
         own_user_id,
         only_user_id,
         workload_rule_id,
+        only_id,
         before,
         limit
     )

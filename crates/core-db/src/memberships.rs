@@ -5,6 +5,8 @@ use clm_types::Time;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::workload_rules;
+
 /// A membership as its user sees it.
 #[derive(Debug, Clone)]
 pub struct MembershipRow {
@@ -141,7 +143,7 @@ pub async fn lock_groups(
     Ok(())
 }
 
-/// Ends what a user has in an organization: roles and groups there, and keys that work there
+/// Ends what a user has in an organization: roles and groups there, workload rules that give their keys, and keys that work there
 /// alone. The caller holds [`lock_groups`] and the membership.
 pub async fn end_rights(
     conn: &mut PgConnection,
@@ -153,6 +155,7 @@ pub async fn end_rights(
     // A statement sees what was there when it began: by then no group of theirs may be giving a role, not even one that they
     // joined since the caller's look.
     lock_groups(conn, user_id, Some(organization_id)).await?;
+    workload_rules::disable_of_user(conn, user_id, Some(organization_id), now).await?;
     sqlx::query!(
         "WITH roles AS (
              UPDATE user_roles SET revoked_at = $4, revoked_by = $3, revocation_reason = 'the membership ended', updated_at = $4,

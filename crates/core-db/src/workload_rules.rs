@@ -17,6 +17,8 @@ pub struct WorkloadRuleRow {
     pub name: String,
     /// What the operator calls the provider.
     pub provider: String,
+    /// Who that was when the rule was made or last changed (`iss`).
+    pub issuer: String,
     /// Whom a token may be meant for.
     pub audiences: Vec<String>,
     /// What a token must say.
@@ -33,6 +35,8 @@ pub struct WorkloadRuleRow {
     pub enabled: bool,
     /// Who made it.
     pub created_by: Option<Uuid>,
+    /// Who made it or last changed it, and answers for it.
+    pub vouched_by: Uuid,
     /// When it was made.
     pub created_at: Time,
     /// When it last changed.
@@ -47,13 +51,14 @@ pub struct WorkloadRuleRow {
 /// `Conflict` on the name.
 pub async fn insert(conn: &mut PgConnection, row: &WorkloadRuleRow) -> Result<(), DbError> {
     sqlx::query!(
-        "INSERT INTO workload_rules (id, organization_id, name, provider, audiences, required_claims, user_id, scopes,
-             lifetime_seconds, allowed_addresses, enabled, created_by, created_at, updated_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10::text[]::inet[], $11, $12, $13, $13)",
+        "INSERT INTO workload_rules (id, organization_id, name, provider, issuer, audiences, required_claims, user_id, scopes,
+             lifetime_seconds, allowed_addresses, enabled, created_by, vouched_by, created_at, updated_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::text[]::inet[], $12, $13, $14, $15, $15)",
         row.id,
         row.organization_id,
         row.name,
         row.provider,
+        row.issuer,
         &row.audiences,
         row.required_claims,
         row.user_id,
@@ -62,6 +67,7 @@ pub async fn insert(conn: &mut PgConnection, row: &WorkloadRuleRow) -> Result<()
         &row.allowed_addresses,
         row.enabled,
         row.created_by,
+        row.vouched_by,
         row.created_at
     )
     .execute(conn)
@@ -77,8 +83,8 @@ pub async fn find(
 ) -> Result<Option<WorkloadRuleRow>, DbError> {
     Ok(sqlx::query_as!(
         WorkloadRuleRow,
-        r#"SELECT id, organization_id, name, provider, audiences, required_claims, user_id, scopes, lifetime_seconds,
-                  allowed_addresses::text[] AS "allowed_addresses!", enabled, created_by, created_at, updated_at, version
+        r#"SELECT id, organization_id, name, provider, issuer, audiences, required_claims, user_id, scopes, lifetime_seconds,
+                  allowed_addresses::text[] AS "allowed_addresses!", enabled, created_by, vouched_by, created_at, updated_at, version
            FROM workload_rules WHERE id = $1 AND organization_id = $2 AND deleted_at IS NULL"#,
         id,
         organization_id
@@ -87,20 +93,21 @@ pub async fn find(
     .await?)
 }
 
-/// Finds a rule of any organization that is in use: for whoever names one without saying who they are.
-pub async fn find_enabled(conn: &mut PgConnection, id: Uuid) -> Result<Option<WorkloadRuleRow>, DbError> {
+/// Finds a rule of any organization, be it disabled or deleted (then it is disabled too): for whoever names one without saying who
+/// they are.
+pub async fn find_anywhere(conn: &mut PgConnection, id: Uuid) -> Result<Option<WorkloadRuleRow>, DbError> {
     Ok(sqlx::query_as!(
         WorkloadRuleRow,
-        r#"SELECT id, organization_id, name, provider, audiences, required_claims, user_id, scopes, lifetime_seconds,
-                  allowed_addresses::text[] AS "allowed_addresses!", enabled, created_by, created_at, updated_at, version
-           FROM workload_rules WHERE id = $1 AND enabled AND deleted_at IS NULL"#,
+        r#"SELECT id, organization_id, name, provider, issuer, audiences, required_claims, user_id, scopes, lifetime_seconds,
+                  allowed_addresses::text[] AS "allowed_addresses!", enabled, created_by, vouched_by, created_at, updated_at, version
+           FROM workload_rules WHERE id = $1"#,
         id
     )
     .fetch_optional(conn)
     .await?)
 }
 
-/// As [`find`], and lets nobody else change the rule, or make a key by it, until the transaction ends.
+/// As [`find`], and lets nobody else change the rule, or give a key by it, until the transaction ends.
 pub async fn lock(
     conn: &mut PgConnection,
     id: Uuid,
@@ -108,10 +115,23 @@ pub async fn lock(
 ) -> Result<Option<WorkloadRuleRow>, DbError> {
     Ok(sqlx::query_as!(
         WorkloadRuleRow,
-        r#"SELECT id, organization_id, name, provider, audiences, required_claims, user_id, scopes, lifetime_seconds,
-                  allowed_addresses::text[] AS "allowed_addresses!", enabled, created_by, created_at, updated_at, version
+        r#"SELECT id, organization_id, name, provider, issuer, audiences, required_claims, user_id, scopes, lifetime_seconds,
+                  allowed_addresses::text[] AS "allowed_addresses!", enabled, created_by, vouched_by, created_at, updated_at, version
            FROM workload_rules WHERE id = $1 AND organization_id = $2 AND deleted_at IS NULL
            FOR NO KEY UPDATE"#,
+        id,
+        organization_id
+    )
+    .fetch_optional(conn)
+    .await?)
+}
+
+/// The version of a rule that is in use, which nobody changes until the transaction ends. Others may hold it so as well.
+pub async fn hold(conn: &mut PgConnection, id: Uuid, organization_id: Uuid) -> Result<Option<i64>, DbError> {
+    Ok(sqlx::query_scalar!(
+        "SELECT version FROM workload_rules
+         WHERE id = $1 AND organization_id = $2 AND enabled AND deleted_at IS NULL
+         FOR SHARE",
         id,
         organization_id
     )
@@ -128,8 +148,8 @@ pub async fn list(
 ) -> Result<Vec<WorkloadRuleRow>, DbError> {
     Ok(sqlx::query_as!(
         WorkloadRuleRow,
-        r#"SELECT id, organization_id, name, provider, audiences, required_claims, user_id, scopes, lifetime_seconds,
-                  allowed_addresses::text[] AS "allowed_addresses!", enabled, created_by, created_at, updated_at, version
+        r#"SELECT id, organization_id, name, provider, issuer, audiences, required_claims, user_id, scopes, lifetime_seconds,
+                  allowed_addresses::text[] AS "allowed_addresses!", enabled, created_by, vouched_by, created_at, updated_at, version
            FROM workload_rules
            WHERE organization_id = $1 AND deleted_at IS NULL AND ($2::uuid IS NULL OR id < $2)
            ORDER BY id DESC LIMIT $3"#,
@@ -159,7 +179,7 @@ pub async fn update(conn: &mut PgConnection, row: &WorkloadRuleRow) -> Result<()
     let result = sqlx::query!(
         "UPDATE workload_rules
          SET name = $2, provider = $3, audiences = $4, required_claims = $5, scopes = $6, lifetime_seconds = $7,
-             allowed_addresses = $8::text[]::inet[], enabled = $9, updated_at = $10, version = $11
+             allowed_addresses = $8::text[]::inet[], enabled = $9, updated_at = $10, version = $11, issuer = $12, vouched_by = $13
          WHERE id = $1 AND deleted_at IS NULL",
         row.id,
         row.name,
@@ -171,7 +191,9 @@ pub async fn update(conn: &mut PgConnection, row: &WorkloadRuleRow) -> Result<()
         &row.allowed_addresses,
         row.enabled,
         row.updated_at,
-        row.version
+        row.version,
+        row.issuer,
+        row.vouched_by
     )
     .execute(conn)
     .await?;
@@ -194,19 +216,40 @@ pub async fn delete(conn: &mut PgConnection, id: Uuid, now: Time) -> Result<(), 
     expect_rows(&result, 1)
 }
 
-/// How many keys that this rule gave work now.
+/// Disables the rules that give keys of a user, in one organization or in all. Rules come before the keys that they gave: whoever
+/// revokes those afterwards finds all of them.
+pub async fn disable_of_user(
+    conn: &mut PgConnection,
+    user_id: Uuid,
+    organization_id: Option<Uuid>,
+    now: Time,
+) -> Result<(), DbError> {
+    sqlx::query!(
+        "UPDATE workload_rules SET enabled = false, updated_at = $3, version = version + 1
+         WHERE user_id = $1 AND ($2::uuid IS NULL OR organization_id = $2) AND enabled AND deleted_at IS NULL",
+        user_id,
+        organization_id,
+        now
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// How many keys that this rule gave since `since` have not ended by themselves, revoked or not.
 pub async fn count_keys(
     conn: &mut PgConnection,
     organization_id: Uuid,
     id: Uuid,
-    now: Time,
+    (since, now): (Time, Time),
 ) -> Result<i64, DbError> {
     Ok(sqlx::query_scalar!(
         r#"SELECT count(*) AS "count!" FROM api_keys
-           WHERE organization_id = $1 AND workload_rule_id = $2 AND revoked_at IS NULL AND $3 < expires_at"#,
+           WHERE organization_id = $1 AND workload_rule_id = $2 AND $3 < expires_at AND $4 <= created_at"#,
         organization_id,
         id,
-        now
+        now,
+        since
     )
     .fetch_one(conn)
     .await?)

@@ -1,8 +1,8 @@
 //! Who calls, and how much each caller may: rates of reads and writes, and of wrong passwords, keys and tokens.
 //!
-//! A caller is an API key or the user of a session once the credential has been found good; until then, and without
-//! any, it is an address. So who sends invented keys uses up what its address may, and not what those may who
-//! share the address and are known.
+//! A caller is an API key, the rule that has given keys to workloads, or the user of a session, once the credential has
+//! been found good; until then, and without any, it is an address. So who sends invented keys uses up what its address
+//! may, and not what those may who share the address and are known.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -56,6 +56,8 @@ pub(crate) type Presented = [u8; 32];
 pub(crate) enum Caller {
     /// An API key.
     Key(Uuid),
+    /// All API keys that a workload rule has given: a new token is no new budget.
+    Rule(Uuid),
     /// The user of a session.
     User(Uuid),
     /// Whoever is at this address, or in this IPv6 network, and has not yet shown a good credential.
@@ -68,6 +70,9 @@ impl Caller {
     }
 
     fn of(ctx: &Ctx) -> Option<Self> {
+        if let Some(rule) = ctx.actor.workload_rule_id {
+            return Some(Self::Rule(rule.into()));
+        }
         match (ctx.actor.api_key_id, ctx.actor.user_id) {
             (Some(key), _) => Some(Self::Key(key.into())),
             (None, Some(user)) => Some(Self::User(user.into())),
@@ -296,6 +301,23 @@ mod tests {
             Some(ErrorCode::RateLimited)
         );
         assert_eq!(code(&callers.admit(callers.find(shared, Some(&key(1))), true)), None);
+    }
+
+    #[test]
+    fn keys_of_one_rule_have_one_budget() {
+        let callers = Callers::new(&few());
+        let entropy = clm_types::Entropy::seeded(1);
+        let now = clm_types::Clock::system().now();
+        for (number, rule) in [(1, Some(7)), (2, Some(7)), (3, Some(8)), (4, None)] {
+            let mut ctx = Ctx::system(Uuid::from_u128(1).into(), now, &entropy);
+            ctx.actor.api_key_id = Some(Uuid::from_u128(number.into()).into());
+            ctx.actor.workload_rule_id = rule.map(|rule| Uuid::from_u128(rule).into());
+            callers.note_success(key(number), &ctx);
+        }
+        let callers = [1, 2, 3, 4].map(|number| callers.find(address("192.0.2.1"), Some(&key(number))));
+        assert_eq!(callers[0], callers[1]);
+        assert_ne!(callers[0], callers[2]);
+        assert_eq!(callers[3], Caller::Key(Uuid::from_u128(4)));
     }
 
     #[test]

@@ -39,7 +39,9 @@ const PASSWORD_RESETS: &str = "/api/v1/password-resets";
 const PROMPT: Duration = Duration::from_millis(50);
 /// Who shows no credentials can keep little of the service busy: this many of their changes run at once, after their bodies,
 const MAX_ANONYMOUS: usize = 16;
-/// which are no larger than this,
+/// and beside them so many exchanges of tokens: jobs that come all at once, and wait for their provider, keep nobody from signing in.
+const MAX_TOKENS: usize = 8;
+/// Their bodies are no larger than this,
 const MAX_ANONYMOUS_BODY_BYTES: usize = 4 * 1024;
 /// or this where it is a workload's token,
 const MAX_TOKEN_BODY_BYTES: usize = 18 * 1024;
@@ -52,6 +54,7 @@ pub(crate) struct Gate {
     callers: Callers,
     places: Places,
     anonymous: Semaphore,
+    tokens: Semaphore,
     body_bytes: usize,
     body_time: Duration,
 }
@@ -63,6 +66,7 @@ impl Gate {
             callers: Callers::new(limits),
             places: Places::new(limits.concurrent_requests),
             anonymous: Semaphore::new(MAX_ANONYMOUS),
+            tokens: Semaphore::new(MAX_TOKENS),
             body_bytes: limits.body_bytes,
             body_time: limits.body_time,
         })
@@ -153,10 +157,14 @@ impl Gate {
         permit: Permit,
         next: Next,
     ) -> Result<Response, Failure> {
-        let most = if route.path == TOKEN { MAX_TOKEN_BODY_BYTES } else { MAX_ANONYMOUS_BODY_BYTES };
+        let (most, places) = if route.path == TOKEN {
+            (MAX_TOKEN_BODY_BYTES, &self.tokens)
+        } else {
+            (MAX_ANONYMOUS_BODY_BYTES, &self.anonymous)
+        };
         let reading = read(body, most, ANONYMOUS_BODY_TIME);
         let (body, permit) = self.receive(asker, Reading::Anonymous, permit, reading).await?;
-        let _place = self.anonymous.try_acquire().map_err(|_| {
+        let _place = places.try_acquire().map_err(|_| {
             Failure::new(ErrorCode::Unavailable, "too many requests without credentials run at once")
         })?;
         // A token that was wrong stays wrong; a password may be right in a minute, and is kept nowhere.

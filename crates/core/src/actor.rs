@@ -1,6 +1,6 @@
 //! Who acts, and what they may do.
 
-use clm_types::{ApiKeyId, Permission, RoleId, SessionId, Time, UserId};
+use clm_types::{ApiKeyId, Permission, RoleId, SessionId, Time, UserId, WorkloadRuleId};
 
 use crate::ip_range::IpRange;
 
@@ -157,6 +157,8 @@ pub struct Actor {
     pub key_networks: Vec<IpRange>,
     /// When the API key used ends.
     pub key_expires_at: Option<Time>,
+    /// The rule by which a workload got the API key used.
+    pub workload_rule_id: Option<WorkloadRuleId>,
 }
 
 impl Actor {
@@ -191,6 +193,7 @@ impl Actor {
             restricted: false,
             key_networks: Vec::new(),
             key_expires_at: None,
+            workload_rule_id: None,
         }
     }
 

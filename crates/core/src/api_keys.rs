@@ -197,7 +197,7 @@ impl Core {
     }
 
     /// Keys of the caller's organization, newest first; only one's own without the permission to
-    /// read all. Only those that a workload rule has given, if one is named.
+    /// read all, and of a restricted key only itself. Only those that a workload rule has given, if one is named.
     pub async fn list_api_keys(
         &self,
         ctx: &Ctx,
@@ -205,19 +205,19 @@ impl Core {
         page: PageRequest,
     ) -> Result<Page<ApiKey>, CoreError> {
         let own = ctx.actor.user_id;
-        let only = match ctx.require(Permission::ApiKeyRead) {
-            Ok(()) => of_user,
+        let (only, of_itself) = match ctx.require(Permission::ApiKeyRead) {
+            Ok(()) => (of_user, None),
             Err(refusal) if own.is_none() || of_user.is_some_and(|user| Some(user) != own) => {
                 return Err(refusal.into());
             }
-            Err(_) => own,
+            Err(_) => (own, ctx.actor.api_key_id.filter(|_| ctx.actor.restricted)),
         };
         let mut tx = clm_pg::begin(&self.system).await?;
         let rows = api_keys::list(
             &mut tx,
             ctx.organization_id.0,
             own.map(Into::into),
-            (only.map(Into::into), of_rule.map(Into::into)),
+            (only.map(Into::into), of_rule.map(Into::into), of_itself.map(Into::into)),
             page.before,
             page.fetch_limit(),
         );
@@ -383,7 +383,8 @@ pub(crate) fn networks(ctx: &Ctx, texts: &[String]) -> Result<Vec<String>, Refus
     texts.iter().enumerate().map(read).collect()
 }
 
-/// Finds one's own key, or one of the organization for those who have `permission`.
+/// Finds one's own key, or one of the organization for those who have `permission`. Of its user's keys, one that is restricted has
+/// itself alone.
 async fn find_api_key(
     conn: &mut PgConnection,
     ctx: &Ctx,
@@ -393,7 +394,8 @@ async fn find_api_key(
     let own = ctx.actor.user_id.map(Into::into);
     let found = api_keys::find(conn, id.0, ctx.organization_id.0, own).await?;
     let key = found.ok_or_else(|| api_key_not_found(id))?;
-    if own != Some(key.user_id) && ctx.require(permission).is_err() {
+    let is_ones_own = own == Some(key.user_id) && (!ctx.actor.restricted || ctx.actor.api_key_id == Some(id));
+    if !is_ones_own && ctx.require(permission).is_err() {
         return Err(api_key_not_found(id).into());
     }
     Ok(key)
@@ -452,6 +454,7 @@ mod tests {
                 restricted,
                 key_networks: Vec::new(),
                 key_expires_at: None,
+                workload_rule_id: None,
             },
             organization_id: OrganizationId(Uuid::from_u128(2)),
             now: chrono::DateTime::from_timestamp(1_700_000_000, 0).unwrap(),

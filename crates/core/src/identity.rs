@@ -6,7 +6,7 @@ use clm_core_db::api_keys::CredentialRow;
 use clm_core_db::organizations::OrganizationRow;
 use clm_core_db::role_assignments::HeldRoleRow;
 use clm_core_db::sessions::SessionCredentialRow;
-use clm_types::{ApiKeyId, OrganizationId, Refusal, RoleId, SessionId, Time, UserId};
+use clm_types::{ApiKeyId, OrganizationId, Refusal, RoleId, SessionId, Time, UserId, WorkloadRuleId};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -103,6 +103,7 @@ fn by_key(whole: Actor, key: &CredentialRow) -> Result<Actor, CoreError> {
         restricted: bound || !scopes.is_empty() || !networks.is_empty() || is_short_lived(key),
         key_networks: networks,
         key_expires_at: key.expires_at,
+        workload_rule_id: key.workload_rule_id.map(WorkloadRuleId),
         ..whole
     })
 }
@@ -164,6 +165,7 @@ mod tests {
             revoked_at: None,
             user_status: "active".to_owned(),
             allowed_addresses: Vec::new(),
+            workload_rule_id: None,
         }
     }
 

@@ -16,7 +16,7 @@ use crate::{Core, CoreError, Ctx};
 const PERIOD: Duration = Duration::from_secs(1);
 /// Most entries that gather within a period; what is more is counted only.
 const MOST_WAITING: usize = 100;
-/// Most of them that are of one user, so that nobody's refusals hide those of others.
+/// Most of them that are of one user, or of nobody who is known on one object, so that nobody's refusals hide those of others.
 const MOST_OF_ONE: usize = 10;
 /// Longest detail, in characters: it may repeat what the caller sent.
 const LONGEST_DETAIL: usize = 500;
@@ -34,7 +34,7 @@ impl Refusals {
 
     fn push(&self, row: NewAuditRow) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_one = waiting.iter().filter(|other| other.actor_user_id == row.actor_user_id).count();
+        let of_one = waiting.iter().filter(|other| whose(other) == whose(&row)).count();
         if waiting.len() < MOST_WAITING && of_one < MOST_OF_ONE {
             waiting.push(row);
         } else {
@@ -45,6 +45,11 @@ impl Refusals {
     fn take(&self) -> Vec<NewAuditRow> {
         std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// Whose refusal it is: of a user, or of nobody who is known on an object.
+fn whose(row: &NewAuditRow) -> (Option<Uuid>, Option<Uuid>) {
+    (row.actor_user_id, row.object_id.filter(|_| row.actor_user_id.is_none()))
 }
 
 impl Core {
@@ -60,13 +65,17 @@ impl Core {
         if !is_of_record(refusal.code) {
             return;
         }
-        let detail: String = refusal.to_string().chars().take(LONGEST_DETAIL).collect();
-        let mut entry =
-            AuditEntry::of(ctx, &self.entropy, action, object_type).outcome("refused").detail(detail);
+        let mut entry = AuditEntry::of(ctx, &self.entropy, action, object_type);
         if let Some(id) = object_id {
             entry = entry.object(id);
         }
-        self.refusals.push(entry.row().clone());
+        self.note_entry(entry, refusal);
+    }
+
+    /// The same for an entry that says more, whatever the refusal is.
+    pub(crate) fn note_entry(&self, entry: AuditEntry, refusal: &Refusal) {
+        let detail: String = refusal.to_string().chars().take(LONGEST_DETAIL).collect();
+        self.refusals.push(entry.outcome("refused").detail(detail).row().clone());
     }
 
     /// Writes refusals down until told to stop; hands on how many more were too many for that.
@@ -164,6 +173,26 @@ mod tests {
         assert_eq!(refusals.dropped.load(Ordering::Relaxed), 40 + 900);
         refusals.push(row(1));
         assert_eq!(refusals.take().len(), 1);
+    }
+
+    #[test]
+    fn refusals_of_nobody_who_is_known_do_not_hide_those_on_other_objects() {
+        let refusals = Refusals::new();
+        let on = |object: u128| NewAuditRow {
+            actor_user_id: None,
+            object_id: Some(Uuid::from_u128(object)),
+            ..row(0)
+        };
+        for _ in 0..50 {
+            refusals.push(on(1));
+        }
+        refusals.push(on(2));
+        assert_eq!(refusals.take().len(), MOST_OF_ONE + 1);
+        // Of somebody who is known, they are theirs, whatever they are about.
+        for object in 0..50 {
+            refusals.push(NewAuditRow { object_id: Some(Uuid::from_u128(object)), ..row(1) });
+        }
+        assert_eq!(refusals.take().len(), MOST_OF_ONE);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use clm_core_db::users::{self, NewUserRow};
 use clm_core_db::{
     DbError, PgConnection, audit, memberships, notices, one_time_links, role_assignments, sign_in,
+    workload_rules,
 };
 use clm_types::{ErrorCode, Permission, Refusal, UserId, ids};
 use serde_json::json;
@@ -208,6 +209,7 @@ impl Core {
             self.end_sessions(&mut tx, ctx, id, None, "deleted").await?;
             one_time_links::revoke_all(&mut tx, id.0, ctx.now).await?;
             let by = ctx.actor.user_id.map(Into::into);
+            workload_rules::disable_of_user(&mut tx, id.0, None, ctx.now).await?;
             users::delete(&mut tx, id.0, version, by, ctx.now).await.map_err(has_changed)?;
             let entry = AuditEntry::of(ctx, &self.entropy, "user.delete", "user")
                 .object(id)

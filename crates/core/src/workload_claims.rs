@@ -16,12 +16,14 @@ const MOST_STARS: usize = 10;
 const SEPARATORS: [char; 2] = ['/', ':'];
 /// What is checked of every token without being asked for.
 const STANDARD: [&str; 6] = ["iss", "aud", "exp", "nbf", "iat", "jti"];
-/// Claims that say whose workload it is. `sub` does so by its first part that is none of [`LABELS`].
-const NAMING: [&str; 12] = [
+/// Claims that say whose workload it is. `sub` does so by what follows one of [`LABELS`].
+const NAMING: [&str; 14] = [
     "repository",
     "repository_id",
     "repository_owner",
     "repository_owner_id",
+    "repositoryUuid",
+    "workspaceUuid",
     "project_path",
     "project_id",
     "namespace_path",
@@ -31,11 +33,10 @@ const NAMING: [&str; 12] = [
     "/kubernetes.io/namespace",
     "/kubernetes.io/serviceaccount/uid",
 ];
-/// Parts by which subjects begin, and which say only what follows.
-const LABELS: [&str; 17] = [
-    "",
-    "http",
-    "https",
+/// Words by which subjects begin, and which say that a name follows that the issuer answers for. Any other word (`environment`,
+/// `user`) may be of whoever owns a repository: they give `sub` another form at some issuers, whoever those belong to.
+const LABELS: [&str; 14] = [
+    "account",
     "namespace_id",
     "namespace_path",
     "org",
@@ -48,32 +49,26 @@ const LABELS: [&str; 17] = [
     "repository_id",
     "repository_owner",
     "repository_owner_id",
-    "serviceaccount",
     "system",
 ];
-/// Issuers by whom anybody gets tokens. Who owns a repository there may give `sub` another form, so that it must begin with a
-/// label of those that the issuer answers for.
-const PUBLIC_ISSUERS: [&str; 5] = [
-    "https://token.actions.githubusercontent.com",
-    "https://gitlab.com",
-    "https://agent.buildkite.com",
-    "https://app.terraform.io",
-    "https://accounts.google.com",
-];
+/// Words by which addresses begin. Their host is the issuer, or that of all: what follows says whose workload it is.
+const SCHEMES: [&str; 3] = ["http", "https", "spiffe"];
+/// Words within subjects that name nobody.
+const FILLERS: [&str; 5] = ["", "job", "ns", "sa", "serviceaccount"];
 
-/// Fails unless these claims tell some workloads of an issuer from all others.
-pub(crate) fn check_required(claims: &Map<String, Value>, issuer: &str) -> Result<(), Refusal> {
+/// Fails unless these claims tell somebody's workloads from all others of an issuer: those who share it are not one.
+pub(crate) fn check_required(claims: &Map<String, Value>) -> Result<(), Refusal> {
     if claims.len() > MOST {
         return Err(invalid("", &format!("a rule asks for {MOST} claims at most")));
     }
     for (name, value) in claims {
         check_claim(name, value).map_err(|detail| invalid(name, detail))?;
     }
-    if claims.iter().any(|(name, value)| names_somebody(name, value, issuer)) {
+    if claims.iter().any(|(name, value)| names_somebody(name, value)) {
         return Ok(());
     }
     Err(invalid("", "these claims do not say whose workload it is").hint(
-        "ask for `sub` with its first part written out, as in repo:acme/web:ref:refs/heads/main, or for a claim such as repository_id, project_id or /kubernetes.io/namespace",
+        "ask for `sub` with the owner written out, as in repo:acme/web:ref:refs/heads/main, or for a claim such as repository_id, project_id or /kubernetes.io/namespace",
     ))
 }
 
@@ -101,16 +96,9 @@ fn check_claim(name: &str, value: &Value) -> Result<(), &'static str> {
 }
 
 /// Whether this claim says whose workload it is.
-fn names_somebody(name: &str, value: &Value, issuer: &str) -> bool {
-    let is_written_out = |part: &str| !part.is_empty() && !part.contains('*');
+fn names_somebody(name: &str, value: &Value) -> bool {
     match value {
-        Value::String(text) if name == "sub" => {
-            let mut parts = text.split(SEPARATORS).peekable();
-            let is_labelled = parts.peek().is_some_and(|first| LABELS.contains(first));
-            let is_fixed =
-                is_labelled || !PUBLIC_ISSUERS.contains(&issuer) || !text.contains('*') && is_opaque(text);
-            is_fixed && parts.find(|part| !LABELS.contains(part)).is_some_and(is_written_out)
-        }
+        Value::String(text) if name == "sub" => is_opaque(text) || has_labelled_name(text),
         Value::String(text) if NAMING.contains(&name) => {
             text.split(SEPARATORS).next().is_some_and(is_written_out)
         }
@@ -119,9 +107,29 @@ fn names_somebody(name: &str, value: &Value, issuer: &str) -> bool {
     }
 }
 
+fn is_written_out(part: &str) -> bool {
+    !part.is_empty() && !part.contains('*')
+}
+
 /// Whether a subject is one word of an issuer's own making, such as the number of an account.
 fn is_opaque(subject: &str) -> bool {
-    !subject.contains(SEPARATORS)
+    !subject.contains(SEPARATORS) && is_written_out(subject) && !LABELS.contains(&subject)
+}
+
+/// Whether a subject begins by a word that says what follows, and what follows is written out: of an address the host and one part
+/// more.
+fn has_labelled_name(subject: &str) -> bool {
+    let mut parts = subject.split(SEPARATORS);
+    let needed = match parts.next() {
+        Some(first) if LABELS.contains(&first) => 1,
+        Some(first) if SCHEMES.contains(&first) => 2,
+        _ => return false,
+    };
+    // Numbers in an address may be its port.
+    let is_port = |part: &str| needed == 2 && part.bytes().all(|octet| octet.is_ascii_digit());
+    let says_nothing = |part: &str| LABELS.contains(&part) || FILLERS.contains(&part) || is_port(part);
+    let names: Vec<_> = parts.filter(|part| !says_nothing(part)).take(needed).collect();
+    names.len() == needed && names.into_iter().all(is_written_out)
 }
 
 /// The first claim that a token does not have as it is asked for.
@@ -197,9 +205,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-
-    const GITHUB: &str = "https://token.actions.githubusercontent.com";
-    const CLUSTER: &str = "https://cluster.example.com";
 
     fn map(value: Value) -> Map<String, Value> {
         match value {
@@ -326,38 +331,66 @@ mod tests {
 
     #[test]
     fn a_rule_says_whose_workloads_it_takes() {
-        for (issuer, right) in [
-            (GITHUB, json!({"sub": "repo:acme/web:ref:refs/heads/main"})),
-            (GITHUB, json!({"sub": "repo:acme/*:environment:production"})),
-            (GITHUB, json!({"repository": "acme/web", "ref": "refs/heads/*"})),
-            (GITHUB, json!({"repository_owner_id": "65"})),
-            (GITHUB, json!({"sub": "repository_owner_id:65:ref:*"})),
-            ("https://gitlab.com", json!({"project_id": "7", "ref_protected": "true"})),
-            ("https://gitlab.com", json!({"sub": "project_path:acme/web:ref_type:branch:ref:main"})),
-            ("https://accounts.google.com", json!({"sub": "113774264463038321964"})),
-            (CLUSTER, json!({"sub": "system:serviceaccount:ci:deployer"})),
-            (CLUSTER, json!({"sub": "system:serviceaccount:ci:*"})),
-            (CLUSTER, json!({"/kubernetes.io/namespace": "ci"})),
-            (CLUSTER, json!({"sub": "spiffe:acme"})),
+        for right in [
+            json!({"sub": "repo:acme/web:ref:refs/heads/main"}),
+            json!({"sub": "repo:acme/*:environment:production"}),
+            json!({"repository": "acme/web", "ref": "refs/heads/*"}),
+            json!({"repository_owner_id": "65"}),
+            json!({"sub": "repository_owner_id:65:ref:*"}),
+            json!({"project_id": "7", "ref_protected": "true"}),
+            json!({"project_id": 7}),
+            json!({"sub": "project_path:acme/web:ref_type:branch:ref:main"}),
+            json!({"sub": "organization:acme:pipeline:*:ref:refs/heads/main"}),
+            json!({"sub": "account:acme:org:*:project:*:pipeline:*"}),
+            json!({"sub": "113774264463038321964"}),
+            json!({"sub": "0b6c2a1e-8a0f-4d0c-9d0e-6f3f0f1d2c3b"}),
+            json!({"workspaceUuid": "{0b6c2a1e-8a0f-4d0c-9d0e-6f3f0f1d2c3b}", "sub": "*:*"}),
+            json!({"sub": "system:serviceaccount:ci:deployer"}),
+            json!({"sub": "system:serviceaccount:ci:*"}),
+            json!({"/kubernetes.io/namespace": "ci"}),
+            json!({"sub": "spiffe://acme.org/ns/ci/sa/*"}),
+            json!({"sub": "https://jenkins.example.com:8443/job/web/*"}),
+            // Beside what says it, anything may be asked for.
+            json!({"sub": "environment:production", "repository_id": "74"}),
         ] {
-            assert!(check_required(&map(right.clone()), issuer).is_ok(), "{right}");
+            assert!(check_required(&map(right.clone())).is_ok(), "{right}");
         }
-        for (issuer, wrong) in [
-            (GITHUB, json!({})),
-            (GITHUB, json!({"sub": "*"})),
-            (GITHUB, json!({"sub": "repo:*"})),
-            (GITHUB, json!({"sub": "repo:*/*:ref:refs/heads/main"})),
-            (GITHUB, json!({"sub": "repo:a*/web:ref:refs/heads/main"})),
-            (GITHUB, json!({"sub": "environment:production"})),
-            (GITHUB, json!({"repository": "*/web"})),
-            (GITHUB, json!({"repository_owner": "ac*"})),
-            (GITHUB, json!({"ref": "refs/heads/main", "actor": "ann"})),
-            (GITHUB, json!({"repository_id": true})),
-            (CLUSTER, json!({"sub": "system:serviceaccount:*:*"})),
-            (CLUSTER, json!({"/kubernetes.io/serviceaccount/name": "default"})),
-            (CLUSTER, json!({"/kubernetes.io/namespace": "*"})),
+        for wrong in [
+            json!({}),
+            json!({"sub": "*"}),
+            json!({"sub": "repo"}),
+            json!({"sub": "repo:*"}),
+            json!({"sub": "repo:*/*:ref:refs/heads/main"}),
+            json!({"sub": "repo:a*/web:ref:refs/heads/main"}),
+            json!({"sub": "repo:"}),
+            json!({"sub": "environment:production"}),
+            json!({"sub": "environment:*"}),
+            json!({"sub": "user:*"}),
+            json!({"sub": "user:ann"}),
+            json!({"sub": "account:*:pipeline:*"}),
+            json!({"sub": "account:*:org:acme:pipeline:*"}),
+            json!({"sub": "org/*/project/acme"}),
+            json!({"sub": "spiffe://*/*"}),
+            json!({"sub": "spiffe://acme.org/*"}),
+            json!({"sub": "spiffe://acme.org/ns/*/sa/agent"}),
+            json!({"sub": "spiffe:acme"}),
+            json!({"sub": "https://*/job/web"}),
+            json!({"sub": "https://github.com/*"}),
+            json!({"sub": "https://jenkins.example.com:8443/*"}),
+            json!({"sub": "//acme/web"}),
+            json!({"sub": "acme/web"}),
+            json!({"sub": true}),
+            json!({"/sub": "repo:acme/web:ref:refs/heads/main"}),
+            json!({"repository": "*/web"}),
+            json!({"repository_owner": "ac*"}),
+            json!({"ref": "refs/heads/main", "actor": "ann"}),
+            json!({"repository_id": true}),
+            json!({"sub": "system:serviceaccount:*:*"}),
+            json!({"sub": "system:*:ci:deployer"}),
+            json!({"/kubernetes.io/serviceaccount/name": "default"}),
+            json!({"/kubernetes.io/namespace": "*"}),
         ] {
-            assert!(check_required(&map(wrong.clone()), issuer).is_err(), "{wrong}");
+            assert!(check_required(&map(wrong.clone())).is_err(), "{wrong}");
         }
     }
 
@@ -366,7 +399,7 @@ mod tests {
         let with = |name: &str, value: Value| {
             let mut claims = map(json!({"sub": "system:serviceaccount:ci:x"}));
             claims.insert(name.to_owned(), value);
-            check_required(&claims, CLUSTER)
+            check_required(&claims)
         };
         assert!(with("x", json!(1)).is_ok() && with("x", json!(false)).is_ok());
         for value in [
@@ -389,6 +422,6 @@ mod tests {
             assert!(with(name, json!("x")).is_err(), "{name}");
         }
         let many: Map<String, Value> = (0..21).map(|number| (format!("sub{number}"), json!("a"))).collect();
-        assert!(check_required(&many, CLUSTER).is_err());
+        assert!(check_required(&many).is_err());
     }
 }

@@ -25,6 +25,8 @@ const MOST_AUDIENCES: usize = 5;
 /// Longest audience, in octets.
 const LONGEST_AUDIENCE: usize = 500;
 const MOST_NETWORKS: usize = 50;
+/// What no rule gives beside what decides for others.
+const OF_PEOPLE: [Permission; 3] = [Permission::UserProvision, Permission::KeyManage, Permission::KeyRecover];
 /// How long keys live, in seconds.
 const LIFETIMES: std::ops::RangeInclusive<i32> = 60..=3600;
 
@@ -67,7 +69,7 @@ impl Core {
         ctx: &Ctx,
         draft: &WorkloadRuleDraft,
     ) -> Result<WorkloadRule, CoreError> {
-        let scopes = check_may_give(ctx, draft)?;
+        let (scopes, vouched_by) = (check_may_give(ctx, draft)?, ctx.user_id()?);
         self.in_system("create_workload_rule", |mut tx| async move {
             organizations::lock(&mut tx, ctx.organization_id.0).await?;
             if workload_rules::count(&mut tx, ctx.organization_id.0).await? >= MOST {
@@ -76,7 +78,7 @@ impl Core {
                     .hint("delete one that is not used, or let one rule take more workloads")
                     .into());
             }
-            let rule = self.rule_of(&mut tx, ctx, draft).await?;
+            let rule = self.rule_of(&mut tx, ctx, draft, vouched_by).await?;
             check_user(&mut tx, ctx, draft.user_id, scopes).await?;
             workload_rules::insert(&mut tx, &rule).await.map_err(taken)?;
             let entry = AuditEntry::of(ctx, &self.entropy, "workload_rule.create", "workload_rule")
@@ -120,7 +122,7 @@ impl Core {
         version: i64,
         draft: &WorkloadRuleDraft,
     ) -> Result<WorkloadRule, CoreError> {
-        let scopes = check_may_give(ctx, draft)?;
+        let (scopes, vouched_by) = (check_may_give(ctx, draft)?, ctx.user_id()?);
         let rule = self
             .in_system("update_workload_rule", |mut tx| async move {
                 let old = lock_rule(&mut tx, ctx, id, Some(version)).await?;
@@ -136,7 +138,7 @@ impl Core {
                     created_by: old.created_by,
                     created_at: old.created_at,
                     version: old.version + 1,
-                    ..self.rule_of(&mut tx, ctx, draft).await?
+                    ..self.rule_of(&mut tx, ctx, draft, vouched_by).await?
                 };
                 // As if it were made anew: by it the caller chooses who acts for that user.
                 check_user(&mut tx, ctx, draft.user_id, scopes).await?;
@@ -183,11 +185,11 @@ impl Core {
         &self,
         ctx: &Ctx,
         id: WorkloadRuleId,
-        version: i64,
+        version: Option<i64>,
     ) -> Result<(), CoreError> {
         ctx.require(Permission::ApiKeyWrite)?;
         self.in_system("delete_workload_rule", |mut tx| async move {
-            let old = lock_rule(&mut tx, ctx, id, Some(version)).await?;
+            let old = lock_rule(&mut tx, ctx, id, version).await?;
             workload_rules::delete(&mut tx, old.id, ctx.now).await?;
             end_keys(&mut tx, ctx, &old).await?;
             let entry = AuditEntry::of(ctx, &self.entropy, "workload_rule.delete", "workload_rule")
@@ -226,12 +228,13 @@ impl Core {
         conn: &mut PgConnection,
         ctx: &Ctx,
         draft: &WorkloadRuleDraft,
+        vouched_by: UserId,
     ) -> Result<WorkloadRule, CoreError> {
         let organization = organizations::find(conn, ctx.organization_id.0).await?;
         let code = organization.map(|organization| organization.org_code).unwrap_or_default();
         let provider = self.find_workload_provider(&draft.provider, &code).ok_or_else(unknown_provider)?;
         self.check_audiences(provider, &draft.audiences)?;
-        check_required(&draft.required_claims, provider.provider.issuer())?;
+        check_required(&draft.required_claims)?;
         if draft.allowed_addresses.len() > MOST_NETWORKS {
             let detail = format!("a rule names {MOST_NETWORKS} networks at most");
             return Err(Refusal::new(ErrorCode::InvalidRequest, detail).field("/allowed_addresses").into());
@@ -241,6 +244,7 @@ impl Core {
             organization_id: ctx.organization_id.0,
             name: draft.name.clone(),
             provider: draft.provider.clone(),
+            issuer: provider.provider.issuer().to_owned(),
             audiences: draft.audiences.clone(),
             required_claims: Value::Object(draft.required_claims.clone()),
             user_id: draft.user_id.0,
@@ -249,6 +253,7 @@ impl Core {
             allowed_addresses: networks(ctx, &draft.allowed_addresses)?,
             enabled: draft.enabled,
             created_by: ctx.actor.user_id.map(Into::into),
+            vouched_by: vouched_by.0,
             created_at: ctx.now,
             updated_at: ctx.now,
             version: 1,
@@ -256,7 +261,11 @@ impl Core {
     }
 
     /// A token that is meant for another service could come from that one: what a rule takes is meant for this one.
-    fn check_audiences(&self, provider: &IdentityProvider, audiences: &[String]) -> Result<(), Refusal> {
+    pub(crate) fn check_audiences(
+        &self,
+        provider: &IdentityProvider,
+        audiences: &[String],
+    ) -> Result<(), Refusal> {
         let origin = &self.relying_party.origin;
         let is_ours = |audience: &str| {
             let path = audience.strip_prefix(origin.as_str());
@@ -294,8 +303,7 @@ fn check_may_give(ctx: &Ctx, draft: &WorkloadRuleDraft) -> Result<PermissionSet,
         return Err(Refusal::new(ErrorCode::InvalidRequest, detail).field("/lifetime_seconds"));
     }
     check_grant(scopes, ctx.actor.permissions)?;
-    let of_people: PermissionSet = DECIDING.into_iter().chain([Permission::UserProvision]).collect();
-    let refused = scopes.intersection(of_people);
+    let refused = scopes.intersection(DECIDING.into_iter().chain(OF_PEOPLE).collect());
     if refused.is_empty() {
         return Ok(scopes);
     }
@@ -306,7 +314,7 @@ fn check_may_give(ctx: &Ctx, draft: &WorkloadRuleDraft) -> Result<PermissionSet,
 }
 
 /// Fails unless the caller could make a key for this user with these scopes.
-async fn check_user(
+pub(crate) async fn check_user(
     conn: &mut PgConnection,
     ctx: &Ctx,
     user_id: UserId,
@@ -337,6 +345,7 @@ fn gives_otherwise(old: &WorkloadRule, rule: &WorkloadRule) -> bool {
     let same = WorkloadRule {
         name: old.name.clone(),
         lifetime_seconds: old.lifetime_seconds,
+        vouched_by: old.vouched_by,
         updated_at: old.updated_at,
         version: old.version,
         ..rule.clone()
@@ -367,7 +376,8 @@ async fn lock_rule(
 }
 
 fn state(rule: &WorkloadRule) -> Value {
-    json!({"name": rule.name, "provider": rule.provider, "audiences": rule.audiences,
+    json!({"name": rule.name, "provider": rule.provider, "issuer": rule.issuer, "audiences": rule.audiences,
            "required_claims": rule.required_claims, "user_id": rule.user_id, "scopes": rule.scopes,
-           "lifetime_seconds": rule.lifetime_seconds, "allowed_addresses": rule.allowed_addresses, "enabled": rule.enabled})
+           "lifetime_seconds": rule.lifetime_seconds, "allowed_addresses": rule.allowed_addresses, "enabled": rule.enabled,
+           "vouched_by": rule.vouched_by})
 }

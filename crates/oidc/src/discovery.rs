@@ -1,7 +1,8 @@
 //! What a provider says of itself (Discovery 1.0), and its keys (RFC 7517). Believed for an hour, and on while the provider does
 //! not answer; read anew, not more often than every half minute, when a token names a key that is not known. One call at a time
-//! reads; whoever comes meanwhile goes by what is known. While nothing is, few wait for it, and after a failure everybody is told
-//! so for some seconds: a provider that does not answer holds up nobody else.
+//! reads; whoever comes meanwhile goes by what is known, and is told to come again where a key is missing in it. While nothing is
+//! known, few wait for it, and after a failure everybody is told so for some seconds: a provider that does not answer holds up
+//! nobody else.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -36,6 +37,12 @@ pub(crate) struct Metadata {
     pub(crate) token_endpoint_auth_methods_supported: Vec<String>,
 }
 
+/// What is known of a provider, and whether it was read for this call.
+pub(crate) struct Found {
+    pub(crate) known: Arc<Known>,
+    pub(crate) is_new: bool,
+}
+
 /// What is known of a provider.
 pub(crate) struct Known {
     pub(crate) metadata: Metadata,
@@ -58,6 +65,12 @@ struct Memory {
     tried_at: Option<Instant>,
 }
 
+impl Found {
+    const fn old(known: Arc<Known>) -> Self {
+        Self { known, is_new: false }
+    }
+}
+
 impl Memory {
     fn was_tried_within(&self, time: Duration) -> bool {
         self.tried_at.is_some_and(|at| at.elapsed() < time)
@@ -77,23 +90,36 @@ impl Discovery {
 
     /// What is known, read anew if it is old.
     pub(crate) async fn known(&self) -> Result<Arc<Known>, OidcError> {
+        Ok(self.found().await?.known)
+    }
+
+    /// The same, with whether it was read for this call.
+    pub(crate) async fn found(&self) -> Result<Found, OidcError> {
         match self.memory().known {
-            Some(known) if known.read_at.elapsed() < BELIEVED => Ok(known),
-            Some(known) => Ok(self.read_once(PAUSE).await.unwrap_or(known)),
+            Some(known) if known.read_at.elapsed() < BELIEVED => Ok(Found::old(known)),
+            Some(known) => Ok(self.read_once(PAUSE).await.unwrap_or_else(|_| Found::old(known))),
             None => self.read_once(PAUSE).await,
         }
     }
 
-    /// The same, read anew unless that was done a moment ago: a key is missing in it.
+    /// What is known, read anew: a key is missing in it.
+    ///
+    /// # Errors
+    /// `Unavailable` also while another call reads, and when that was done a moment ago: the key may have been published since, and
+    /// whoever invents names of keys does not have them read each time.
     pub(crate) async fn renewed(&self) -> Result<Arc<Known>, OidcError> {
-        self.read_once(AT_MOST_EVERY).await
+        let found = self.read_once(AT_MOST_EVERY).await?;
+        if found.is_new {
+            return Ok(found.known);
+        }
+        Err(OidcError::unavailable("a key (`kid`) is not among those that were read a moment ago"))
     }
 
     /// Reads, unless that was tried within `pause`.
-    async fn read_once(&self, pause: Duration) -> Result<Arc<Known>, OidcError> {
+    async fn read_once(&self, pause: Duration) -> Result<Found, OidcError> {
         let _one_at_a_time = match (self.reading.try_lock(), self.memory().known) {
             (Ok(turn), _) => turn,
-            (Err(_), Some(known)) => return Ok(known),
+            (Err(_), Some(known)) => return Ok(Found::old(known)),
             (Err(_), None) => {
                 let busy = |_| OidcError::unavailable("others wait for the provider's first answer");
                 let _place = self.waiting.try_acquire().map_err(busy)?;
@@ -102,15 +128,14 @@ impl Discovery {
         };
         let memory = self.memory();
         if memory.was_tried_within(pause) {
-            return memory
-                .known
-                .ok_or_else(|| OidcError::unavailable("the provider did not answer a moment ago"));
+            let silent = || OidcError::unavailable("the provider did not answer a moment ago");
+            return memory.known.map(Found::old).ok_or_else(silent);
         }
         self.remember(None);
         let read = self.read().await.map(Arc::new);
         // Whoever has waited for an answer that did not come does not try again.
         self.remember(read.as_ref().ok().map(Arc::clone));
-        read
+        Ok(Found { known: read?, is_new: true })
     }
 
     async fn read(&self) -> Result<Known, OidcError> {

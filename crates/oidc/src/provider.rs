@@ -150,12 +150,15 @@ impl Provider {
         token: &str,
     ) -> Result<T, OidcError> {
         let header = tokens::header(token)?;
-        let known = self.discovery.known().await?;
-        if let Some(key) = tokens::key_for(&known.keys, &header) {
+        let found = self.discovery.found().await?;
+        if let Some(key) = tokens::key_for(&found.known.keys, &header) {
             return tokens::verified(token, key, &header);
         }
-        let renewed = self.discovery.renewed().await?;
-        let key: &Jwk = tokens::key_for(&renewed.keys, &header)
+        if tokens::names_one_of(&found.known.keys, &header) {
+            return Err(OidcError::refused("the key (`kid`) is not for such signatures"));
+        }
+        let latest = if found.is_new { found.known } else { self.discovery.renewed().await? };
+        let key: &Jwk = tokens::key_for(&latest.keys, &header)
             .ok_or_else(|| OidcError::refused("the provider has no such key (`kid`)"))?;
         tokens::verified(token, key, &header)
     }

@@ -51,6 +51,11 @@ pub(crate) fn key_for<'a>(keys: &'a [Jwk], header: &Header) -> Option<&'a Jwk> {
     }
 }
 
+/// Whether the key that a token names is among these, be it for signatures of another kind.
+pub(crate) fn names_one_of(keys: &[Jwk], header: &Header) -> bool {
+    header.kid.is_some() && keys.iter().any(|key| key.common.key_id == header.kid)
+}
+
 /// Whether a key is meant for signatures by this algorithm.
 fn fits(key: &Jwk, algorithm: Algorithm) -> bool {
     let common = &key.common;

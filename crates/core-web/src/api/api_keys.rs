@@ -68,7 +68,8 @@ fn created((made, secret): (api_keys::ApiKey, Token)) -> Response {
     answer::shown_once(answer::created(&location, None, body))
 }
 
-/// Lists API keys of the caller's organization, newest first; one's own without `api_key:read`.
+/// Lists API keys of the caller's organization, newest first; without `api_key:read` one's own, and of a restricted key itself
+/// alone.
 #[utoipa::path(get, path = "/api-keys", tag = "api-keys", params(ApiKeyQuery),
     responses((status = 200, body = Page<ApiKey>)))]
 async fn list(

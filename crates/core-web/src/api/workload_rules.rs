@@ -29,6 +29,9 @@ use crate::idempotency::to_the_end;
 use crate::surroundings::RequestId;
 use crate::{Edge, answer, paging};
 
+/// Parameters (RFC 8693, section 2.1) that ask for less, for another recipient, or to act for somebody else.
+const RULED: [&str; 5] = ["scope", "resource", "audience", "actor_token", "actor_token_type"];
+
 pub(crate) fn router() -> OpenApiRouter<Edge> {
     OpenApiRouter::new()
         .routes(routes!(create, list))
@@ -100,11 +103,15 @@ async fn disable(
     Id(id): Id<WorkloadRuleId>,
     OptionalIfMatch(condition): OptionalIfMatch,
 ) -> Result<Versioned<WorkloadRule>, Failure> {
-    let version = match condition {
+    Ok(versioned(core.disable_workload_rule(&ctx, id, whichever(condition)).await?))
+}
+
+/// The version that a rule must have; none: it need not be read before it is ended.
+const fn whichever(condition: IfMatch) -> Option<i64> {
+    match condition {
         IfMatch::Any => None,
         IfMatch::Version(version) => Some(version),
-    };
-    Ok(versioned(core.disable_workload_rule(&ctx, id, version).await?))
+    }
 }
 
 /// Deletes a workload rule. The keys that it has given end at once.
@@ -116,8 +123,7 @@ async fn delete(
     Id(id): Id<WorkloadRuleId>,
     condition: IfMatch,
 ) -> Result<StatusCode, Failure> {
-    let version = condition.version(async { Ok(core.show_workload_rule(&ctx, id).await?.version) }).await?;
-    core.delete_workload_rule(&ctx, id, version).await?;
+    core.delete_workload_rule(&ctx, id, whichever(condition)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -141,7 +147,7 @@ async fn exchange(
     Ok(answer::shown_once(Json(issued(&key))))
 }
 
-/// Reads the form: each parameter once (RFC 6749, section 3.2).
+/// Reads the form: each parameter once (RFC 6749, section 3.2), and none that would ask for less or for something else.
 fn read(body: &[u8]) -> Result<TokenExchange, Failure> {
     let of = |name: &'static str| {
         let mut values = form_urlencoded::parse(body).filter(|(key, _)| key == name);
@@ -154,12 +160,26 @@ fn read(body: &[u8]) -> Result<TokenExchange, Failure> {
     if grant_type != GRANT_TYPE {
         return Err(wrong("grant_type", GRANT_TYPE));
     }
+    check_asked(body)?;
     if !SUBJECT_TOKEN_TYPES.contains(&subject_token_type.as_str()) {
         return Err(wrong("subject_token_type", &SUBJECT_TOKEN_TYPES.join(" or ")));
     }
     let rule = of("workload_rule")?;
     let workload_rule = rule.parse().map_err(|_| wrong("workload_rule", "the id of the rule, a UUID"))?;
     Ok(TokenExchange { grant_type, subject_token: of("subject_token")?, subject_token_type, workload_rule })
+}
+
+/// What a key is good for stands in its rule: who asks for something else is told so, rather than given what they do not expect.
+fn check_asked(body: &[u8]) -> Result<(), Failure> {
+    for (name, value) in form_urlencoded::parse(body) {
+        if RULED.contains(&name.as_ref()) {
+            return Err(wrong(&name, "it is not asked for here, but stands in the rule"));
+        }
+        if name == "requested_token_type" && value != ISSUED_TOKEN_TYPE {
+            return Err(wrong(&name, ISSUED_TOKEN_TYPE));
+        }
+    }
+    Ok(())
 }
 
 fn wrong(parameter: &str, expected: &str) -> Failure {
@@ -204,6 +224,7 @@ fn view(row: workload_rules::WorkloadRule) -> WorkloadRule {
         id: row.id.into(),
         name: row.name,
         provider: row.provider,
+        issuer: row.issuer,
         audiences: row.audiences,
         required_claims,
         user_id: row.user_id.into(),
@@ -212,6 +233,7 @@ fn view(row: workload_rules::WorkloadRule) -> WorkloadRule {
         allowed_addresses: row.allowed_addresses,
         enabled: row.enabled,
         created_by: row.created_by.map(Into::into),
+        vouched_by: row.vouched_by.into(),
         created_at: row.created_at,
         updated_at: row.updated_at,
         version: row.version,
@@ -251,5 +273,18 @@ mod tests {
             }
         }
         assert!(read(b"").is_err());
+    }
+
+    #[test]
+    fn what_only_the_rule_says_is_not_asked_for() {
+        let with =
+            |name: &'static str, value: &'static str| read(&form(&[&FORM[..], &[(name, value)]].concat()));
+        for name in RULED.into_iter().chain(["requested_token_type"]) {
+            let failure = with(name, "request:read").err().unwrap();
+            assert_eq!(failure.0.code, ErrorCode::InvalidRequest);
+            assert_eq!(failure.0.field, Some(format!("/{name}")));
+        }
+        assert!(with("requested_token_type", ISSUED_TOKEN_TYPE).is_ok());
+        assert!(with("client_id", "ci").is_ok());
     }
 }

@@ -46,3 +46,4 @@ mod sign_in;
 mod tenants;
 mod validation;
 mod workload_rules;
+mod workload_site;

@@ -76,9 +76,10 @@ async fn things(office: &Office) -> Vec<(&'static str, String)> {
     let group = text(&office.admin.post("/api/v1/groups", &body).await.expect(201), "id");
     // No provider of workloads is configured here.
     let sql = format!(
-        "INSERT INTO clm.workload_rules (organization_id, name, provider, audiences, required_claims, user_id, scopes,
-             lifetime_seconds, enabled, created_at, updated_at)
-         VALUES ('{}', 'Deploy', 'ci', '{{a}}', '{{\"sub\": \"a\"}}', '{}', '[\"request:read\"]', 900, true, now(), now())
+        "INSERT INTO clm.workload_rules (organization_id, name, provider, issuer, audiences, required_claims, user_id, scopes,
+             lifetime_seconds, enabled, vouched_by, created_at, updated_at)
+         VALUES ('{0}', 'Deploy', 'ci', 'https://ci', '{{a}}', '{{\"sub\": \"a\"}}', '{1}', '[\"request:read\"]', 900, true, '{1}',
+             now(), now())
          RETURNING id",
         office.organization, office.alice.id
     );

@@ -1,12 +1,13 @@
+use aws_lc_rs::digest::{SHA256, digest};
 use clm_core::roles::{NewRole, REQUESTER};
 use clm_core::workload_rules::{WorkloadRule, WorkloadRuleDraft};
 use clm_core::{Core, Ctx};
-use clm_types::{ErrorCode, UserId, WorkloadRuleId};
+use clm_types::{ErrorCode, Refusal, UserId, WorkloadRuleId};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::office::{FIRST, Office, new_key, refused};
-use crate::sign_in::visitor;
+use crate::sign_in::{PASSWORD, visitor};
 
 fn map(value: Value) -> Map<String, Value> {
     match value {
@@ -67,6 +68,8 @@ async fn a_rule_is_made_changed_disabled_and_deleted_on_record() {
     let robot = office.hire(&ctx, "robot", REQUESTER).await;
     let made = core.create_workload_rule(&ctx, &draft("Deploy", robot.id)).await.unwrap();
     assert_eq!((made.version, made.enabled, made.created_by), (1, true, Some(office.administrator.0)));
+    let of_provider = (made.issuer.as_str(), made.vouched_by);
+    assert_eq!(of_provider, ("https://token.actions.githubusercontent.com", office.administrator.0));
     assert_eq!(core.show_workload_rule(&ctx, id(&made)).await.unwrap().required_claims, made.required_claims);
     let again = core.create_workload_rule(&ctx, &draft("DEPLOY", robot.id)).await;
     assert_eq!(refused(again), ErrorCode::AlreadyExists);
@@ -91,9 +94,12 @@ async fn a_rule_is_made_changed_disabled_and_deleted_on_record() {
     assert_eq!(core.disable_workload_rule(&ctx, id(&made), None).await.unwrap().version, 3);
     core.create_workload_rule(&ctx, &draft("Deploy", robot.id)).await.unwrap();
     assert_eq!(core.list_workload_rules(&ctx, FIRST).await.unwrap().items.len(), 2);
-    core.delete_workload_rule(&ctx, id(&made), 3).await.unwrap();
+    core.delete_workload_rule(&ctx, id(&made), Some(3)).await.unwrap();
     assert_eq!(refused(core.show_workload_rule(&ctx, id(&made)).await), ErrorCode::WorkloadRuleNotFound);
-    assert_eq!(refused(core.delete_workload_rule(&ctx, id(&made), 4).await), ErrorCode::WorkloadRuleNotFound);
+    assert_eq!(
+        refused(core.delete_workload_rule(&ctx, id(&made), Some(4)).await),
+        ErrorCode::WorkloadRuleNotFound
+    );
     assert_eq!(core.list_workload_rules(&ctx, FIRST).await.unwrap().items.len(), 1);
     let record = entries(core, &ctx, &made).await;
     // All at one moment: in no order.
@@ -212,6 +218,7 @@ async fn nobody_lets_workloads_do_what_they_may_not_do_themselves() {
         ErrorCode::PermissionDenied
     );
     let own = core.create_workload_rule(&writer, &scoped(&["request:read"])).await.unwrap();
+    assert_eq!(Some(own.vouched_by), writer.actor.user_id.map(|id| id.0));
     // Not by a change either, nor by changing which workloads get more than one holds oneself.
     let wider = scoped(&["request:read", "request:create"]);
     assert_eq!(
@@ -227,13 +234,17 @@ async fn nobody_lets_workloads_do_what_they_may_not_do_themselves() {
         refused(core.update_workload_rule(&writer, id(&strong), 1, &mine).await),
         ErrorCode::PermissionDenied
     );
-    // To end what goes wrong one need not hold it.
-    core.disable_workload_rule(&writer, id(&strong), None).await.unwrap();
+    // To end what goes wrong one need not hold it; who did so vouches for nothing.
+    let ended = core.disable_workload_rule(&writer, id(&strong), None).await.unwrap();
+    assert_eq!(ended.vouched_by, office.administrator.0);
+    // Whoever changes a rule vouches for it from then on.
+    let changed = core.update_workload_rule(&ctx, id(&own), 1, &scoped(&["request:read"])).await.unwrap();
+    assert_eq!(changed.vouched_by, office.administrator.0);
     assert_eq!(
         refused(core.update_workload_rule(&writer, id(&strong), 2, &draft("Strong", robot.id)).await),
         ErrorCode::PermissionDenied
     );
-    core.delete_workload_rule(&writer, id(&strong), 2).await.unwrap();
+    core.delete_workload_rule(&writer, id(&strong), Some(2)).await.unwrap();
     // In the name of somebody who reaches further, only who does so too.
     let of_administrator = WorkloadRuleDraft { user_id: office.administrator, ..scoped(&["request:read"]) };
     let attempt = core
@@ -241,7 +252,15 @@ async fn nobody_lets_workloads_do_what_they_may_not_do_themselves() {
         .await;
     assert_eq!(refused(attempt), ErrorCode::PermissionDenied);
     // Nobody lets a workload decide, be it in their own name.
-    for scope in ["request:approve", "role:assign", "api_key:write", "user:provision", "policy:write"] {
+    for scope in [
+        "request:approve",
+        "role:assign",
+        "api_key:write",
+        "user:provision",
+        "policy:write",
+        "key:manage",
+        "key:recover",
+    ] {
         let own = WorkloadRuleDraft { user_id: office.administrator, ..scoped(&[scope]) };
         assert_eq!(
             refused(core.create_workload_rule(&ctx, &own).await),
@@ -271,7 +290,7 @@ async fn a_rule_of_another_organization_is_not_there() {
         not_found
     );
     assert_eq!(refused(core.disable_workload_rule(&there, id(&rule), None).await), not_found);
-    assert_eq!(refused(core.delete_workload_rule(&there, id(&rule), 1).await), not_found);
+    assert_eq!(refused(core.delete_workload_rule(&there, id(&rule), Some(1)).await), not_found);
     assert!(core.list_workload_rules(&there, FIRST).await.unwrap().items.is_empty());
     assert_eq!(core.show_workload_rule(&ctx, id(&rule)).await.unwrap().version, 1);
 }
@@ -281,9 +300,10 @@ async fn an_organization_has_so_many_rules_and_no_more() {
     let office = Office::open().await;
     let (core, ctx) = (&office.core, office.as_administrator().await);
     let robot = office.hire(&ctx, "robot", REQUESTER).await;
-    let sql = "INSERT INTO workload_rules (organization_id, name, provider, audiences, required_claims, user_id, scopes,
-                   lifetime_seconds, enabled, created_at, updated_at)
-               SELECT $1, 'Rule ' || i, 'github', '{a}', '{\"sub\": \"a\"}', $2, '[\"request:read\"]', 900, true, now(), now()
+    let sql = "INSERT INTO workload_rules (organization_id, name, provider, issuer, audiences, required_claims, user_id, scopes,
+                   lifetime_seconds, enabled, vouched_by, created_at, updated_at)
+               SELECT $1, 'Rule ' || i, 'github', 'https://ci', '{a}', '{\"sub\": \"a\"}', $2, '[\"request:read\"]', 900, true, $2,
+                   now(), now()
                FROM generate_series(1, 199) AS i";
     let pool = office.database.superuser().await;
     sqlx::query(sql).bind(office.organization_id.0).bind(robot.id).execute(&pool).await.unwrap();
@@ -328,7 +348,7 @@ async fn keys_end_with_what_gave_them() {
     let rule = core.disable_workload_rule(&ctx, id(&rule), None).await.unwrap();
     assert_eq!(working(&office, &ctx, &rule).await, 0);
     plant_key(&office, &rule, "clm_svc_03", 900).await;
-    core.delete_workload_rule(&ctx, id(&rule), rule.version).await.unwrap();
+    core.delete_workload_rule(&ctx, id(&rule), Some(rule.version)).await.unwrap();
     assert_eq!((working(&office, &ctx, &rule).await, working(&office, &ctx, &other).await), (0, 1));
     // Such a key is replaced by another token, and not by a key that no rule ends.
     let keys = core.list_api_keys(&ctx, (None, Some(id(&other))), FIRST).await.unwrap().items;
@@ -353,15 +373,93 @@ async fn only_keys_of_workloads_that_have_long_ended_are_deleted() {
     office.as_administrator().await;
 }
 
+/// The whole answer to a token of no provider.
+async fn told(core: &Core, id: WorkloadRuleId) -> Refusal {
+    match core.exchange_workload_token(id, "a.b.c", &visitor()).await {
+        Err(clm_core::CoreError::Refused(refusal)) => refusal,
+        other => panic!("{other:?}"),
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rule_that_is_not_there_tells_nothing() {
     let office = Office::open().await;
     let (core, ctx) = (&office.core, office.as_administrator().await);
     let robot = office.hire(&ctx, "robot", REQUESTER).await;
     let rule = core.create_workload_rule(&ctx, &draft("Deploy", robot.id)).await.unwrap();
+    let reasons = async || {
+        core.write_refusals().await.unwrap();
+        let record = entries(core, &ctx, &rule).await;
+        let refused = record.iter().filter(|entry| entry.outcome == "refused");
+        assert!(refused.clone().all(|entry| entry.after_state.as_ref().unwrap()["token_sha256"]
+            == hex::encode(digest(&SHA256, b"a.b.c"))));
+        refused.map(|entry| entry.detail.clone().unwrap()).collect::<Vec<_>>()
+    };
+    let wrong = told(core, id(&rule)).await;
+    assert_eq!(wrong.code, ErrorCode::WorkloadTokenRefused);
+    assert!(matches!(&reasons().await[..], [reason] if reason.contains("no signed token")));
     core.disable_workload_rule(&ctx, id(&rule), None).await.unwrap();
-    for id in [id(&rule), Uuid::from_u128(1).into()] {
-        let attempt = core.exchange_workload_token(id, "a.b.c", &visitor()).await;
-        assert_eq!(refused(attempt), ErrorCode::WorkloadTokenRefused);
-    }
+    assert_eq!(told(core, id(&rule)).await, wrong);
+    core.delete_workload_rule(&ctx, id(&rule), None).await.unwrap();
+    assert_eq!(told(core, id(&rule)).await, wrong);
+    let disabled = |reason: &&String| reason.contains("the rule is disabled or deleted");
+    assert_eq!(reasons().await.iter().filter(disabled).count(), 2);
+    assert_eq!(told(core, Uuid::from_u128(1).into()).await, wrong);
+    assert_eq!(core.write_refusals().await.unwrap(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_ends_with_its_user_and_does_not_come_back_with_them() {
+    let office = Office::open().await;
+    let (core, ctx) = (&office.core, office.as_administrator().await);
+    let robot = office.welcome(&ctx, "robot", REQUESTER).await;
+    let other = office.new_organization("other").await;
+    let there = office.as_administrator_of(other).await;
+    let opened = office.sign_in("robot", PASSWORD).await.unwrap();
+    let inside = office.enter(opened.token.expose()).await.unwrap();
+    let join = async |ctx: &Ctx| {
+        core.invite_member(ctx, "robot").await.unwrap();
+        core.accept_membership(&inside, ctx.organization_id).await.unwrap();
+    };
+    join(&there).await;
+    let here = core.create_workload_rule(&ctx, &draft("Deploy", robot.id)).await.unwrap();
+    let theirs = core.create_workload_rule(&there, &draft("Deploy", robot.id)).await.unwrap();
+    let enabled = async || {
+        let here = core.show_workload_rule(&ctx, id(&here)).await.unwrap().enabled;
+        (here, core.show_workload_rule(&there, id(&theirs)).await.unwrap().enabled)
+    };
+    plant_key(&office, &theirs, "clm_svc_00", 900).await;
+    core.remove_member(&there, UserId(robot.id)).await.unwrap();
+    assert_eq!(enabled().await, (true, false));
+    join(&there).await;
+    assert_eq!(enabled().await, (true, false));
+    assert_eq!(working(&office, &there, &theirs).await, 0);
+    let again = core.show_workload_rule(&there, id(&theirs)).await.unwrap().version;
+    core.update_workload_rule(&there, id(&theirs), again, &draft("Deploy", robot.id)).await.unwrap();
+    assert_eq!(enabled().await, (true, true));
+    // Whoever is deleted is so in all organizations.
+    let user = core.show_user(&ctx, UserId(robot.id)).await.unwrap();
+    core.delete_user(&ctx, UserId(robot.id), user.version).await.unwrap();
+    assert_eq!(enabled().await, (false, false));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_of_a_workload_sees_no_other_key_of_its_user() {
+    let office = Office::open().await;
+    let (core, ctx) = (&office.core, office.as_administrator().await);
+    let robot = office.hire(&ctx, "robot", REQUESTER).await;
+    let free = as_free(&office, &ctx, &robot).await;
+    let other = office.key_for(&ctx, &robot, &["request:read", "request:create"]).await;
+    let other = office.enter(&other).await.unwrap().actor.api_key_id.unwrap();
+    let key = office.key_for(&ctx, &robot, &["request:read"]).await;
+    let inside = office.enter(&key).await.unwrap();
+    let own = core.list_api_keys(&inside, (None, None), FIRST).await.unwrap().items;
+    assert_eq!(own.iter().map(|key| key.id).collect::<Vec<_>>(), [inside.actor.api_key_id.unwrap().0]);
+    assert_eq!(refused(core.show_api_key(&inside, other).await), ErrorCode::ApiKeyNotFound);
+    assert_eq!(refused(core.revoke_api_key(&inside, other).await), ErrorCode::ApiKeyNotFound);
+    core.show_api_key(&inside, own[0].id.into()).await.unwrap();
+    core.revoke_api_key(&inside, own[0].id.into()).await.unwrap();
+    // A key that is not restricted is as good as its user.
+    assert_eq!(core.list_api_keys(&free, (None, None), FIRST).await.unwrap().items.len(), 3);
+    core.revoke_api_key(&free, other).await.unwrap();
 }

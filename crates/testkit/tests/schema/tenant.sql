@@ -64,6 +64,7 @@ INSERT INTO group_roles (organization_id, group_id, role_id, created_at, updated
 VALUES ('0190000{n}-0000-7000-8000-000000000000', '0190000{n}-0000-7000-8000-00000000001a', '0190000{n}-0000-7000-8000-000000000003', now(), now());
 INSERT INTO provisioned_users (organization_id, user_id, external_id, created_at, updated_at)
 VALUES ('0190000{n}-0000-7000-8000-000000000000', '0190000{n}-0000-7000-8000-000000000001', 'one', now(), now());
-INSERT INTO workload_rules (id, organization_id, name, provider, audiences, required_claims, user_id, scopes, lifetime_seconds, enabled, created_at, updated_at)
-VALUES ('0190000{n}-0000-7000-8000-00000000001b', '0190000{n}-0000-7000-8000-000000000000', 'Rule', 'ci', '{a}', '{"sub": "a"}',
-    '0190000{n}-0000-7000-8000-000000000001', '["request:read"]', 900, true, now(), now());
+INSERT INTO workload_rules (id, organization_id, name, provider, issuer, audiences, required_claims, user_id, scopes, lifetime_seconds, enabled,
+    vouched_by, created_at, updated_at)
+VALUES ('0190000{n}-0000-7000-8000-00000000001b', '0190000{n}-0000-7000-8000-000000000000', 'Rule', 'ci', 'https://ci', '{a}', '{"sub": "a"}',
+    '0190000{n}-0000-7000-8000-000000000001', '["request:read"]', 900, true, '0190000{n}-0000-7000-8000-000000000001', now(), now());
