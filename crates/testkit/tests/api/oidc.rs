@@ -221,7 +221,7 @@ async fn nobody_else_can_use_what_a_browser_brings_back() {
     let mut site = Site::open("newcomers = \"created\"").await;
     // Whoever comes for the first time does not learn why nobody is let in.
     site.subscribe("expired");
-    let told = site.come("yan").await.refused(403, "identity_unknown");
+    let told = site.come("zoe").await.refused(403, "identity_unknown");
     assert!(!told.to_string().contains("subscription"), "{told:#}");
     site.subscribe("active");
     let start = json!({"provider": "corp", "code_challenge": CHALLENGE, "port": 9});
