@@ -84,9 +84,10 @@ BEGIN
 END
 $$;
 
--- Under row-level security an index serves an operator only if it is leakproof, and only a superuser may say so. These
--- three compare whole values, and neither raise errors that depend on a row nor log anything. pg_dump does not carry
+-- Under row-level security an index serves an operator or a function only if it is leakproof, and only a superuser may say so.
+-- These compare whole values, or change the case of a text, and neither raise errors that depend on a row nor log anything. pg_dump does not carry
 -- this: run this file after restoring a dump.
 ALTER FUNCTION pg_catalog.jsonb_contains(jsonb, jsonb) LEAKPROOF;
 ALTER FUNCTION pg_catalog.arraycontains(anyarray, anyarray) LEAKPROOF;
 ALTER FUNCTION pg_catalog.arrayoverlap(anyarray, anyarray) LEAKPROOF;
+ALTER FUNCTION pg_catalog.lower(text) LEAKPROOF;

@@ -30,7 +30,7 @@ Examples:
 const SETTINGS_HELP: &str = "\
 Settings; each only tightens what the installation sets:
   sign_in.second_factor           `required` of everybody, or `optional`
-  sign_in.session_idle_minutes    1 to 1440: so long unused, a session does not work here
+  sign_in.session_idle_minutes    2 to 1440: so long unused, a session does not work here
   sign_in.session_lifetime_hours  1 to 720: so long after sign-in, a session does not work here
   api_keys.longest_days           1 to 365: how long new API keys live at most
 
@@ -83,9 +83,13 @@ impl std::str::FromStr for Setting {
 }
 
 impl Setting {
-    /// A section that has nothing left goes too.
+    /// A section that has nothing left goes too. What stands in the place of a section and is none, makes room; it is told.
     fn put(self, settings: &mut Map<String, Value>) {
         let section = settings.entry(self.section.clone()).or_insert_with(|| Value::Object(Map::new()));
+        if !section.is_object() {
+            eprintln!("{} was {section}, which is no section of settings: it is taken out", self.section);
+            *section = Value::Object(Map::new());
+        }
         if let Some(section) = section.as_object_mut() {
             match self.value {
                 Some(value) => section.insert(self.name, value),

@@ -143,7 +143,8 @@ pub async fn insert_decision(
     clm_pg::expect_rows(&result, 1)
 }
 
-/// Who may decide a step that is assigned so, at most `limit` of them and never `except`.
+/// Who may decide a step that is assigned so, at most `limit` of them and never `except`. It begins with the few who hold the
+/// role: row-level security looks at each user that it passes.
 pub async fn list_approvers(
     conn: &mut PgConnection,
     user_id: Option<Uuid>,
@@ -153,16 +154,18 @@ pub async fn list_approvers(
     limit: i64,
 ) -> Result<Vec<Uuid>, DbError> {
     let rows = sqlx::query_scalar!(
-        "SELECT u.id FROM users u
-         WHERE u.status = 'active' AND u.deleted_at IS NULL AND u.id <> $3
-           AND (u.id = $1 OR u.id IN (
+        "WITH named AS (
+             SELECT $1::uuid AS user_id WHERE $1::uuid IS NOT NULL
+             UNION
              SELECT ur.user_id FROM user_roles ur
              WHERE ur.role_id = $2 AND ur.revoked_at IS NULL AND ur.valid_from <= $4
                AND (ur.valid_until IS NULL OR $4 < ur.valid_until)
                AND (ur.organization_id IS NULL
                     OR (ur.organization_id = nullif(current_setting('clm.org_id', true), '')::uuid
                         AND EXISTS (SELECT FROM user_organizations m
-                                    WHERE m.user_id = ur.user_id AND m.organization_id = ur.organization_id AND m.status = 'active')))))
+                                    WHERE m.user_id = ur.user_id AND m.organization_id = ur.organization_id AND m.status = 'active'))))
+         SELECT u.id FROM named JOIN users u ON u.id = named.user_id
+         WHERE u.status = 'active' AND u.deleted_at IS NULL AND u.id <> $3
          ORDER BY u.id LIMIT $5",
         user_id,
         role_id,

@@ -20,7 +20,7 @@ pub struct MembershipRow {
     pub status: String,
     /// Whether it is the user's first choice.
     pub is_primary: bool,
-    /// Since when it is active.
+    /// When the user last joined.
     pub joined_at: Option<Time>,
 }
 
@@ -39,7 +39,7 @@ pub async fn list(conn: &mut PgConnection, user_id: Uuid, limit: i64) -> Result<
     .await?)
 }
 
-/// Invites a user, who may have left before. Whether there was anything to do: a member stays one.
+/// Invites a user, who may have left before and is remembered as a former member then. Whether there was anything to do: a member stays one.
 pub async fn invite(
     conn: &mut PgConnection,
     id: Uuid,
@@ -52,7 +52,7 @@ pub async fn invite(
         "INSERT INTO user_organizations (id, user_id, organization_id, status, invited_by, created_at, updated_at)
          VALUES ($1, $2, $3, 'invited', $4, $5, $5)
          ON CONFLICT (user_id, organization_id) DO UPDATE
-         SET status = 'invited', joined_at = NULL, updated_at = $5, version = user_organizations.version + 1
+         SET status = 'invited', updated_at = $5, version = user_organizations.version + 1
          WHERE user_organizations.status = 'left'",
         id,
         user_id,
@@ -80,7 +80,9 @@ pub async fn set_status(
     let result = sqlx::query!(
         "UPDATE user_organizations
          SET status = $4, is_primary = is_primary AND $4 <> 'left', updated_at = $5, version = version + 1,
-             joined_at = CASE WHEN $4 = 'active' THEN COALESCE(joined_at, $5) ELSE joined_at END
+             joined_at = CASE WHEN $4 <> 'active' THEN joined_at
+                              WHEN status = 'invited' THEN $5
+                              ELSE COALESCE(joined_at, $5) END
          WHERE user_id = $1 AND organization_id = $2 AND status = ANY($3)",
         user_id,
         organization_id,

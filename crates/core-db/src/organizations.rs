@@ -33,6 +33,8 @@ pub struct OrganizationRow {
     pub settings: Value,
     /// When it was made.
     pub created_at: Time,
+    /// When it last changed.
+    pub updated_at: Time,
     /// Counts the row's changes.
     pub version: i64,
 }
@@ -72,7 +74,8 @@ pub async fn find(conn: &mut PgConnection, id: Uuid) -> Result<Option<Organizati
     Ok(sqlx::query_as!(
         OrganizationRow,
         "SELECT id, org_code, org_name, status, subscription_plan, subscription_status, subscription_expires_at,
-                license_max_certificates, license_max_users, license_max_authorities, settings, created_at, version
+                license_max_certificates, license_max_users, license_max_authorities, settings, created_at, updated_at,
+                version
          FROM organizations WHERE id = $1 AND deleted_at IS NULL",
         id
     )
@@ -98,7 +101,8 @@ pub async fn list(
     Ok(sqlx::query_as!(
         OrganizationRow,
         "SELECT id, org_code, org_name, status, subscription_plan, subscription_status, subscription_expires_at,
-                license_max_certificates, license_max_users, license_max_authorities, settings, created_at, version
+                license_max_certificates, license_max_users, license_max_authorities, settings, created_at, updated_at,
+                version
          FROM organizations
          WHERE deleted_at IS NULL AND ($1::uuid IS NULL OR id < $1)
          ORDER BY id DESC LIMIT $2",

@@ -51,11 +51,38 @@ pub async fn find(
     Ok(row)
 }
 
-/// How many certificates of an organization are active, may become so again, or are about to be issued, counted up to
+/// Which of these users are active and belong to the organization that the transaction is in, as in [`find`].
+pub async fn list_active_users(
+    conn: &mut PgConnection,
+    organization_id: Uuid,
+    ids: &[Uuid],
+    now: Time,
+) -> Result<Vec<Uuid>, DbError> {
+    Ok(sqlx::query_scalar!(
+        "SELECT u.id FROM users u
+         WHERE u.id = ANY ($2) AND u.status = 'active' AND u.deleted_at IS NULL
+           AND (EXISTS (SELECT FROM user_organizations uo
+                        WHERE uo.user_id = u.id AND uo.organization_id = $1 AND uo.status = 'active')
+                OR EXISTS (SELECT FROM user_roles ur
+                           WHERE ur.user_id = u.id AND ur.organization_id IS NULL AND ur.revoked_at IS NULL
+                             AND ur.valid_from <= $3 AND (ur.valid_until IS NULL OR $3 < ur.valid_until)))",
+        organization_id,
+        ids,
+        now
+    )
+    .fetch_all(conn)
+    .await?)
+}
+
+/// The profile of the certificates of authorities that an organization can ask for.
+pub const AUTHORITY_PROFILE: &str = "intermediate-ca";
+
+/// How many certificates of an organization besides `old` are active, may become so again, or are about to be issued, counted up to
 /// `most`. What is on hold past its end cannot become active, and is marked as expired some time later: its end is asked for.
 pub async fn count_licensed(
     conn: &mut PgConnection,
     organization_id: Uuid,
+    old: Option<Uuid>,
     now: Time,
     most: i64,
 ) -> Result<i64, DbError> {
@@ -63,48 +90,52 @@ pub async fn count_licensed(
     let count = sqlx::query_scalar!(
         r#"SELECT count(*) AS "count!" FROM (
                SELECT 1 FROM certificate_metadata
-               WHERE organization_id = $1 AND status = 'active' AND deleted_at IS NULL
+               WHERE organization_id = $1 AND status = 'active' AND deleted_at IS NULL AND certificate_id IS DISTINCT FROM $4
                UNION ALL
                SELECT 1 FROM certificate_metadata
                WHERE organization_id = $1 AND status = 'on_hold' AND not_after >= $2 AND deleted_at IS NULL
+                 AND certificate_id IS DISTINCT FROM $4
                UNION ALL
                SELECT 1 FROM workflow_instances
                WHERE organization_id = $1 AND status = 'executing' AND instance_type IN ('issuance', 'renewal')
                LIMIT $3) AS counted"#,
         organization_id,
         now,
-        most
+        most,
+        old
     )
     .fetch_one(conn)
     .await?;
     Ok(count)
 }
 
-/// How many authorities an organization has, or is about to have: certificates with one of these profiles, counted as in
+/// How many authorities an organization has, or is about to have: certificates with [`AUTHORITY_PROFILE`], counted as in
 /// [`count_licensed`].
 pub async fn count_authorities(
     conn: &mut PgConnection,
     organization_id: Uuid,
-    profiles: &[String],
+    old: Option<Uuid>,
     now: Time,
     most: i64,
 ) -> Result<i64, DbError> {
     let count = sqlx::query_scalar!(
         r#"SELECT count(*) AS "count!" FROM (
                SELECT 1 FROM certificate_metadata
-               WHERE organization_id = $1 AND status = 'active' AND profile = ANY ($2) AND deleted_at IS NULL
+               WHERE organization_id = $1 AND status = 'active' AND profile = 'intermediate-ca' AND deleted_at IS NULL
+                 AND certificate_id IS DISTINCT FROM $4
                UNION ALL
                SELECT 1 FROM certificate_metadata
-               WHERE organization_id = $1 AND status = 'on_hold' AND profile = ANY ($2) AND not_after >= $3 AND deleted_at IS NULL
+               WHERE organization_id = $1 AND status = 'on_hold' AND profile = 'intermediate-ca' AND not_after >= $2
+                 AND deleted_at IS NULL AND certificate_id IS DISTINCT FROM $4
                UNION ALL
                SELECT 1 FROM workflow_instances
                WHERE organization_id = $1 AND status = 'executing' AND instance_type IN ('issuance', 'renewal')
-                 AND context #>> '{certificate,profile}' = ANY ($2)
-               LIMIT $4) AS counted"#,
+                 AND context #>> '{certificate,profile}' = 'intermediate-ca'
+               LIMIT $3) AS counted"#,
         organization_id,
-        profiles,
         now,
-        most
+        most,
+        old
     )
     .fetch_one(conn)
     .await?;

@@ -38,7 +38,7 @@ struct Document;
 
 /// Properties that hold a document which has a schema of its own.
 const DOCUMENTS: &[(&str, &str, &str)] = &[
-    ("Organization", "settings", "OrganizationSettings"),
+    ("Organization", "settings", "StoredOrganizationSettings"),
     ("OrganizationChange", "settings", "OrganizationSettings"),
     ("Policy", "rules", "PolicyRules"),
     ("PolicyDraft", "rules", "PolicyRules"),
@@ -85,6 +85,7 @@ fn document() -> Value {
     }
     if let Some(Value::Object(schemas)) = document.pointer_mut("/components/schemas") {
         schemas.insert("ScimError".to_owned(), scim_error());
+        schemas.insert("StoredOrganizationSettings".to_owned(), stored_settings());
     }
     if let Some(components) = document.get_mut("components") {
         components["securitySchemes"] = json!({"api_key": {"type": "http", "scheme": "bearer",
@@ -92,6 +93,16 @@ fn document() -> Value {
             "session": {"type": "http", "scheme": "bearer", "description": "A session, `clm_ses_…`."}});
     }
     document
+}
+
+/// What was written by another version, or before there were known settings, is shown too and takes no effect.
+fn stored_settings() -> Value {
+    let known = "#/components/schemas/OrganizationSettings";
+    json!({
+        "type": "object",
+        "description": "Settings as they are stored: the known ones, and what else stands there and takes no effect.",
+        "anyOf": [{"$ref": known}, {"type": "object", "additionalProperties": true}],
+    })
 }
 
 fn scim_error() -> Value {
@@ -214,6 +225,17 @@ mod tests {
         let required = |path: &str| document()["paths"][path]["post"]["requestBody"]["required"].clone();
         assert_eq!(required("/api/v1/certificates/{id}/renew"), json!(false));
         assert_eq!(required("/api/v1/certificates/{id}/revoke"), json!(true));
+    }
+
+    #[test]
+    fn settings_are_described_as_they_are_sent_and_as_they_are_stored() {
+        let schemas = &document()["components"]["schemas"];
+        let factor = &schemas["SignInSettings"]["properties"]["second_factor"];
+        assert_eq!(factor["enum"], json!(["optional", "required", null]), "{factor:#}");
+        assert_eq!(schemas["OrganizationSettings"]["additionalProperties"], false);
+        let shown = schemas["Organization"]["properties"]["settings"]["$ref"].as_str().unwrap_or_default();
+        assert_eq!(shown, "#/components/schemas/StoredOrganizationSettings");
+        assert_eq!(schemas["StoredOrganizationSettings"]["anyOf"][1]["additionalProperties"], true);
     }
 
     #[test]

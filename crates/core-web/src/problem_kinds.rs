@@ -28,6 +28,7 @@ const fn status(code: ErrorCode) -> StatusCode {
         C::Unauthenticated | C::SignInFailed => StatusCode::UNAUTHORIZED,
         C::PermissionDenied
         | C::SecondFactorRequired
+        | C::SessionTooOld
         | C::StepUpRequired
         | C::LinkInvalid
         | C::PasskeyRefused
@@ -185,6 +186,10 @@ const fn texts(code: ErrorCode) -> (&'static str, &'static str) {
         C::SecondFactorRequired => (
             "The session lacks a second factor",
             "Show it at /api/v1/sessions/current/factor, or set one up at /api/v1/me/totp.",
+        ),
+        C::SessionTooOld => (
+            "The session is older, or was unused for longer, than the organization lets sessions be",
+            "Sign in again, or work in another organization.",
         ),
         C::StepUpRequired => (
             "A second factor must have been shown within the last five minutes",

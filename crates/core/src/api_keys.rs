@@ -245,8 +245,7 @@ impl Core {
     }
 }
 
-/// Fails unless the new key is no stronger than its maker; gives whose it is to be, and its scopes.
-/// When the key ends, as far as its organization lets keys live.
+/// When the key ends, as far as the organization that it is made in lets keys live.
 ///
 /// # Errors
 /// `invalid_request` for an end that was asked for and is too far.
@@ -256,10 +255,7 @@ async fn within_settings(
     prepared: &PreparedKey,
 ) -> Result<Option<Time>, CoreError> {
     let asked = prepared.key.expires_at;
-    let Some(bound) = prepared.key.organization_id else {
-        return Ok(asked);
-    };
-    let organization = organizations::find(conn, bound).await?;
+    let organization = organizations::find(conn, ctx.organization_id.0).await?;
     let settings = organization.map(|it| OrganizationSettings::read(&it.settings));
     let Some(longest) = settings.and_then(|it| it.longest_key()) else {
         return Ok(asked);
@@ -275,6 +271,7 @@ async fn within_settings(
     Ok(Some(latest))
 }
 
+/// Fails unless the new key is no stronger than its maker; gives whose it is to be, and its scopes.
 fn check_may_create(ctx: &Ctx, new: &NewApiKey) -> Result<(UserId, PermissionSet), Refusal> {
     let user_id = match new.user_id {
         Some(id) => id,

@@ -186,8 +186,9 @@ impl Core {
         let context = RequestContext::parse(&row.context)?;
         if stored::<WorkflowKind>(&row.instance_type)?.makes_certificate() {
             // There may be room again tomorrow: the approval is refused, the request goes on waiting.
-            let profile = context.certificate.as_ref().map(|spec| spec.profile.as_str());
-            licenses::check_certificates(conn, row.organization_id.into(), profile, ctx.now).await?;
+            let spec = context.certificate.as_ref();
+            let (profile, old) = (spec.map(|it| it.profile.as_str()), spec.and_then(|it| it.renewal_of));
+            licenses::check_certificates(conn, row.organization_id.into(), profile, old, ctx.now).await?;
         }
         requests::begin_execution(conn, row.id, ctx.now).await?;
         let kind = JobKind::carries(&context);

@@ -32,7 +32,7 @@ impl Core {
     /// key's own or the user's primary one unless named).
     ///
     /// # Errors
-    /// `unauthenticated`, `user_not_active`, `organization_not_found`, `organization_not_active`.
+    /// `unauthenticated`, `user_not_active`, `organization_not_found`, `organization_not_active`, `session_too_old`.
     pub async fn authenticate(
         &self,
         token: &str,
@@ -151,7 +151,11 @@ fn within(credential: Credential, organization: &OrganizationRow, now: Time) -> 
         return Ok(credential);
     };
     if end <= now {
-        return Err(unauthenticated("this session has ended for this organization").hint("sign in again"));
+        // Not a wrong token: the session goes on elsewhere.
+        let detail =
+            "the session is older, or was unused for longer, than this organization lets sessions be";
+        return Err(Refusal::new(ErrorCode::SessionTooOld, detail)
+            .hint("sign in again, or work in another organization"));
     }
     Ok(Credential { ends: Some(credential.ends.map_or(end, |ends| ends.min(end))), ..credential })
 }

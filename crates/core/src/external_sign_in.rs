@@ -47,7 +47,8 @@ impl Core {
         if let Err(CoreError::Refused(refusal)) = &opened {
             self.note_refused(ctx, &found.name, refusal).await?;
         }
-        opened
+        // The organization reads why in its audit log; somebody who is not in it does not.
+        opened.map_err(|error| licenses::without_reason(error, identity_unknown(found)))
     }
 
     async fn open_external_session(

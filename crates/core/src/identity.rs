@@ -208,6 +208,7 @@ mod tests {
             license_max_authorities: None,
             settings,
             created_at: DateTime::UNIX_EPOCH,
+            updated_at: DateTime::UNIX_EPOCH,
             version: 1,
         }
     }

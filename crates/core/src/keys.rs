@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use clm_core_db::{audit, requests};
+use clm_core_db::{audit, references, requests};
 use clm_types::{
     CertificateId, ErrorCode, ExportedKey, KeyChange, KeyExportPurpose, KeyExportSpec, KeyOrder, KeyRecord,
     Permission, Refusal, RequestId, SecureAuditEntry, TransportKey, UserId, WorkflowInstanceId, WorkflowKind,
@@ -83,7 +83,7 @@ impl Core {
         check_comment("/reason", reason.as_deref())?;
         self.find_certificate(ctx, id).await?;
         if let KeyChange::SetAccess { users, .. } = &change {
-            self.check_key_users(ctx, users).await?;
+            self.check_key_users(ctx, id, users).await?;
         }
         let operation_id = ctx.operation_id(&self.entropy);
         let order = KeyOrder {
@@ -108,19 +108,23 @@ impl Core {
         Ok(record)
     }
 
-    /// Fails unless all are active users of the organization, and not too many.
-    async fn check_key_users(&self, ctx: &Ctx, users: &[UserId]) -> Result<(), CoreError> {
+    /// Fails for too many, and unless all that are not named yet are active users of the organization.
+    async fn check_key_users(&self, ctx: &Ctx, id: CertificateId, users: &[UserId]) -> Result<(), CoreError> {
         if users.len() > MOST_KEY_USERS {
             let detail = format!("{MOST_KEY_USERS} users at most are named for a key");
             return Err(Refusal::new(ErrorCode::InvalidRequest, detail).field("/users").into());
         }
-        for user in users {
-            let known = self.find_references(ctx, *user).await?;
-            if known.user_status.as_deref() != Some("active") {
-                return Err(user_not_found(*user).field("/users").into());
-            }
+        let named = self.secure.find_key(id, ctx.organization_id).await?.users;
+        let new: Vec<_> = users.iter().filter(|user| !named.contains(user)).map(|user| user.0).collect();
+        if new.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let mut tx = self.tenant_tx(ctx.organization_id).await?;
+        let active = references::list_active_users(&mut tx, ctx.organization_id.0, &new, ctx.now).await?;
+        match new.into_iter().find(|user| !active.contains(user)) {
+            Some(unknown) => Err(user_not_found(UserId(unknown)).field("/users").into()),
+            None => Ok(()),
+        }
     }
 
     /// Asks for a private key; it can be fetched once it is approved.

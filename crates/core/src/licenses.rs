@@ -10,7 +10,6 @@ use clm_types::{
     CertificateId, ErrorCode, OrganizationId, Refusal, SubscriptionStatus, Time, UserId, WorkflowKind,
 };
 use clm_x509::Profile;
-use clm_x509::profile::REQUESTABLE;
 
 use crate::renewals::check_not_renewed;
 use crate::{Core, CoreError, Ctx};
@@ -28,7 +27,7 @@ impl Core {
         profile: Option<&str>,
         renewal_of: Option<CertificateId>,
     ) -> Result<(), CoreError> {
-        let is_limited = self.is_limited(ctx, &intent).await?;
+        let is_limited = self.is_limited(ctx, &intent, profile).await?;
         if !is_limited && renewal_of.is_none() {
             return self.committer.insert_intent(intent).await;
         }
@@ -38,7 +37,7 @@ impl Core {
                 check_not_renewed(&mut tx, old).await?;
             }
             if is_limited {
-                check_certificates(&mut tx, ctx.organization_id, profile, ctx.now).await?;
+                check_certificates(&mut tx, ctx.organization_id, profile, renewal_of, ctx.now).await?;
             }
             intents::insert_all(&mut tx, ctx.organization_id.into(), &[intent]).await?;
             Ok((tx, ()))
@@ -46,9 +45,14 @@ impl Core {
         .await
     }
 
-    /// Whether the intent is of a certificate, in an organization that may have so many only; fails for one whose
-    /// subscription has ended.
-    async fn is_limited(&self, ctx: &Ctx, intent: &IntentRow) -> Result<bool, CoreError> {
+    /// Whether the intent is of a certificate, in an organization that may have so many only; fails for one that is shut, as far
+    /// as is believed, or whose subscription has ended.
+    async fn is_limited(
+        &self,
+        ctx: &Ctx,
+        intent: &IntentRow,
+        profile: Option<&str>,
+    ) -> Result<bool, CoreError> {
         let instance = &intent.instance;
         let Some(owner) = instance.owner_user_id else {
             return Ok(false);
@@ -57,15 +61,19 @@ impl Core {
             return Ok(false);
         }
         let known = self.find_references(ctx, UserId(owner)).await?;
+        check_open(&known.organization_status)?;
         check_status(&known.subscription_status, known.subscription_expires_at, ctx.now)?;
-        Ok(known.license_max_certificates.is_some() || known.license_max_authorities.is_some())
+        let of_authorities = known.license_max_authorities.is_some() && profile.is_some_and(makes_authority);
+        Ok(known.license_max_certificates.is_some() || of_authorities)
     }
 }
 
-/// Fails when the subscription has ended. A bill that is late ends nothing.
+/// Fails when the subscription has ended. A bill that is late ends nothing, whatever the date.
 fn check_status(status: &str, expires_at: Option<Time>, now: Time) -> Result<(), Refusal> {
-    let is_over = status.parse().is_ok_and(SubscriptionStatus::is_over);
-    if !is_over && expires_at.is_none_or(|end| now < end) {
+    let known: Option<SubscriptionStatus> = status.parse().ok();
+    let is_over = known.is_some_and(SubscriptionStatus::is_over);
+    let is_late = known == Some(SubscriptionStatus::PastDue);
+    if is_late || (!is_over && expires_at.is_none_or(|end| now < end)) {
         return Ok(());
     }
     let detail = match expires_at {
@@ -76,27 +84,64 @@ fn check_status(status: &str, expires_at: Option<Time>, now: Time) -> Result<(),
         .hint("what there is stays and can be read and revoked; an operator renews the subscription"))
 }
 
-fn check_subscription(organization: &OrganizationRow, now: Time) -> Result<(), Refusal> {
-    check_status(&organization.subscription_status, organization.subscription_expires_at, now)
+/// Fails for an organization that is suspended or closed.
+fn check_open(status: &str) -> Result<(), Refusal> {
+    if status == "active" {
+        return Ok(());
+    }
+    Err(Refusal::new(ErrorCode::OrganizationNotActive, format!("the organization is {status}")))
 }
 
-/// Holds the organization and fails unless it may have one more certificate with this profile.
+/// Holds the organization, and fails unless something new may be made in it.
+async fn hold(
+    conn: &mut PgConnection,
+    id: OrganizationId,
+    now: Time,
+) -> Result<Option<OrganizationRow>, CoreError> {
+    organizations::lock(conn, id.0).await?;
+    let Some(organization) = organizations::find(conn, id.0).await? else {
+        return Ok(None);
+    };
+    check_open(&organization.status)?;
+    check_status(&organization.subscription_status, organization.subscription_expires_at, now)?;
+    Ok(Some(organization))
+}
+
+/// For somebody who is to come in: the state of the organization, and how full it is, are not theirs to know.
+pub(crate) fn without_reason(error: CoreError, instead: Refusal) -> CoreError {
+    match error {
+        CoreError::Refused(refusal)
+            if matches!(
+                refusal.code,
+                ErrorCode::LicenseLimitReached
+                    | ErrorCode::SubscriptionEnded
+                    | ErrorCode::OrganizationNotActive
+            ) =>
+        {
+            instead.into()
+        }
+        other => other,
+    }
+}
+
+/// Holds the organization and fails unless it may have one more certificate with this profile. The one that is renewed does not
+/// count.
 ///
 /// # Errors
-/// `license_limit_reached`, `subscription_ended`.
+/// `license_limit_reached`, `subscription_ended`, `organization_not_active`.
 pub(crate) async fn check_certificates(
     conn: &mut PgConnection,
     id: OrganizationId,
     profile: Option<&str>,
+    renewal_of: Option<CertificateId>,
     now: Time,
 ) -> Result<(), CoreError> {
-    organizations::lock(conn, id.0).await?;
-    let Some(organization) = organizations::find(conn, id.0).await? else {
+    let Some(organization) = hold(conn, id, now).await? else {
         return Ok(());
     };
-    check_subscription(&organization, now)?;
+    let old = renewal_of.map(Into::into);
     if let Some(most) = organization.license_max_certificates.map(i64::from)
-        && references::count_licensed(conn, id.0, now, most).await? >= most
+        && references::count_licensed(conn, id.0, old, now, most).await? >= most
     {
         let detail = format!(
             "the organization's subscription is for {most} certificates that are active or on hold, and it has that many"
@@ -107,7 +152,7 @@ pub(crate) async fn check_certificates(
     }
     if let Some(most) = organization.license_max_authorities.map(i64::from)
         && profile.is_some_and(makes_authority)
-        && references::count_authorities(conn, id.0, &authority_profiles(), now, most).await? >= most
+        && references::count_authorities(conn, id.0, old, now, most).await? >= most
     {
         let detail = format!(
             "the organization's subscription is for {most} authorities whose certificate is active or on hold, and it has that many"
@@ -124,33 +169,20 @@ fn makes_authority(profile: &str) -> bool {
     Profile::built_in(profile).is_some_and(|profile| profile.is_ca())
 }
 
-/// The profiles of authorities that can be asked for.
-fn authority_profiles() -> Vec<String> {
-    REQUESTABLE.into_iter().filter(|name| makes_authority(name)).map(str::to_owned).collect()
-}
-
-/// Holds the organization if its members are limited, and fails unless it may have one more.
+/// Holds the organization, and fails unless it may have one more member.
 ///
 /// # Errors
-/// `license_limit_reached`, `subscription_ended`.
+/// `license_limit_reached`, `subscription_ended`, `organization_not_active`.
 pub(crate) async fn check_users(
     conn: &mut PgConnection,
     id: OrganizationId,
     now: Time,
 ) -> Result<(), CoreError> {
-    let Some(organization) = organizations::find(conn, id.0).await? else {
+    let organization = hold(conn, id, now).await?;
+    let Some(most) = organization.and_then(|it| it.license_max_users).map(i64::from) else {
         return Ok(());
     };
-    check_subscription(&organization, now)?;
-    if organization.license_max_users.is_none() {
-        return Ok(());
-    }
-    organizations::lock(conn, id.0).await?;
-    let organization = organizations::find(conn, id.0).await?;
-    let most = organization.and_then(|it| it.license_max_users).map(i64::from);
-    let (Some(most), members) = (most, users::count_in_organization(conn, id.0).await?) else {
-        return Ok(());
-    };
+    let members = users::count_in_organization(conn, id.0).await?;
     if members < most {
         return Ok(());
     }
@@ -165,6 +197,7 @@ pub(crate) async fn check_users(
 mod tests {
     use super::*;
     use chrono::{DateTime, TimeDelta};
+    use clm_x509::profile::REQUESTABLE;
 
     #[test]
     fn a_subscription_is_good_until_it_is_over() {
@@ -173,17 +206,19 @@ mod tests {
             let end = ends.map(|seconds| now + TimeDelta::seconds(seconds));
             check_status(status, end, now).err().map(|refusal| refusal.code)
         };
-        for status in ["trial", "active", "past_due"] {
+        for status in ["trial", "active"] {
             assert_eq!(code(status, None), None);
             assert_eq!(code(status, Some(1)), None);
             assert_eq!(code(status, Some(0)), Some(ErrorCode::SubscriptionEnded));
         }
+        assert_eq!(code("past_due", Some(0)), None);
         assert_eq!(code("cancelled", Some(1)), Some(ErrorCode::SubscriptionEnded));
         assert_eq!(code("expired", None), Some(ErrorCode::SubscriptionEnded));
     }
 
     #[test]
     fn the_authorities_that_can_be_asked_for_are_counted() {
-        assert_eq!(authority_profiles(), ["intermediate-ca"]);
+        let made: Vec<&str> = REQUESTABLE.into_iter().filter(|name| makes_authority(name)).collect();
+        assert_eq!(made, [references::AUTHORITY_PROFILE]);
     }
 }

@@ -26,6 +26,12 @@ const INVITED: Message<'_> = Message {
 /// Memberships of one user that are listed.
 const MOST_LISTED: i64 = 200;
 
+/// Whatever the reason is.
+fn takes_nobody_in() -> Refusal {
+    Refusal::new(ErrorCode::Conflict, "the organization takes nobody in at present")
+        .hint("the invitation stays; ask whoever has sent it")
+}
+
 fn no_membership(id: OrganizationId) -> Refusal {
     Refusal::new(ErrorCode::OrganizationNotFound, format!("you have no such membership in {id}"))
         .hint("list yours: clm membership list")
@@ -73,7 +79,8 @@ impl OwnChange {
                 if status.as_deref() != Some("invited") {
                     return Err(no_membership(id).into());
                 }
-                licenses::check_users(conn, id, ctx.now).await?;
+                let may_come = licenses::check_users(conn, id, ctx.now).await;
+                may_come.map_err(|error| licenses::without_reason(error, takes_nobody_in()))?;
                 // What an earlier membership left behind, whoever was late with it.
                 memberships::lock_groups(conn, user_id.0, Some(id.0)).await?;
                 memberships::end_rights(conn, user_id.0, id.0, Some(user_id.0), ctx.now).await?;
@@ -129,7 +136,7 @@ impl Core {
     /// Joins an organization that has invited the caller.
     ///
     /// # Errors
-    /// `organization_not_found` without an invitation; `license_limit_reached`.
+    /// `organization_not_found` without an invitation; `conflict` when the organization takes nobody in: why is not told.
     pub async fn accept_membership(&self, ctx: &Ctx, id: OrganizationId) -> Result<(), CoreError> {
         self.change_own(ctx, id, OwnChange::Join).await
     }

@@ -6,10 +6,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
+use utoipa::openapi::schema::{Object, ObjectBuilder, SchemaType, Type};
 
 text_enum! {
     /// Whether a second factor is needed.
-    #[derive(ToSchema)]
     pub enum SecondFactor {
         /// Of those who have one, and of administrators.
         Optional => "optional",
@@ -35,11 +35,12 @@ pub struct OrganizationSettings {
 #[serde(default, deny_unknown_fields)]
 pub struct SignInSettings {
     /// `optional`, `required`.
+    #[schema(schema_with = second_factor)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub second_factor: Option<SecondFactor>,
     /// A session that was not used for so long does not work in the organization; no more than the installation's
     /// `session_idle_minutes`.
-    #[schema(minimum = 1, maximum = 1440)]
+    #[schema(minimum = 2, maximum = 1440)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session_idle_minutes: Option<u32>,
     /// So long after it was opened a session does not work in the organization any more; no more than the installation's
@@ -49,7 +50,7 @@ pub struct SignInSettings {
     pub session_lifetime_hours: Option<u32>,
 }
 
-/// API keys that are bound to the organization.
+/// API keys that are made in the organization.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ApiKeySettings {
@@ -59,12 +60,34 @@ pub struct ApiKeySettings {
     pub longest_days: Option<u32>,
 }
 
-/// The largest value of each number; the smallest is 1.
-const MOST: [(&str, u32); 3] = [
-    ("/sign_in/session_idle_minutes", 1440),
-    ("/sign_in/session_lifetime_hours", 720),
-    ("/api_keys/longest_days", 365),
-];
+/// A number among the settings, and its bounds.
+struct Bounded {
+    pointer: &'static str,
+    least: u32,
+    most: u32,
+}
+
+/// The last use of a session is noted once a minute: after one minute it would end between two calls.
+const IDLE_MINUTES: Bounded = Bounded { pointer: "/sign_in/session_idle_minutes", least: 2, most: 1440 };
+const LIFETIME_HOURS: Bounded = Bounded { pointer: "/sign_in/session_lifetime_hours", least: 1, most: 720 };
+const LONGEST_DAYS: Bounded = Bounded { pointer: "/api_keys/longest_days", least: 1, most: 365 };
+
+impl Bounded {
+    fn has(&self, value: u64) -> bool {
+        (u64::from(self.least)..=u64::from(self.most)).contains(&value)
+    }
+
+    /// What is out of bounds is as if it were not there: it could let nobody in, or be later than any time.
+    fn read(&self, stored: &Value) -> Option<u32> {
+        leaf(stored, self.pointer).filter(|value: &u32| self.has(u64::from(*value)))
+    }
+}
+
+fn second_factor() -> Object {
+    let values = SecondFactor::ALL.iter().map(|value| Value::from(value.as_str())).chain([Value::Null]);
+    let types = SchemaType::from_iter([Type::String, Type::Null]);
+    ObjectBuilder::new().schema_type(types).enum_values(Some(values)).build()
+}
 
 impl OrganizationSettings {
     /// Fails unless `new` holds known settings within their bounds. What stands in `old` just so is let stay, known or not: it
@@ -83,24 +106,25 @@ impl OrganizationSettings {
         if let Err(error) = Self::deserialize(&changed) {
             return invalid("", format!("the settings cannot be taken: {error}"));
         }
-        for (pointer, most) in MOST {
-            let value = changed.pointer(pointer).and_then(Value::as_u64);
-            if value.is_some_and(|value| value == 0 || value > most.into()) {
-                return invalid(pointer, format!("this is 1 to {most}"));
+        for bounds in [IDLE_MINUTES, LIFETIME_HOURS, LONGEST_DAYS] {
+            let value = changed.pointer(bounds.pointer).and_then(Value::as_u64);
+            if value.is_some_and(|value| !bounds.has(value)) {
+                let detail = format!("this is {} to {}", bounds.least, bounds.most);
+                return invalid(bounds.pointer, detail);
             }
         }
         Ok(())
     }
 
-    /// What of the stored settings takes effect: known ones. Others are passed over.
+    /// What of the stored settings takes effect: known ones within their bounds. Others are passed over.
     pub fn read(stored: &Value) -> Self {
         Self {
             sign_in: Some(SignInSettings {
                 second_factor: leaf(stored, "/sign_in/second_factor"),
-                session_idle_minutes: leaf(stored, "/sign_in/session_idle_minutes"),
-                session_lifetime_hours: leaf(stored, "/sign_in/session_lifetime_hours"),
+                session_idle_minutes: IDLE_MINUTES.read(stored),
+                session_lifetime_hours: LIFETIME_HOURS.read(stored),
             }),
-            api_keys: Some(ApiKeySettings { longest_days: leaf(stored, "/api_keys/longest_days") }),
+            api_keys: Some(ApiKeySettings { longest_days: LONGEST_DAYS.read(stored) }),
         }
     }
 
@@ -159,7 +183,7 @@ mod tests {
     fn known_settings_within_their_bounds_are_taken() {
         for good in [
             json!({}),
-            json!({"sign_in": {"second_factor": "required", "session_idle_minutes": 1}}),
+            json!({"sign_in": {"second_factor": "required", "session_idle_minutes": 2}}),
             json!({"sign_in": {"session_lifetime_hours": 720}, "api_keys": {"longest_days": 365}}),
         ] {
             assert_eq!(refused(&good, &json!({})), None);
@@ -168,7 +192,9 @@ mod tests {
             json!([]),
             json!({"sign_in": {"second_factor": "maybe"}}),
             json!({"sign_in": {"session_idle_minutes": 0}}),
+            json!({"sign_in": {"session_idle_minutes": 1}}),
             json!({"sign_in": {"session_idle_minutes": 1441}}),
+            json!({"sign_in": {"session_lifetime_hours": 0}}),
             json!({"sign_in": {"session_idle_minutes": "5"}}),
             json!({"sign_in": 7}),
             json!({"api_keys": {"longest_days": 366}}),
@@ -200,5 +226,11 @@ mod tests {
         let opened = chrono::DateTime::UNIX_EPOCH;
         assert_eq!(read.session_end(opened, opened), Some(opened + TimeDelta::minutes(5)));
         assert_eq!(read.longest_key(), None);
+        for odd in [json!(0), json!(u32::MAX), json!(u64::MAX), json!(-1), json!(2.5)] {
+            let read = OrganizationSettings::read(
+                &json!({"sign_in": {"session_idle_minutes": odd, "session_lifetime_hours": odd}, "api_keys": {"longest_days": odd}}),
+            );
+            assert_eq!((read.session_end(opened, opened), read.longest_key()), (None, None), "{odd}");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Organizations: the tenants.
 
+use chrono::TimeDelta;
 use clm_core_db::organizations::{self, NewOrganizationRow};
 use clm_core_db::{PgConnection, audit, notices, references};
 use clm_types::{ErrorCode, OrganizationId, Permission, Refusal, Time};
@@ -13,6 +14,10 @@ use crate::page::{Page, PageRequest};
 use crate::{Core, CoreError, Ctx};
 
 pub use clm_core_db::organizations::OrganizationRow as Organization;
+
+/// An organization is suspended for so long before it is closed: what somebody was let in for before that is under way by
+/// then, and is seen.
+const SUSPENDED_BEFORE: TimeDelta = TimeDelta::minutes(1);
 
 /// A new organization.
 #[derive(Debug, Clone)]
@@ -129,11 +134,11 @@ impl Core {
         self.set_organization_status(ctx, id, version, "suspended").await
     }
 
-    /// Closes an organization for good: as suspended, and nobody resumes it. None of its certificates may be good, for nobody
+    /// Closes a suspended organization for good: nobody resumes it. None of its certificates may be good, for nobody
     /// could revoke it.
     ///
     /// # Errors
-    /// `conflict` while there is such a certificate.
+    /// `conflict` while there is such a certificate, and unless it has been suspended for a minute.
     pub async fn close_organization(
         &self,
         ctx: &Ctx,
@@ -162,6 +167,8 @@ impl Core {
         status: &'static str,
     ) -> Result<Organization, CoreError> {
         ctx.require_global(Permission::OrganizationWrite)?;
+        // Noted where it counts.
+        let inside = &Ctx { organization_id: id, ..ctx.clone() };
         let organization = self
             .in_system("set_organization_status", |mut tx| async move {
                 let old = find_organization(&mut tx, id).await?;
@@ -171,12 +178,13 @@ impl Core {
                     );
                 }
                 if status == "closed" {
+                    check_suspended(&old, ctx.now)?;
                     check_ended(&mut tx, id, ctx.now).await?;
                 }
                 organizations::set_status(&mut tx, id.0, version, status, ctx.now)
                     .await
                     .map_err(has_changed)?;
-                let entry = AuditEntry::of(ctx, &self.entropy, "organization.set_status", "organization")
+                let entry = AuditEntry::of(inside, &self.entropy, "organization.set_status", "organization")
                     .object(id)
                     .before(json!({"status": old.status}))
                     .after(json!({"status": status}));
@@ -192,10 +200,26 @@ impl Core {
     }
 }
 
+/// Fails unless the organization is suspended, and has been for longer than anybody may still believe that it is active.
+fn check_suspended(organization: &Organization, now: Time) -> Result<(), Refusal> {
+    if organization.status != "suspended" {
+        return Err(Refusal::new(ErrorCode::Conflict, "only a suspended organization is closed")
+            .hint("suspend it, and close it a minute later: clm org suspend"));
+    }
+    if now < organization.updated_at + SUSPENDED_BEFORE {
+        return Err(Refusal::new(
+            ErrorCode::Conflict,
+            "the organization was suspended or changed less than a minute ago",
+        )
+        .hint("close it a minute after that: what was asked for until then is to be seen"));
+    }
+    Ok(())
+}
+
 /// Fails while a certificate is good, on hold or being issued.
 async fn check_ended(conn: &mut PgConnection, id: OrganizationId, now: Time) -> Result<(), CoreError> {
     organizations::lock(conn, id.0).await?;
-    if references::count_licensed(conn, id.0, now, 1).await? == 0 {
+    if references::count_licensed(conn, id.0, None, now, 1).await? == 0 {
         return Ok(());
     }
     let detail = "the organization has certificates that are active, on hold or being issued: nobody could revoke them";

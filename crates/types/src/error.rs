@@ -37,6 +37,8 @@ text_enum! {
         SignInFailed => "sign_in_failed",
         /// The session lacks a second factor.
         SecondFactorRequired => "second_factor_required",
+        /// The session is older, or was unused for longer, than the organization lets sessions be. It works elsewhere.
+        SessionTooOld => "session_too_old",
         /// A second factor must have been shown just now.
         StepUpRequired => "step_up_required",
         /// A password that is guessed early, or was used before.

@@ -24,7 +24,7 @@ pub(crate) struct Terminal {
 pub(crate) struct Ended {
     code: i32,
     out: String,
-    err: String,
+    pub(crate) err: String,
 }
 
 fn program() -> PathBuf {

@@ -1,8 +1,11 @@
 //! Private keys at the command line: one comes in, leaves on two approvals, and everything is on record.
 
+use reqwest::Method;
+use serde_json::json;
+
 use crate::answer::text;
 use crate::cli::Terminal;
-use crate::house::office;
+use crate::house::{Office, REQUESTER, hire, office};
 use crate::openssl::openssl;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -20,6 +23,7 @@ async fn a_private_key_leaves_sealed_to_its_requester_when_two_agree() {
     let id = text(&alice.json(&["request", "show", &text(&request, "id")]), "certificate_id");
     assert_eq!(alice.json(&["cert", "key", "show", &id])["origin"], "generated");
     alice.fails(&["cert", "key", "set-access", &id, "--exportable", "true"], 3, "permission_denied");
+    named_for_a_key(&office, &id).await;
     admin
         .run(&["cert", "key", "set-access", &id, "--exportable", "true", "--reason", "load balancer"])
         .done();
@@ -96,4 +100,22 @@ async fn a_private_key_comes_in_as_pkcs8_or_pkcs12() {
         );
         admin.fails(&["cert", "key", "import", &id, "--key", "own.key"], 5, "key_exists");
     }
+}
+
+/// Who is newly named must be of the organization; who was named before may have left it.
+async fn named_for_a_key(office: &Office, certificate: &str) {
+    let path = format!("/api/v1/certificates/{certificate}/key");
+    let dave = hire(&office.admin, &format!("dave-{}", office.organization), &[REQUESTER]).await;
+    let stranger = office.stranger().await.alice;
+    let name = async |users: &[&str]| {
+        let body = json!({"exportable": true, "users": users});
+        office.admin.change(Method::PATCH, &path, &json!(1), &body).await
+    };
+    name(&[&dave.id, &stranger.id]).await.refused(404, "user_not_found");
+    name(&[&dave.id]).await.expect(200);
+    let disabled = office.admin.post(&format!("/api/v1/users/{}/disable", dave.id), &json!({})).await;
+    assert!(disabled.status < 300, "{}", disabled.text());
+    name(&[&dave.id, &office.bob.id]).await.expect(200);
+    name(&[]).await.expect(200);
+    name(&[&dave.id]).await.refused(404, "user_not_found");
 }

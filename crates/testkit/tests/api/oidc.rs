@@ -219,6 +219,11 @@ async fn people_join_and_leave_the_groups_that_the_operator_has_named() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_else_can_use_what_a_browser_brings_back() {
     let mut site = Site::open("newcomers = \"created\"").await;
+    // Whoever comes for the first time does not learn why nobody is let in.
+    site.subscribe("expired");
+    let told = site.come("zoe").await.refused(403, "identity_unknown");
+    assert!(!told.to_string().contains("subscription"), "{told:#}");
+    site.subscribe("active");
     let start = json!({"provider": "corp", "code_challenge": CHALLENGE, "port": 9});
     let url = text(&site.anonymous("/api/v1/sessions/oidc/start", &start).await.expect(200), "url");
     let back = site.visit(&url, "zoe").await;
@@ -292,6 +297,11 @@ async fn a_terminal_signs_in_by_a_browser() {
 }
 
 impl Site {
+    fn subscribe(&self, status: &str) {
+        let sql = format!("UPDATE clm.organizations SET subscription_status = '{status}'");
+        self.installation.databases.core.psql("clm_core_db", &sql).unwrap();
+    }
+
     /// A page of the provider.
     fn provider_page(&self, path: &str) -> String {
         let text = std::fs::read_to_string(self.installation.core.config_file()).unwrap();

@@ -1,5 +1,5 @@
 use clm_core::roles::{ADMINISTRATOR, APPROVER, NewRole, REQUESTER};
-use clm_core::{Core, Ctx};
+use clm_core::{Core, CoreError, Ctx};
 use clm_types::{ErrorCode, GroupId, OrganizationId, Permission, UserId};
 use uuid::Uuid;
 
@@ -140,6 +140,48 @@ async fn a_role_that_a_group_is_just_given_does_not_outlive_the_membership() {
     assert!(left.len() == 2 && left.iter().all(|one| one.revoked_at.is_some()), "{left:?}");
 }
 
+/// Nor would the audit log of her own organization, where the refusal is noted as she reads it.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_invited_does_not_learn_why_nobody_is_taken_in() {
+    let (office, other, theirs, ann) = neighbours().await;
+    office.core.invite_member(&theirs, "ann").await.unwrap();
+    let pool = office.database.superuser().await;
+    let mut told = Vec::new();
+    for state in ["license_max_users = 1", "subscription_status = 'expired'", "status = 'suspended'"] {
+        let whole = "license_max_users = NULL, subscription_status = 'active', status = 'active'";
+        for change in [whole, state] {
+            let sql = format!("UPDATE organizations SET {change} WHERE org_code = 'other'");
+            sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&pool).await.unwrap();
+        }
+        let attempt = office.core.accept_membership(&ann, other).await;
+        let Err(CoreError::Refused(refusal)) = attempt else { panic!("{state}: {attempt:?}") };
+        assert_eq!(refusal.code, ErrorCode::Conflict);
+        told.push(format!("{refusal} {:?}", refusal.hint));
+    }
+    assert!(told.iter().all(|one| *one == told[0] && !one.contains('1')), "{told:?}");
+    assert_eq!(states(&office.core, &ann).await, ["active", "invited"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_a_member_stays_known_when_invited_again() {
+    let (office, other, theirs, ann) = neighbours().await;
+    office.core.invite_member(&theirs, "ann").await.unwrap();
+    office.core.accept_membership(&ann, other).await.unwrap();
+    office.core.leave_organization(&ann, other).await.unwrap();
+    let config = clm_pg::PgConfig { max_connections: 1, ..office.database.config("clm_core_app") };
+    let app = clm_pg::connect(&config, "test").await.unwrap();
+    let enter = "SELECT set_config('clm.org_id', $1, false)";
+    sqlx::query(enter).bind(other.to_string()).execute(&app).await.unwrap();
+    let is_seen = async || {
+        let sql = "SELECT EXISTS (SELECT FROM users WHERE username = 'ann')";
+        sqlx::query_scalar::<_, bool>(sql).fetch_one(&app).await.unwrap()
+    };
+    assert!(is_seen().await);
+    office.core.invite_member(&theirs, "ann").await.unwrap();
+    assert_eq!(states(&office.core, &ann).await, ["active", "invited"]);
+    assert!(is_seen().await);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn joining_heeds_the_licence_and_limited_keys_leave_nothing() {
     let (office, other, theirs, ann) = neighbours().await;
@@ -151,7 +193,7 @@ async fn joining_heeds_the_licence_and_limited_keys_leave_nothing() {
     let uninvited = office.as_administrator().await;
     let attempt = office.core.accept_membership(&uninvited, other).await;
     assert_eq!(refused(attempt), ErrorCode::OrganizationNotFound, "nor does it show how full it is");
-    assert_eq!(refused(office.core.accept_membership(&ann, other).await), ErrorCode::LicenseLimitReached);
+    assert_eq!(refused(office.core.accept_membership(&ann, other).await), ErrorCode::Conflict);
     // Turned down, and the organization does not learn by whom.
     office.core.leave_organization(&ann, other).await.unwrap();
     let told: Vec<String> = sqlx::query_scalar("SELECT a::text FROM audit_log a WHERE organization_id = $1")

@@ -70,11 +70,14 @@ async fn nobody_joins_under_a_subscription_that_has_ended() {
         let attempt = office.core.create_user(&ctx, &new_user("ann")).await;
         assert_eq!(refused(attempt), ErrorCode::SubscriptionEnded);
     }
-    // A late bill ends nothing, nor does an end that is to come.
-    let later = Some(ctx.now + TimeDelta::seconds(1));
-    let late = Subscription { expires_at: later, ..subscription(SubscriptionStatus::PastDue) };
+    // A late bill ends nothing whatever the date, nor does an end that is to come.
+    let late = Subscription { expires_at: Some(ctx.now), ..subscription(SubscriptionStatus::PastDue) };
     set(&office.core, &ctx, id, &late).await.unwrap();
     let ann = office.core.create_user(&ctx, &new_user("ann")).await.unwrap();
+    let later = Some(ctx.now + TimeDelta::seconds(1));
+    let good = Subscription { expires_at: later, ..subscription(SubscriptionStatus::Active) };
+    set(&office.core, &ctx, id, &good).await.unwrap();
+    office.core.create_user(&ctx, &new_user("bob")).await.unwrap();
     set(&office.core, &ctx, id, &subscription(SubscriptionStatus::Expired)).await.unwrap();
     // What there is goes on.
     let given = office.core.assign_role(&ctx, &assignment(UserId(ann.id), REQUESTER)).await;
@@ -110,9 +113,45 @@ async fn a_closed_organization_stays_closed() {
     assert_eq!(refused(office.enter(&key).await), ErrorCode::OrganizationNotActive);
     let resumed = office.core.resume_organization(&ctx, other, suspended.version).await.unwrap();
     office.enter(&key).await.unwrap();
-    let closed = office.core.close_organization(&ctx, other, resumed.version).await.unwrap();
+    // Only what has been suspended for a minute is closed.
+    let early = office.core.close_organization(&ctx, other, resumed.version).await;
+    assert_eq!(refused(early), ErrorCode::Conflict);
+    let suspended = office.core.suspend_organization(&ctx, other, resumed.version).await.unwrap();
+    for (age, is_closed) in [("59.9 seconds", false), ("0.1 seconds", true)] {
+        let age = format!(
+            "UPDATE organizations SET updated_at = updated_at - interval '{age}' WHERE org_code = 'other'"
+        );
+        sqlx::query(sqlx::AssertSqlSafe(age)).execute(&office.database.superuser().await).await.unwrap();
+        let closed = office.core.close_organization(&ctx, other, suspended.version).await;
+        assert_eq!(closed.is_ok(), is_closed, "{closed:?}");
+    }
+    let closed = office.core.show_organization(&ctx, other).await.unwrap();
     assert_eq!(closed.status, "closed");
+    // Each is noted where it counts.
+    let noted: Vec<Value> = sqlx::query_scalar(
+        "SELECT after_state FROM audit_log WHERE action = 'organization.set_status' AND organization_id = $1",
+    )
+    .bind(uuid::Uuid::from(other))
+    .fetch_all(&office.database.superuser().await)
+    .await
+    .unwrap();
+    let mut states: Vec<_> = noted.iter().map(|state| state["status"].as_str().unwrap()).collect();
+    states.sort_unstable();
+    assert_eq!(states, ["active", "closed", "suspended", "suspended"]);
     assert_eq!(refused(office.enter(&key).await), ErrorCode::OrganizationNotActive);
     let attempt = office.core.resume_organization(&ctx, other, closed.version).await;
     assert_eq!(refused(attempt), ErrorCode::Conflict);
+}
+
+/// Whoever was let in a moment before, and is believed for a moment still.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_comes_into_an_organization_that_is_shut() {
+    let office = Office::open().await;
+    let ctx = office.as_administrator().await;
+    let other = office.new_organization("other").await;
+    let inside = office.as_administrator_of(other).await;
+    office.core.create_user(&inside, &new_user("ann")).await.unwrap();
+    office.core.suspend_organization(&ctx, other, 1).await.unwrap();
+    let attempt = office.core.create_user(&inside, &new_user("bob")).await;
+    assert_eq!(refused(attempt), ErrorCode::OrganizationNotActive);
 }

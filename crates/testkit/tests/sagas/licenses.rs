@@ -1,4 +1,5 @@
 use clm_core::policies::PolicyDraft;
+use clm_core::renewals::NewRenewal;
 use clm_core::requests::NewRequest;
 use clm_core::revocations::NewRevocation;
 use clm_types::{ErrorCode, KeyAlgorithm, RevocationReason};
@@ -111,4 +112,38 @@ async fn an_ended_subscription_issues_nothing_and_revokes() {
     house.core.revoke_certificate(&service, id, revoked, WAIT).await.unwrap();
     let gone = "SELECT count(*) FROM certificate_metadata WHERE status = 'revoked'";
     assert_eq!(house.count_in_core(gone).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_renewal_replaces_does_not_count() {
+    let house = House::open().await;
+    let service = house.service().await;
+    let only = house.issue(&service, "only").await.record.certificate_id;
+    house.tamper_with_core("UPDATE organizations SET license_max_certificates = 1").await;
+    house.core.forget_everything();
+    assert_eq!(refused(house.submit(&service, generated("more")).await), ErrorCode::LicenseLimitReached);
+    let renewed = house.core.renew_certificate(&service, only, NewRenewal::default(), WAIT).await.unwrap();
+    // Now there are two; the older one counts until it ends.
+    let id = renewed.certificate.unwrap().record.certificate_id;
+    let again = house.core.renew_certificate(&service, id, NewRenewal::default(), WAIT).await;
+    assert_eq!(refused(again), ErrorCode::LicenseLimitReached);
+}
+
+/// The organization is believed to be active for a moment still; where something is counted, it is looked at.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_issued_in_an_organization_that_is_shut() {
+    let house = House::open().await;
+    let service = house.service().await;
+    house.tamper_with_core("UPDATE organizations SET license_max_certificates = 9").await;
+    house.core.forget_everything();
+    house.issue(&service, "before").await;
+    for change in
+        ["UPDATE organizations SET status = 'suspended'", "UPDATE organizations SET status = 'closed'"]
+    {
+        house.tamper_with_core(change).await;
+        let attempt = house.submit(&service, generated("after")).await;
+        assert_eq!(refused(attempt), ErrorCode::OrganizationNotActive);
+    }
+    let active = "SELECT count(*) FROM certificate_metadata WHERE status = 'active'";
+    assert_eq!(house.count_in_core(active).await, 1);
 }

@@ -128,6 +128,20 @@ async fn people_of_another_tenant_are_not_there() {
         texts(&app, "SELECT username FROM users ORDER BY 1").await,
         ["approver1", "user1@example.com", "user2@example.com"]
     );
+    // Not whose role has ended, or is to begin.
+    let superuser = database.superuser().await;
+    for time in [
+        "revoked_at = now(), revoked_by = user_id",
+        "revoked_at = NULL, valid_until = now()",
+        "valid_until = NULL, valid_from = now() + interval '1 day'",
+    ] {
+        run(&superuser, &format!("UPDATE user_roles SET {time} WHERE organization_id IS NULL")).await;
+        assert_eq!(
+            texts(&app, "SELECT username FROM users ORDER BY 1").await,
+            ["approver1", "user1@example.com"],
+            "{time}"
+        );
+    }
 }
 
 /// Everything that the role can read and that belongs to no organization is listed here.

@@ -335,3 +335,43 @@ async fn pages_of_people_and_messages_are_read_from_an_index() {
         assert!(plan.contains(index) && !plan.contains("Sort"), "{plan}");
     }
 }
+
+/// As the service asks, with the policy of users in the way: of who holds a role, only those are looked at.
+#[tokio::test]
+async fn people_are_found_by_name_and_by_role_from_an_index() {
+    let (database, _system) = two_tenants().await;
+    let superuser = database.superuser().await;
+    run(
+        &superuser,
+        &format!(
+            "INSERT INTO users (username, email, display_name, status, created_at, updated_at)
+             SELECT 'many' || i, 'many' || i || '@example.com', 'Many', 'active', now(), now() FROM generate_series(1, 20000) AS i;
+             INSERT INTO user_organizations (user_id, organization_id, is_primary, joined_at, created_at, updated_at)
+             SELECT id, '{ORG1}', true, now(), now(), now() FROM users WHERE username ~ '^many'"
+        ),
+    )
+    .await;
+    run(&superuser, "VACUUM ANALYZE users, user_organizations, user_roles").await;
+    let app = app_for(&database, ORG1).await;
+    let members = "EXPLAIN SELECT u.id FROM user_organizations m JOIN users u ON u.id = m.user_id
+         LEFT JOIN provisioned_users p ON p.organization_id = m.organization_id AND p.user_id = m.user_id";
+    let approvers = "EXPLAIN WITH named AS (SELECT NULL::uuid AS user_id WHERE NULL::uuid IS NOT NULL UNION
+             SELECT ur.user_id FROM user_roles ur WHERE ur.role_id = '01900000-0000-7000-8000-000000000003' AND ur.revoked_at IS NULL)
+         SELECT u.id FROM named JOIN users u ON u.id = named.user_id WHERE u.status = 'active' ORDER BY u.id LIMIT 10";
+    for (query, index) in [
+        (
+            format!("{members} WHERE m.organization_id = '{ORG1}' AND lower(u.username) = lower('Many7')"),
+            "users_username_lower_idx",
+        ),
+        (
+            format!(
+                "{members} WHERE m.organization_id = '{ORG1}' AND lower(u.email) = lower('Many7@example.com') AND u.deleted_at IS NULL"
+            ),
+            "users_email_lower_idx",
+        ),
+        (approvers.to_owned(), "users_pkey"),
+    ] {
+        let plan = texts(&app, &query).await.join("\n");
+        assert!(plan.contains(index) && !plan.contains("Seq Scan on users"), "{query}:\n{plan}");
+    }
+}

@@ -6,12 +6,12 @@ use clm_types::{Clock, Entropy, ids};
 use rand::RngExt;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use super::bodies;
 use super::tenant::{Call, Tenant};
 use super::walk::{list_of, of_tenants};
 use crate::answer::Answer;
-use crate::house::REQUESTER;
 use crate::person::{Person, fresh_key};
 use crate::routes;
 
@@ -29,13 +29,14 @@ pub(super) struct Aim {
 enum Who {
     Boss,
     Alice,
+    Bob,
 }
 
 /// A name for each thing, and what a tenant has of it.
 pub(super) type Things = BTreeMap<&'static str, String>;
 
 /// Lists and the name of one of their things.
-const NAMES: [(&str, &str); 11] = [
+const NAMES: [(&str, &str); 12] = [
     ("/api/v1/users", "{user}"),
     ("/api/v1/groups", "{group}"),
     ("/api/v1/roles", "{role}"),
@@ -47,6 +48,7 @@ const NAMES: [(&str, &str); 11] = [
     ("/api/v1/api-keys", "{key}"),
     ("/api/v1/role-assignments", "{assignment}"),
     ("/api/v1/notifications", "{notification}"),
+    ("/api/v1/sessions", "{session}"),
 ];
 
 /// Things of `tenant` to be aimed at; the details are of a certificate that it has.
@@ -68,9 +70,13 @@ pub(super) async fn things_of(tenant: &Tenant, rng: &mut StdRng) -> Things {
         things.insert("{san}", certificate["sans"][0].as_str().unwrap().to_owned());
     }
     things.insert("{organization}", tenant.office.organization.clone());
+    // Code of a policy and of a workflow, name of a tag and a group, and external id of a user.
     things.insert("{word}", tenant.canary.clone());
     things.insert("{alice}", tenant.office.alice.id.clone());
+    things.insert("{bob}", tenant.office.bob.id.clone());
+    things.insert("{carol}", tenant.office.carol.id.clone());
     things.insert("{username}", format!("carol-{}", tenant.canary));
+    things.extend(tenant.planted.clone());
     things
 }
 
@@ -110,11 +116,12 @@ pub(super) fn all() -> Vec<Aim> {
             method: route.method,
             path: format!("{}{more}", route.path.replace("{id}", name)),
             body: (route.method != "GET").then(|| routes::body(route)),
-            who: Who::Boss,
+            // Messages are of one person.
+            who: if name == "{notification}" { Who::Bob } else { Who::Boss },
         });
     }
     aims.extend(FILTERS.map(|path| Aim { method: "GET", path: path.to_owned(), body: None, who: Who::Boss }));
-    aims.extend(bodies().into_iter().map(|(method, path, body)| Aim {
+    aims.extend(bodies::all().into_iter().map(|(method, path, body)| Aim {
         method,
         path: path.to_owned(),
         body: Some(body),
@@ -123,7 +130,7 @@ pub(super) fn all() -> Vec<Aim> {
     aims
 }
 
-const FILTERS: [&str; 26] = [
+const FILTERS: [&str; 27] = [
     "/api/v1/certificates?owner={alice}",
     "/api/v1/certificates?san={san}",
     "/api/v1/certificates?tag={word}",
@@ -133,117 +140,37 @@ const FILTERS: [&str; 26] = [
     "/api/v1/certificates/lookup?sha256={sha256}",
     "/api/v1/certificates/lookup?serial={serial}",
     "/api/v1/audit?operation_id={operation}",
-    "/api/v1/audit?object={user}",
-    "/api/v1/audit?object={certificate}",
-    "/api/v1/audit?object={organization}",
+    // What oneself was refused at another's is in one's own log.
+    "/api/v1/audit?object={user}&outcome=allowed",
+    "/api/v1/audit?object={request}&outcome=allowed",
+    "/api/v1/audit?object={organization}&outcome=allowed",
     "/api/v1/audit?actor={alice}",
-    "/api/v1/audit?api_key={key}",
-    "/api/v1/audit?request={request}",
+    "/api/v1/audit?api_key={boss_key}",
+    "/api/v1/audit?session={session}",
+    "/api/v1/audit?request={call}",
     "/api/v1/role-assignments?user={alice}",
     "/api/v1/api-keys?user={alice}",
-    "/api/v1/sessions?user_id={alice}",
+    "/api/v1/sessions?user_id={dora}",
     "/api/v1/policies?code={word}",
     "/api/v1/workflows?code={word}",
-    "/api/v1/users/{own-user}/access?permission=request:approve&object={request}",
-    "/api/v1/users/{own-user}/access?permission=certificate:revoke&object={certificate}",
+    "/api/v1/users/{own-bob}/access?permission=request:approve&object={request}",
+    "/api/v1/users/{own-alice}/access?permission=certificate:revoke&object={certificate}",
     "/scim/v2/Users?filter=userName%20eq%20%22{username}%22",
     "/scim/v2/Users?filter=externalId%20eq%20%22{word}%22",
     "/scim/v2/Groups?filter=displayName%20eq%20%22{word}%22",
     "/scim/v2/Groups?filter=id%20eq%20%22{group}%22",
 ];
 
-fn bodies() -> Vec<(&'static str, &'static str, Value)> {
-    let request = |more: Value| {
-        let mut body = json!({"profile": "tls-server", "policy": "at-once", "key_algorithm": "ecdsa-p256",
-            "sans": ["dns:aim.example.org"]});
-        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        ("POST", "/api/v1/requests", body)
-    };
-    let mass =
-        |path, selection: Value| ("POST", path, json!({"selection": selection, "reason": "superseded"}));
-    let plan = "/api/v1/mass-revocations/plan";
-    let workflow = |step: Value| {
-        (
-            "POST",
-            "/api/v1/workflows",
-            json!({"code": "aim", "name": "Aim", "kind": "issuance", "definition": {"steps": [step]}}),
-        )
-    };
-    vec![
-        request(json!({"owner_user_id": "{alice}"})),
-        request(json!({"policy": "{policy}"})),
-        request(json!({"policy": "{word}"})),
-        request(json!({"authority": "{organization}"})),
-        ("PATCH", "/api/v1/certificates/{own-certificate}", json!({"owner_user_id": "{alice}"})),
-        mass(plan, json!({"owner_user_id": "{alice}"})),
-        mass(plan, json!({"san": "{san}"})),
-        mass(plan, json!({"tag": "{word}"})),
-        mass(plan, json!({"text": "{word}"})),
-        mass(plan, json!({"same_key_as": "{certificate}"})),
-        mass(plan, json!({"certificate_ids": ["{certificate}"]})),
-        mass(plan, json!({"certificate_ids": ["{certificate}", "{own-certificate}"]})),
-        mass("/api/v1/mass-revocations", json!({"owner_user_id": "{alice}"})),
-        mass("/api/v1/mass-revocations", json!({"tag": "{word}"})),
-        mass("/api/v1/mass-revocations", json!({"certificate_ids": ["{certificate}"]})),
-        mass("/api/v1/mass-revocations", json!({"same_key_as": "{certificate}"})),
-        ("POST", "/api/v1/role-assignments", json!({"user_id": "{alice}", "role_id": REQUESTER})),
-        ("POST", "/api/v1/role-assignments", json!({"user_id": "{own-user}", "role_id": "{role}"})),
-        (
-            "POST",
-            "/api/v1/roles",
-            json!({"code": "aim", "name": "Aim", "parent_role_id": "{role}", "permissions": []}),
-        ),
-        (
-            "POST",
-            "/api/v1/api-keys",
-            json!({"name": "aim", "user_id": "{alice}", "scopes": ["request:read"]}),
-        ),
-        ("POST", "/api/v1/sessions/revoke", json!({"user_id": "{alice}"})),
-        ("POST", "/api/v1/groups/{own-group}/members", json!({"user_ids": ["{alice}"]})),
-        ("POST", "/api/v1/groups/{own-group}/members/remove", json!({"user_ids": ["{alice}"]})),
-        ("POST", "/api/v1/groups/{own-group}/roles", json!({"role_id": "{role}"})),
-        ("POST", "/api/v1/groups/{own-group}/roles/take", json!({"role_id": "{role}"})),
-        ("POST", "/scim/v2/Groups", json!({"displayName": "aim", "members": [{"value": "{alice}"}]})),
-        (
-            "PATCH",
-            "/scim/v2/Groups/{own-group}",
-            json!({"Operations":
-            [{"op": "add", "path": "members", "value": [{"value": "{alice}"}]}]}),
-        ),
-        ("POST", "/scim/v2/.search", json!({"filter": "userName eq \"{username}\""})),
-        ("POST", "/api/v1/members", json!({"username": "{username}"})),
-        workflow(json!({"name": "Aim", "approver_role_id": "{role}", "quorum": 1})),
-        workflow(json!({"name": "Aim", "approver_user_id": "{alice}", "quorum": 1})),
-        (
-            "PUT",
-            "/api/v1/certificates/{own-certificate}/key",
-            json!({"transport_key_id": "{key}",
-            "sealed": {"encapsulated": routes::RECIPIENT, "ciphertext": "AAAA"}}),
-        ),
-        (
-            "PATCH",
-            "/api/v1/certificates/{own-certificate}/key",
-            json!({"exportable": true, "users": ["{alice}"]}),
-        ),
-    ]
-}
-
 /// `tenant` aims at a thing of another's, and at one of nobody; both must be answered alike. Nothing is done where one side
-/// has nothing to name.
-pub(super) async fn take(tenant: &Tenant, aim: &Aim, theirs: &Things, own: &Things, rng: &mut StdRng) {
-    let nobody = of_nobody(theirs, rng);
-    let (Some(aimed), Some(blank)) = (aim.at(theirs, own), aim.at(&nobody, own)) else { return };
-    let person = match aim.who {
-        Who::Boss => &tenant.boss,
-        Who::Alice => &tenant.office.alice,
-    };
-    let aimed = (call(tenant, person, aimed).await, theirs);
-    let blank = (call(tenant, person, blank).await, &nobody);
-    let [one, other] = [aimed, blank].map(|(answer, things)| plain(&answer, things));
-    if aim.path.starts_with("/api/v1/audit?object=") {
-        // One's own tries at it are there; that there is nothing else, [`super::leaks`] and the count of entries say.
-        return;
-    }
+/// has nothing to name; whether it was done.
+pub(super) async fn take(
+    tenant: &Tenant,
+    aim: &Aim,
+    theirs: &Things,
+    own: &Things,
+    rng: &mut StdRng,
+) -> bool {
+    let Some([one, other]) = aim.both(tenant, theirs, own, false, rng).await else { return false };
     if one != other {
         tenant.complain(format!("{aim:?} is answered differently for what is another's: {one}\n{other}"));
     }
@@ -256,14 +183,39 @@ pub(super) async fn take(tenant: &Tenant, aim: &Aim, theirs: &Things, own: &Thin
     if is_done && !empty.iter().any(|text| one.contains(text)) && aim.path != "/api/v1/members" && !is_mixed {
         tenant.complain(format!("{aim:?} is taken: {one}"));
     }
+    true
+}
+
+/// What is answered alike whatever is named: so says nothing of whether somebody else's is there.
+const BLIND: [(&str, &str); 8] = [
+    ("POST /api/v1/members", "nobody is told whether there is somebody of that name"),
+    ("POST /api/v1/groups/{own-group}/members/remove", "whoever is no member need not be removed"),
+    ("POST /api/v1/requests/{request}/key", "none of the requests is for a key"),
+    ("POST /api/v1/me/memberships/{organization}/accept", LIMITED),
+    ("POST /api/v1/me/memberships/{organization}/leave", LIMITED),
+    ("POST /api/v1/me/memberships/{organization}/prefer", LIMITED),
+    ("POST /api/v1/users/{user}/links", LIMITED),
+    ("DELETE /api/v1/users/{user}/factors", LIMITED),
+];
+const LIMITED: &str = "not by a key that is limited to an organization";
+
+/// Takes an aim at the tenant's own: an aim that were answered as one at nothing would prove nothing. Whether it was done.
+pub(super) async fn check(tenant: &Tenant, aim: &Aim, own: &Things, rng: &mut StdRng) -> bool {
+    let Some([one, other]) = aim.both(tenant, own, own, true, rng).await else { return false };
+    let name = format!("{} {}", aim.method, aim.path);
+    if (one == other) != BLIND.iter().any(|(blind, _)| *blind == name) {
+        tenant.complain(format!("{aim:?} at one's own, and at nothing: {one}\n{other}"));
+    }
+    true
 }
 
 async fn call(
     tenant: &Tenant,
     person: &Person,
     (method, path, body): (&'static str, String, Option<Value>),
+    own: bool,
 ) -> Answer {
-    let call = Call { method, path, body, idempotency_key: fresh_key(), own: false };
+    let call = Call { method, path, body, idempotency_key: fresh_key(), own };
     let answer = tenant.call(person, call).await;
     if answer.status >= 500 && answer.status != 501 {
         tenant.complain(answer.text());
@@ -272,6 +224,37 @@ async fn call(
 }
 
 impl Aim {
+    /// Whether it needs a certificate that can be revoked.
+    pub(super) fn revokes(&self) -> bool {
+        self.path.starts_with("/api/v1/mass-revocations")
+    }
+
+    /// What changes more comes later.
+    pub(super) fn order(&self) -> usize {
+        ["GET", "PATCH", "PUT", "POST", "DELETE"].iter().position(|method| *method == self.method).unwrap()
+    }
+
+    /// The answers to naming a thing of `theirs`, and to naming nothing; none where there is nothing to name.
+    async fn both(
+        &self,
+        tenant: &Tenant,
+        theirs: &Things,
+        own: &Things,
+        is_own: bool,
+        rng: &mut StdRng,
+    ) -> Option<[String; 2]> {
+        let nobody = of_nobody(theirs, rng);
+        let (aimed, blank) = (self.at(theirs, own)?, self.at(&nobody, own)?);
+        let person = match self.who {
+            Who::Boss => &tenant.boss,
+            Who::Alice => &tenant.office.alice,
+            Who::Bob => &tenant.office.bob,
+        };
+        let blank = (call(tenant, person, blank, false).await, &nobody);
+        let aimed = (call(tenant, person, aimed, is_own).await, theirs);
+        Some([aimed, blank].map(|(answer, things)| plain(&answer, things)))
+    }
+
     /// The call with these things in it, if there are all of them.
     fn at(&self, theirs: &Things, own: &Things) -> Option<(&'static str, String, Option<Value>)> {
         let mut text =

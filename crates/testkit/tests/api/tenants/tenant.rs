@@ -7,8 +7,9 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::answer::{Answer, text};
-use crate::house::{Office, house};
+use crate::house::{APPROVER, Office, REQUESTER, at_once, house};
 use crate::person::Person;
+use crate::sign_in::come;
 
 const ADMINISTRATOR: &str = "01900000-0000-7000-8000-000000000001";
 
@@ -31,6 +32,8 @@ pub(super) struct Tenant {
     pub(super) office: Office,
     /// Its administrator, of this organization alone.
     pub(super) boss: Person,
+    /// What others may aim at and random use does not end, by its name in [`super::aims`].
+    pub(super) planted: BTreeMap<&'static str, String>,
     known: Mutex<Known>,
 }
 
@@ -69,8 +72,10 @@ pub(super) struct Call<'a> {
 impl Tenant {
     pub(super) async fn open(canary: String) -> Self {
         let office = house().await.office_called(&canary).await;
-        let boss = administrator(&office.admin, &canary).await;
-        let tenant = Self { canary, office, boss, known: Mutex::default() };
+        let (boss, key) = administrator(&office.admin, &canary).await;
+        let mut planted = plant(&office, &boss, &canary).await;
+        planted.insert("{boss_key}", key);
+        let tenant = Self { canary, office, boss, planted, known: Mutex::default() };
         for list in LISTS {
             let ids = tenant.ids(list).await;
             tenant.known.lock().unwrap().base.insert(list, ids);
@@ -196,14 +201,51 @@ impl Tenant {
     }
 }
 
-/// A user with every right in the organization, and a key without limits but the organization.
-async fn administrator(admin: &Person, canary: &str) -> Person {
+/// A request for a certificate that is found by the canary.
+pub(super) fn request_of(canary: &str) -> Value {
+    json!({"profile": "tls-server", "policy": "at-once", "key_algorithm": "ecdsa-p256",
+        "subject": format!("CN={canary}.example.org"), "sans": [format!("dns:{canary}.example.org")],
+        "tags": {canary: canary}})
+}
+
+/// Things whose name is the canary, a certificate of Alice, and Dora, who has a session.
+async fn plant(office: &Office, boss: &Person, canary: &str) -> BTreeMap<&'static str, String> {
+    let policy = json!({"code": canary, "name": canary, "rules": at_once()});
+    let policy = boss.post("/api/v1/policies", &policy).await;
+    let id = text(&policy.expect(201), "id");
+    let workflow = json!({"code": canary, "name": canary, "kind": "issuance",
+        "definition": {"steps": [{"name": canary, "approver_role_id": APPROVER, "quorum": 1}]}});
+    boss.post("/api/v1/workflows", &workflow).await.expect(201);
+    let address = format!("scim-{canary}@example.org");
+    let user = json!({"schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "userName": format!("scim-{canary}"),
+        "externalId": canary, "displayName": canary, "emails": [{"value": address, "primary": true}]});
+    let group = json!({"schemas": ["urn:ietf:params:scim:schemas:core:2.0:Group"], "displayName": canary});
+    for (path, body) in [("/scim/v2/Users", user), ("/scim/v2/Groups", group)] {
+        let call = boss.call(Method::POST, path).header("content-type", "application/scim+json");
+        boss.send(call.body(body.to_string())).await.expect(201);
+    }
+    office.alice.issue(&request_of(canary)).await;
+    let key = json!({"name": canary, "user_id": office.alice.id, "scopes": ["request:read"]});
+    let key = boss.post("/api/v1/api-keys", &key).await.expect(201);
+    let (dora, opened) = come(office, &format!("dora-{canary}"), &[REQUESTER]).await;
+    BTreeMap::from([
+        ("{at_once}", id),
+        ("{call}", policy.header("x-request-id").to_owned()),
+        ("{dora}", dora.id),
+        ("{key}", text(&key["api_key"], "id")),
+        ("{session}", text(&opened, "session_id")),
+    ])
+}
+
+/// A user with every right in the organization, and a key without limits but the organization, with its id.
+async fn administrator(admin: &Person, canary: &str) -> (Person, String) {
     let name = format!("boss-{canary}");
     let body = json!({"username": name, "email": format!("{name}@example.org")});
     let id = text(&admin.post("/api/v1/users", &body).await.expect(201), "id");
     let body = json!({"user_id": id, "role_id": ADMINISTRATOR});
     admin.post("/api/v1/role-assignments", &body).await.expect(201);
     let body = json!({"name": name, "user_id": id, "scopes": ["*"]});
-    let key = text(&admin.post("/api/v1/api-keys", &body).await.expect(201), "secret");
-    Person { key, id, organization: None, ..admin.clone() }
+    let made = admin.post("/api/v1/api-keys", &body).await.expect(201);
+    let key_id = text(&made["api_key"], "id");
+    (Person { key: text(&made, "secret"), id, organization: None, ..admin.clone() }, key_id)
 }
