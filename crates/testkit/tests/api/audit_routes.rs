@@ -212,6 +212,10 @@ async fn organizations(office: &Office, watch: &mut Watch) {
     let body = json!({"plan": "team", "status": "active"});
     watch.call("PUT /api/v1/organizations/{id}/subscription", admin, &other, body).await;
     watch.call("POST /api/v1/organizations/{id}/suspend", admin, &other, json!({})).await;
+    let a_minute_ago = format!(
+        "UPDATE clm.organizations SET updated_at = updated_at - interval '1 minute' WHERE id = '{other}'"
+    );
+    house().await.installation.databases.core.psql("clm_core_db", &a_minute_ago).unwrap();
     watch.call("POST /api/v1/organizations/{id}/close", admin, &other, json!({})).await;
 }
 

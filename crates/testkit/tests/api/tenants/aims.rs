@@ -206,6 +206,10 @@ pub(super) async fn check(tenant: &Tenant, aim: &Aim, own: &Things, rng: &mut St
     if (one == other) != BLIND.iter().any(|(blind, _)| *blind == name) {
         tenant.complain(format!("{aim:?} at one's own, and at nothing: {one}\n{other}"));
     }
+    // What is deleted is nothing to aim at any more.
+    for (list, name) in NAMES.iter().filter(|(_, name)| aim.method == "DELETE" && aim.path.ends_with(name)) {
+        tenant.take(list, &own[name]);
+    }
     true
 }
 
