@@ -239,6 +239,15 @@ async fn aims_hit(tenant: &Tenant, rng: &mut StdRng) {
             own.insert("{certificate}", text(&certificate, "id"));
             own.insert("{san}", text(&json!({"san": certificate["sans"][0]}), "san"));
         }
+        let name = format!("{}-{}", tenant.canary, fresh_key());
+        let user = json!({"username": name, "email": format!("{name}@example.org")});
+        for (thing, list, body) in
+            [("{group}", "/api/v1/groups", json!({"display_name": name})), ("{user}", "/api/v1/users", user)]
+        {
+            if aim.ends(thing) {
+                own.insert(thing, text(&tenant.boss.post(list, &body).await.expect(201), "id"));
+            }
+        }
         if !aims::check(tenant, aim, &own, rng).await {
             tenant.complain(format!("there was nothing to check {aim:?} with"));
         }
