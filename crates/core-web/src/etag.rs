@@ -24,6 +24,14 @@ pub(crate) enum IfMatch {
 }
 
 impl IfMatch {
+    /// The version to change; none: whichever there is, and it need not have been read.
+    pub(crate) const fn named(&self) -> Option<i64> {
+        match self {
+            Self::Any => None,
+            Self::Version(version) => Some(*version),
+        }
+    }
+
     /// The version to change; `current` is asked only when any will do.
     pub(crate) async fn version(
         self,

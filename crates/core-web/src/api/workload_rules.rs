@@ -103,15 +103,7 @@ async fn disable(
     Id(id): Id<WorkloadRuleId>,
     OptionalIfMatch(condition): OptionalIfMatch,
 ) -> Result<Versioned<WorkloadRule>, Failure> {
-    Ok(versioned(core.disable_workload_rule(&ctx, id, whichever(condition)).await?))
-}
-
-/// The version that a rule must have; none: it need not be read before it is ended.
-const fn whichever(condition: IfMatch) -> Option<i64> {
-    match condition {
-        IfMatch::Any => None,
-        IfMatch::Version(version) => Some(version),
-    }
+    Ok(versioned(core.disable_workload_rule(&ctx, id, condition.named()).await?))
 }
 
 /// Deletes a workload rule. The keys that it has given end at once.
@@ -123,7 +115,7 @@ async fn delete(
     Id(id): Id<WorkloadRuleId>,
     condition: IfMatch,
 ) -> Result<StatusCode, Failure> {
-    core.delete_workload_rule(&ctx, id, whichever(condition)).await?;
+    core.delete_workload_rule(&ctx, id, condition.named()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

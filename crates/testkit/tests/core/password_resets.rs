@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -140,9 +141,10 @@ async fn only_an_active_user_with_a_password_who_decides_nothing_gets_a_link() {
         room.forget(name).await.unwrap();
     }
     let told = room.about("No new password by e-mail").await;
+    // Written at one moment, and sent in no order.
     assert_eq!(
-        told.iter().map(|mail| mail.to.as_str()).collect::<Vec<_>>(),
-        ["approver@example.com", "boss@example.com"]
+        told.iter().map(|mail| mail.to.as_str()).collect::<BTreeSet<_>>(),
+        BTreeSet::from(["approver@example.com", "boss@example.com"])
     );
     assert!(room.resets().await.is_empty());
     let links = room.texts("SELECT id::text FROM one_time_links WHERE made_by IS NULL").await;
