@@ -11,14 +11,11 @@ use axum::extract::Request;
 use axum::http::Version;
 use axum::http::header::EXPECT;
 use futures::{Stream, StreamExt};
-use tokio::sync::Semaphore;
 
-/// How long the rest of a body that is not wanted may still come in,
+/// How long the rest of a body that is not wanted may still come in (one of each connection, which are limited in number),
 const LINGER: Duration = Duration::from_secs(10);
 /// and how much of it.
 const MOST_OCTETS: usize = 4 << 20;
-/// Bodies whose rest is read at once; the connections of further ones end early.
-static READERS: Semaphore = Semaphore::const_new(64);
 
 /// The request with a body whose rest is read when it is dropped before its end.
 pub(crate) fn lingering(request: Request) -> Request {
@@ -50,7 +47,6 @@ impl Drop for Lingering {
         if self.has_ended {
             return;
         }
-        let Ok(place) = READERS.try_acquire() else { return };
         let mut rest = mem::replace(&mut self.rest, Body::empty().into_data_stream());
         let rest = async move {
             let mut octets = 0;
@@ -59,7 +55,6 @@ impl Drop for Lingering {
             {
                 octets += part.len();
             }
-            drop(place);
         };
         tokio::spawn(tokio::time::timeout(LINGER, rest));
     }

@@ -188,6 +188,8 @@ async fn two_tenants_side_by_side_find_nothing_of_each_other() {
     let [azalea, bergamot] = &tenants;
     let rng = |number| StdRng::seed_from_u64(seed.wrapping_mul(4).wrapping_add(number));
     tokio::join!(wander(azalea, bergamot, rng(0), steps), wander(bergamot, azalea, rng(1), steps));
+    have_something(azalea).await;
+    have_something(bergamot).await;
     let mut taken = BTreeSet::new();
     for (tenant, other, number) in [(azalea, bergamot, 2), (bergamot, azalea, 3)] {
         let mut rng = rng(number);
@@ -232,6 +234,7 @@ async fn two_tenants_side_by_side_find_nothing_of_each_other() {
 async fn aims_hit(tenant: &Tenant, rng: &mut StdRng) {
     let mut aims = aims::all();
     aims.sort_by_key(aims::Aim::order);
+    have_something(tenant).await;
     for aim in &aims {
         let mut own = aims::things_of(tenant, rng).await;
         if aim.revokes() {
@@ -252,6 +255,21 @@ async fn aims_hit(tenant: &Tenant, rng: &mut StdRng) {
             tenant.complain(format!("there was nothing to check {aim:?} with"));
         }
     }
+}
+
+/// Random steps may have ended whatever there was of a sort.
+async fn have_something(tenant: &Tenant) {
+    let group = json!({"display_name": format!("{}-{}", tenant.canary, fresh_key())});
+    let group = tenant.boss.post("/api/v1/groups", &group).await.expect(201);
+    tenant.add("/api/v1/groups", &text(&group, "id"));
+    let active = tenant.items("/api/v1/certificates?status=active").await;
+    let id = match active.first() {
+        Some(one) => one["id"].clone(),
+        None => tenant.office.alice.issue(&tenant::request_of(&tenant.canary)).await["id"].clone(),
+    };
+    let body = json!({"selection": {"certificate_ids": [id]}, "reason": "superseded"});
+    let mass = tenant.boss.post("/api/v1/mass-revocations", &body).await.expect(201);
+    tenant.add("/api/v1/mass-revocations", &text(&mass, "id"));
 }
 
 /// Each entry that a tenant reads or exports is its own.
