@@ -14,8 +14,8 @@ use futures::{Stream, StreamExt};
 
 /// How long the rest of a body that is not wanted may still come in (one of each connection, which are limited in number),
 const LINGER: Duration = Duration::from_secs(10);
-/// and how much of it.
-const MOST_OCTETS: usize = 4 << 20;
+/// and how much of it: more than a client sends before it looks for an answer.
+const MOST_OCTETS: usize = 32 << 20;
 
 /// The request with a body whose rest is read when it is dropped before its end.
 pub(crate) fn lingering(request: Request) -> Request {
