@@ -14,7 +14,7 @@ use crate::CoreError;
 use crate::actor::{Actor, ActorKind, MissingFactor, PermissionSet, SessionProof};
 use crate::api_keys::SHORTEST_USUAL_LIFETIME;
 use crate::authentication::unauthenticated;
-use crate::ip_range::IpRange;
+use crate::ip_range::{IpRange, admits};
 use crate::sessions::missing_of;
 
 /// What a key or session is in the cache by: the hash of its token and the organization asked for.
@@ -72,13 +72,7 @@ impl Identity {
     }
 
     pub(crate) fn check_address(&self, address: Option<IpAddr>) -> Result<(), Refusal> {
-        let networks = &self.actor.key_networks;
-        let allowed = networks.is_empty()
-            || address.is_some_and(|address| {
-                let address = address.to_canonical();
-                networks.iter().any(|range| range.contains(address))
-            });
-        if allowed {
+        if admits(&self.actor.key_networks, address) {
             return Ok(());
         }
         Err(unauthenticated("this API key may not be used from this address"))
@@ -123,12 +117,12 @@ fn is_short_lived(credential: &CredentialRow) -> bool {
     credential.expires_at.is_some_and(|end| end - credential.created_at < SHORTEST_USUAL_LIFETIME)
 }
 
-fn ranges(texts: &[String]) -> Result<Vec<IpRange>, CoreError> {
+/// Networks of a key or of a workload rule, as they are stored.
+pub(crate) fn ranges(texts: &[String]) -> Result<Vec<IpRange>, CoreError> {
     texts
         .iter()
         .map(|text| {
-            text.parse()
-                .map_err(|detail: String| CoreError::defect(format!("an API key's networks: {detail}")))
+            text.parse().map_err(|detail: String| CoreError::defect(format!("stored networks: {detail}")))
         })
         .collect()
 }

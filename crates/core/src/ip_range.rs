@@ -36,6 +36,12 @@ impl IpRange {
     }
 }
 
+/// Whether one of these networks has the address; without networks every address is taken.
+pub(crate) fn admits(networks: &[IpRange], address: Option<IpAddr>) -> bool {
+    networks.is_empty()
+        || address.is_some_and(|address| networks.iter().any(|range| range.contains(address.to_canonical())))
+}
+
 /// Where limits count: an IPv4 address, or a whole IPv6 /64, for whoever has one address of it has all.
 pub fn network_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {

@@ -13,9 +13,9 @@ use serde_json::{Map, Value, json};
 use crate::actor::{Actor, ActorKind, PermissionSet};
 use crate::api_keys::insert_api_key;
 use crate::audit::AuditEntry;
-use crate::identity::{texts, union};
+use crate::identity::{ranges, texts, union};
 use crate::identity_providers::{IdentityProvider, told};
-use crate::ip_range::IpRange;
+use crate::ip_range::admits;
 use crate::roles::check_grant;
 use crate::sign_in::Visitor;
 use crate::tokens::{Token, TokenKind};
@@ -210,10 +210,10 @@ async fn verify(
 }
 
 fn check_address(ctx: &Ctx, rule: &WorkloadRuleRow) -> Result<(), CoreError> {
-    let mut ranges = rule.allowed_addresses.iter().filter_map(|text| text.parse::<IpRange>().ok());
-    let is_allowed = rule.allowed_addresses.is_empty()
-        || ctx.address.is_some_and(|address| ranges.any(|range| range.contains(address.to_canonical())));
-    if is_allowed { Ok(()) } else { Err(because("the rule does not name the network of the call").into()) }
+    if admits(&ranges(&rule.allowed_addresses)?, ctx.address) {
+        return Ok(());
+    }
+    Err(because("the rule does not name the network of the call").into())
 }
 
 /// Fails unless there is room for one more key, the rule is as it was read, its user may work, and somebody vouches for it; holds it.
